@@ -1,0 +1,144 @@
+"""BEVFusion (Liu et al., ICRA 2023) at a size that trains on a laptop's CPU, from the real parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.bev_grid import BevGrid
+from models.camera.lift import DepthLift
+from models.camera.neck import LssFpn
+from models.camera.resnet import ResNet
+from models.decoder import BevDecoder
+from models.fuser import ConvFuser
+from models.fusion_model import NOTHING_MASKED, FusionModel
+from models.heads.center import CenterHead
+from models.lidar.sparse_encoder import SparseEncoder
+from scenes.batch import Detections, SensorBatch
+
+MODALITIES = ("camera", "lidar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BEVFusionSmall:
+    """Every number of the small BEVFusion: channels and blocks a stage, depth bins, grid."""
+
+    name: Literal["bevfusion-small"] = "bevfusion-small"
+    image_channels: tuple[int, int, int] = (24, 48, 96)
+    image_blocks: tuple[int, int, int] = (1, 2, 2)
+    neck_channels: int = 64
+    depth_bins_m: tuple[float, float, float] = (1.0, 41.0, 1.0)
+    camera_bev_channels: int = 32
+    voxel_channels: tuple[int, int, int] = (16, 32, 48)
+    lidar_bev_channels: int = 64
+    fused_channels: int = 64
+    decoder_channels: tuple[int, int] = (64, 96)
+    decoder_depth: int = 2
+    head_channels: int = 64
+    max_boxes: int = 100
+    score_threshold: float = 0.02
+    half_side_m: float = 38.4
+    cell_m: float = 1.2
+
+    def build(self) -> SmallBEVFusion:
+        return SmallBEVFusion(self)
+
+
+class CameraBranch(nn.Module):
+    """Images to a BEV map: backbone, neck, view transform."""
+
+    def __init__(self, spec: BEVFusionSmall, grid: BevGrid) -> None:
+        super().__init__()
+        self.backbone = ResNet(spec.image_channels, spec.image_blocks)
+        self.neck = LssFpn(spec.image_channels[1], spec.image_channels[2], spec.neck_channels)
+        self.view = DepthLift(
+            spec.neck_channels, spec.camera_bev_channels, spec.depth_bins_m, grid
+        )
+
+    def forward(self, batch: SensorBatch) -> Tensor:
+        frames, cameras, _, height, width = batch.images.shape
+        _, fine, coarse = self.backbone(batch.images.flatten(0, 1))
+        features = self.neck(fine, coarse)
+        out: Tensor = self.view(
+            features.unflatten(0, (frames, cameras)),
+            batch.points,
+            batch.lidar_to_image,
+            (height, width),
+        )
+        return out
+
+
+class LidarBranch(nn.Module):
+    """Points to a BEV map."""
+
+    def __init__(self, spec: BEVFusionSmall, grid: BevGrid) -> None:
+        super().__init__()
+        self.encoder = SparseEncoder(spec.voxel_channels, spec.lidar_bev_channels, grid)
+
+    def forward(self, batch: SensorBatch) -> Tensor:
+        out: Tensor = self.encoder(batch.points)
+        return out
+
+
+class FusionBranch(nn.Module):
+    """Both BEV maps to head outputs: fuser, decoder, head."""
+
+    def __init__(self, spec: BEVFusionSmall, grid: BevGrid) -> None:
+        super().__init__()
+        self.fuser = ConvFuser(
+            spec.camera_bev_channels, spec.lidar_bev_channels, spec.fused_channels
+        )
+        up = spec.head_channels
+        self.decoder = BevDecoder(
+            spec.fused_channels, spec.decoder_channels, spec.decoder_depth, up
+        )
+        self.head = CenterHead(2 * up, spec.head_channels, grid)
+
+
+class SmallBEVFusion(FusionModel):
+    """Camera and LiDAR branches, fused in bird's-eye view, with a CenterPoint head."""
+
+    def __init__(self, spec: BEVFusionSmall) -> None:
+        super().__init__()
+        self.spec = spec
+        grid = BevGrid(half_side_m=spec.half_side_m, cell_m=spec.cell_m)
+        self.camera = CameraBranch(spec, grid)
+        self.lidar = LidarBranch(spec, grid)
+        self.fusion = FusionBranch(spec, grid)
+
+    def features(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> dict[str, Tensor]:
+        unknown = masked - set(MODALITIES)
+        if unknown:
+            raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: {list(MODALITIES)}")
+        camera, lidar = self.camera(batch), self.lidar(batch)
+        if "camera" in masked:
+            camera = torch.zeros_like(camera)
+        if "lidar" in masked:
+            lidar = torch.zeros_like(lidar)
+        return {"camera": camera, "lidar": lidar, "fusion": self.fusion.fuser(camera, lidar)}
+
+    def forward(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> dict[str, Tensor]:
+        fused = self.features(batch, masked)["fusion"]
+        out: dict[str, Tensor] = self.fusion.head(self.fusion.decoder(fused))
+        return out
+
+    def loss(self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED) -> Tensor:
+        out: Tensor = self.fusion.head.loss(self(batch, masked), batch.targets)
+        return out
+
+    def predict(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> list[Detections]:
+        with torch.no_grad():
+            outputs = self(batch, masked)
+        return self.fusion.head.decode(outputs, self.spec.max_boxes, self.spec.score_threshold)
+
+    def unprunable(self) -> frozenset[str]:
+        return frozenset(f"fusion.head.branches.{b}.1.weight" for b in self.fusion.head.branches)

@@ -1,0 +1,48 @@
+"""What every fusion model of the catalogue offers to training, pruning and measuring."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from scenes.batch import Detections, SensorBatch
+
+NOTHING_MASKED: frozenset[str] = frozenset()
+
+
+class FusionModel(nn.Module, ABC):
+    """A camera-LiDAR(-radar) model whose children are named after the modalities.
+
+    The first part of every parameter name is its modality (camera, lidar, fusion), the first two
+    parts are its stage (camera.backbone, fusion.head, ...).
+    """
+
+    @abstractmethod
+    def features(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> dict[str, Tensor]:
+        """Bird's-eye-view feature maps [B, C, X, Y] that camera, lidar and fusion hand on.
+
+        `masked` names modalities whose map is replaced by zeros (mu_c = 0 or mu_l = 0 in AlterMOMA).
+        """
+
+    @abstractmethod
+    def forward(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> dict[str, Tensor]:
+        """Raw head outputs."""
+
+    @abstractmethod
+    def loss(self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED) -> Tensor:
+        """Scalar task loss against batch.targets."""
+
+    @abstractmethod
+    def predict(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> list[Detections]:
+        """One Detections a frame, in the LiDAR frame, best score first."""
+
+    @abstractmethod
+    def unprunable(self) -> frozenset[str]:
+        """Weight names that no criterion may touch (the last layer of every head)."""

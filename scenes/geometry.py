@@ -1,0 +1,74 @@
+"""Poses, boxes and projections as 4x4 and plain arrays, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pyquaternion import Quaternion
+
+Array = NDArray[np.float64]
+
+
+def pose_matrix(translation: Sequence[float], rotation: Sequence[float]) -> Array:
+    """4x4 of a pose: translation [3] in metres, rotation quaternion (w, x, y, z)."""
+    pose = np.eye(4)
+    pose[:3, :3] = Quaternion(rotation).rotation_matrix
+    pose[:3, 3] = translation
+    return pose
+
+
+def transform(matrix: Array, points: Array) -> Array:
+    """points [P, 3] moved by a 4x4."""
+    out: Array = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return out
+
+
+def lidar_to_image(intrinsic: Array, lidar_to_camera: Array) -> Array:
+    """4x4 that takes (x, y, z, 1) to (u d, v d, d, 1), u and v in pixels of the stored image."""
+    camera_to_image = np.eye(4)
+    camera_to_image[:3, :3] = intrinsic
+    out: Array = camera_to_image @ lidar_to_camera
+    return out
+
+
+def project(matrix: Array, points: Array) -> tuple[Array, Array]:
+    """Pixels [P, 2] and depths [P] of points [P, 3]; pixels mean nothing where depth <= 0."""
+    moved = transform(matrix, points)
+    depth = moved[:, 2]
+    safe = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
+    return moved[:, :2] / safe[:, None], depth
+
+
+def box_corners(boxes: Array) -> Array:
+    """Corners [M, 8, 3] of boxes [M, 7+] = x, y, z of the centre, length, width, height, yaw.
+
+    The first four lie at the bottom, counter-clockwise from front left; the last four above them.
+    """
+    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
+    unit = np.array([[*s, z] for z in (-0.5, 0.5) for s in signs])  # [8, 3]
+    local = unit[None] * boxes[:, None, 3:6]
+    cosine, sine = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    x = local[..., 0] * cosine[:, None] - local[..., 1] * sine[:, None]
+    y = local[..., 0] * sine[:, None] + local[..., 1] * cosine[:, None]
+    out: Array = np.stack([x, y, local[..., 2]], axis=-1) + boxes[:, None, :3]
+    return out
+
+
+def points_in_box(
+    points: Array, center: Array, size: Array, rotation: Array
+) -> NDArray[np.bool_]:
+    """Which of points [P, 3] lie in one box, borders included.
+
+    center [3], size [3] = length, width, height, rotation [3, 3] box -> frame of the points.
+    """
+    local = (points - center) @ rotation
+    inside: NDArray[np.bool_] = (np.abs(local) <= size / 2).all(axis=1)
+    return inside
+
+
+def yaw_matrix(yaw: float) -> Array:
+    """3x3 of a turn about z."""
+    cosine, sine = np.cos(yaw), np.sin(yaw)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

@@ -1,0 +1,206 @@
+"""From frames on disk to SensorBatch: decode, resize, crop, augment, collate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
+from scenes.batch import SensorBatch, Targets
+from scenes.geometry import Array, lidar_to_image, transform
+from scenes.nuscenes import Frame, NuScenesScenes
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+CACHE_BYTES = 2 << 30
+"""Decoded frames kept per set of scenes; epochs and trials read the same frames again."""
+
+__all__ = ["AugmentSpec", "ImageSpec", "Loader", "collate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """Network input: images are resized to `width`, then cropped to `height`.
+
+    crop_top is the share of the rows to be cut that is cut at the top (the sky).
+    """
+
+    height: int = 96
+    width: int = 256
+    crop_top: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if value < 16 or value % 16:
+                raise ValueError(f"{name}: value {value}; allowed: a multiple of 16")
+        if not 0.0 <= self.crop_top <= 1.0:
+            raise ValueError(f"crop_top: value {self.crop_top}; allowed: 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """A frame with its images [N, height, width, 3] uint8 and plain lidar_to_image [N, 4, 4]."""
+
+    frame: Frame
+    images: NDArray[np.uint8]
+    lidar_to_image: Array
+
+
+class Loader:
+    """Batches of a set of scenes. Each `iter` is the next epoch; all follows (seed, epoch)."""
+
+    def __init__(
+        self,
+        scenes: NuScenesScenes,
+        image: ImageSpec,
+        augment: AugmentSpec | None,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+    ) -> None:
+        self.scenes = scenes
+        self.image = image
+        self.augment = augment
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.scenes.tokens), self.batch_size)
+        return whole + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[SensorBatch]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        order = np.arange(len(self.scenes.tokens))
+        if self.shuffle:
+            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            yield collate([self._sample(int(index), epoch) for index in chosen])
+
+    def sample(self, index: int) -> SensorBatch:
+        """One frame as a batch of 1, not augmented."""
+        return _plain(self._decoded(self.scenes.tokens[index]))
+
+    def _sample(self, index: int, epoch: int) -> SensorBatch:
+        decoded = self._decoded(self.scenes.tokens[index])
+        if self.augment is None:
+            return _plain(decoded)
+        random = np.random.default_rng([self.seed, epoch, index, 1])
+        return _augmented(decoded, self.augment, random)
+
+    def _decoded(self, token: str) -> _Decoded:
+        cache = self.scenes.cache
+        key = (token, self.image)
+        found = cache.get(key)
+        if isinstance(found, _Decoded):
+            return found
+        decoded = _decode(self.scenes.frame(token), self.image)
+        size = decoded.images.nbytes + decoded.frame.points.nbytes
+        if size * (len(cache) + 1) < CACHE_BYTES:
+            cache[key] = decoded
+        return decoded
+
+
+def collate(samples: Sequence[SensorBatch]) -> SensorBatch:
+    """Batches of one size of image, joined along the frames."""
+    return SensorBatch(
+        images=torch.cat([s.images for s in samples]),
+        points=tuple(p for s in samples for p in s.points),
+        lidar_to_image=torch.cat([s.lidar_to_image for s in samples]),
+        lidar_to_global=torch.cat([s.lidar_to_global for s in samples]),
+        targets=tuple(t for s in samples for t in s.targets),
+        tokens=tuple(t for s in samples for t in s.tokens),
+    )
+
+
+def _decode(frame: Frame, spec: ImageSpec) -> _Decoded:
+    images, matrices = [], []
+    cameras = zip(frame.image_paths, frame.intrinsics, frame.lidar_to_camera, strict=True)
+    for path, intrinsic, to_camera in cameras:
+        with Image.open(path) as stored:
+            pixels, resize = _fit(stored.convert("RGB"), spec)
+        images.append(pixels)
+        matrices.append(resize @ lidar_to_image(intrinsic, to_camera))
+    return _Decoded(frame=frame, images=np.stack(images), lidar_to_image=np.stack(matrices))
+
+
+def _fit(image: Image.Image, spec: ImageSpec) -> tuple[NDArray[np.uint8], Array]:
+    """Resized and cropped pixels [height, width, 3], and the 4x4 of stored -> input pixels."""
+    scale = spec.width / image.width
+    rows = round(image.height * scale)
+    if rows < spec.height:
+        raise ValueError(
+            f"image.height: value {spec.height}; allowed: at most {rows} at width {spec.width}"
+        )
+    top = round((rows - spec.height) * spec.crop_top)
+    resized = image.resize((spec.width, rows), Image.Resampling.BILINEAR)
+    matrix = np.diag([scale, rows / image.height, 1.0, 1.0])
+    matrix[1, 2] = -top
+    return np.asarray(resized)[top : top + spec.height].copy(), matrix
+
+
+def _plain(decoded: _Decoded) -> SensorBatch:
+    frame = decoded.frame
+    return _batch(frame, decoded.images, decoded.lidar_to_image, frame.points, frame.boxes)
+
+
+def _augmented(
+    decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator
+) -> SensorBatch:
+    frame = decoded.frame
+    move = draw_lidar_matrix(spec, random)
+    back = np.linalg.inv(move)
+    height, width = decoded.images.shape[1:3]
+    images, matrices = [], []
+    for image, matrix in zip(decoded.images, decoded.lidar_to_image, strict=True):
+        pixels = draw_image_matrix(spec, height, width, random)
+        images.append(_warp(image, pixels))
+        wide = np.eye(4)
+        wide[:3, :3] = pixels
+        matrices.append(wide @ matrix @ back)
+    points = frame.points.copy()
+    points[:, :3] = transform(move, points[:, :3].astype(np.float64))
+    boxes = move_boxes(move, frame.boxes)
+    return _batch(frame, np.stack(images), np.stack(matrices), points, boxes)
+
+
+def _warp(image: NDArray[np.uint8], matrix: Array) -> NDArray[np.uint8]:
+    """Image after a 3x3 affine of its pixels; black where nothing was."""
+    inverse = np.linalg.inv(matrix)[:2].ravel()
+    size = (image.shape[1], image.shape[0])
+    moved = Image.fromarray(image).transform(
+        size, Image.Transform.AFFINE, tuple(inverse), Image.Resampling.BILINEAR
+    )
+    return np.asarray(moved)
+
+
+def _batch(
+    frame: Frame,
+    images: NDArray[np.uint8],
+    matrices: Array,
+    points: NDArray[np.float32],
+    boxes: Array,
+) -> SensorBatch:
+    normalised = (images.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    return SensorBatch(
+        images=torch.from_numpy(normalised).permute(0, 3, 1, 2).contiguous()[None],
+        points=(torch.from_numpy(points),),
+        lidar_to_image=torch.from_numpy(matrices).float()[None],
+        lidar_to_global=torch.from_numpy(frame.lidar_to_global)[None],
+        targets=(
+            Targets(
+                boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(frame.labels)
+            ),
+        ),
+        tokens=(frame.token,),
+    )

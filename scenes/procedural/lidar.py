@@ -1,0 +1,45 @@
+"""Scans of a made world by a spinning 32-beam LiDAR: range noise, drop-out, intensity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scenes.procedural.raycast import GROUND, cast
+from scenes.procedural.world import World
+
+BEAMS, AZIMUTHS = 32, 720
+ELEVATION_DEG = (-30.67, 10.67)
+RANGE_NOISE_M = 0.02
+MAX_RANGE_M = 70.0
+DROPOUT_RANGE_M = 45.0
+"""Share of returns kept falls as exp(-(range / this)^2)."""
+
+
+def lidar_to_ego() -> np.ndarray:
+    """4x4 LiDAR (x right, y forward) -> ego (x forward, y left); mounted at 1.84 m."""
+    pose = np.eye(4)
+    pose[:3, :3] = [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]
+    pose[:3, 3] = [0.94, 0.0, 1.84]
+    return pose
+
+
+def scan(world: World, time_s: float, random: np.random.Generator) -> np.ndarray:
+    """[P, 5] float32 in the LiDAR frame: x, y, z (m), intensity 0..255, ring."""
+    elevation = np.radians(np.linspace(*ELEVATION_DEG, BEAMS))[:, None]
+    azimuth = np.arange(AZIMUTHS)[None] * (2 * np.pi / AZIMUTHS)
+    local = np.stack(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
+         np.broadcast_to(np.sin(elevation), (BEAMS, AZIMUTHS))], -1,
+    ).reshape(-1, 3)  # fmt: skip
+    ring = np.repeat(np.arange(BEAMS), AZIMUTHS)
+    pose = world.ego_pose(time_s) @ lidar_to_ego()
+    rays = local @ pose[:3, :3].T
+    hits = cast(world, time_s, pose[:3, 3], rays)
+    distance = hits.distance + random.normal(0, RANGE_NOISE_M, len(rays))
+    kept = random.random(len(rays)) < np.exp(-((hits.distance / DROPOUT_RANGE_M) ** 2))
+    kept &= (distance > 1.0) & (distance < MAX_RANGE_M)
+    facing = np.abs((hits.normal * rays).sum(1))
+    base = np.where(hits.actor == GROUND, 12.0, 38.0)
+    intensity = (base * (0.3 + 0.7 * facing) + random.normal(0, 6, len(rays))).clip(0, 255)
+    points = local[kept] * distance[kept, None]
+    return np.column_stack([points, intensity[kept].round(), ring[kept]]).astype(np.float32)

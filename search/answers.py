@@ -1,0 +1,64 @@
+"""How the command line's answers are written: JSON, two-column text, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def require_sweep(name: str, out: Path) -> None:
+    """ValueError naming the sweeps there are, unless OUT holds this one."""
+    from search.run_store import RunFolder
+
+    RunFolder(out=out, name=name).require()
+
+
+def all_given(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:
+    """The options' values; ValueError naming those not given."""
+    missing = [name for name, value in options.items() if value is None]
+    if missing:
+        raise ValueError(
+            f"{verb}: missing {', '.join(missing)}; allowed: an exported folder, "
+            f"or all of {', '.join(options)}"
+        )
+    return tuple(options.values())
+
+
+def report_to_stderr() -> Callable[[str, float], None]:
+    """A report callback that prints each stage at every tenth of its way."""
+    shown: set[tuple[str, int]] = set()
+
+    def report(stage: str, fraction: float) -> None:
+        tenth = (stage, int(fraction * 10))
+        if tenth not in shown:
+            shown.add(tenth)
+            print(f"{stage} {fraction:.0%}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def as_json(data: Any) -> str:
+    """One JSON document."""
+    return json.dumps(data, indent=2)
+
+
+def plain(data: Any) -> Any:
+    """Tuples as lists, as YAML and JSON have no tuples."""
+    return json.loads(json.dumps(data))
+
+
+def prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    """The same values under `prefix.name`."""
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def as_table(rows: dict[str, Any]) -> str:
+    """Two columns; floats to four places."""
+    width = max(map(len, rows))
+    return "\n".join(
+        f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}"
+        for name, value in rows.items()
+    )

@@ -1,0 +1,209 @@
+"""Answers of `evaluate`, `cost`, `model keys` and `scenes info`, as JSON-ready data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import NAMES, ModelSpec, build
+from models.checkpoint import store
+from models.fusion_model import FusionModel
+from pruning.cost import ModelCost, profile
+from scenes.batch import DETECTION_CLASSES, SensorBatch, Targets
+from scenes.loader import ImageSpec, Loader
+from scenes.nuscenes import NuScenesSpec
+from scenes.scoring.nuscenes_detection import DetectionScores
+from search import strict_yaml
+from search.evaluate import evaluate
+from search.train import seed_everything
+from search.trial import measure as measure_weights
+from search.trial import metrics_of, open_scenes
+
+
+def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
+    """Metrics of an exported folder on its own evaluation frames.
+
+    data_root replaces the root of the data, where the export is on another machine. ValueError
+    for a folder that is not an export or whose hashes do not match.
+    """
+    from search.export import load_export
+
+    spec, state, mask, _ = load_export(folder)
+    if data_root is not None:
+        spec = replace(spec, val=replace(spec.val, root=data_root))
+    scores, cost = measure_weights(spec, dict(state))
+    kept = sum(int(m.sum()) for m in mask.values())
+    total = sum(m.numel() for m in mask.values())
+    return _answer(scores, {**metrics_of(scores, cost), "sparsity": 1 - kept / total}, cost)
+
+
+def of_checkpoint(
+    model_name: str,
+    checkpoint: Path,
+    frames: NuScenesSpec,
+    masked: frozenset[str],
+    threads: int,
+) -> dict[str, Any]:
+    """Metrics of a checkpoint on a split, optionally with a modality masked."""
+    model, image = load_model(model_name, checkpoint)
+    scenes = open_scenes(frames)
+    seed_everything(0, threads)
+    cost = _cost(model, [_first_frames(frames, image, 1)[0]])
+    scores = evaluate(model, scenes, image, masked=masked)
+    return _answer(scores, metrics_of(scores, cost), cost)
+
+
+def cost_of(
+    model_name: str, checkpoint: Path | None, frames: NuScenesSpec | None
+) -> dict[str, Any]:
+    """Parameters, non-zeros and MACs, per modality and layer, averaged over the frames."""
+    model, image = load_model(model_name, checkpoint)
+    batches = [made_frame(image)] if frames is None else _first_frames(frames, image, None)
+    cost = _cost(model, batches)
+    return {
+        "frames": ["made frame"] if frames is None else [b.tokens[0] for b in batches],
+        "GMACs": cost.macs / 1e9,
+        "GFLOPs": 2 * cost.macs / 1e9,
+        **cost_data(cost),
+    }
+
+
+def cost_table(answer: dict[str, Any]) -> str:
+    """The answer of `cost_of` as text: totals, modalities, layers."""
+    lines = [f"measured on: {', '.join(answer['frames'])}"]
+    lines.append(f"total: {answer['GMACs']:.4f} GMACs = {answer['GFLOPs']:.4f} GFLOPs (2 x MACs)")
+    for part in ("per_modality", "per_layer"):
+        lines.append(f"{'parameters':>12} {'non-zeros':>12} {'MMACs':>10}  {part}")
+        for name, row in answer.get(part, {}).items():
+            macs = row["macs"] / 1e6
+            lines.append(f"{row['parameters']:>12,} {row['nonzeros']:>12,} {macs:>10.3f}  {name}")
+    return "\n".join(lines)
+
+
+def model_keys(name: str) -> dict[str, dict[str, Any]]:
+    """Shape, dtype and kind (param or buffer) of every entry of the state dict."""
+    model = build(model_spec(name))
+    parameters = dict(model.named_parameters())
+    return {
+        key: {
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "kind": "param" if key in parameters else "buffer",
+        }
+        for key, tensor in model.state_dict().items()
+    }
+
+
+def model_spec(name: str) -> ModelSpec:
+    """The default spec of a model. ValueError listing the names."""
+    if name not in NAMES:
+        raise ValueError(
+            f"model: value {name!r} is unknown{strict_yaml.closest(name, list(NAMES))}; "
+            f"allowed: {', '.join(NAMES)}"
+        )
+    return NAMES[name]()
+
+
+def load_model(name: str, checkpoint: Path | None) -> tuple[FusionModel, ImageSpec]:
+    """A model in eval mode with a checkpoint's weights, and the image size it was trained at.
+
+    The spec in the checkpoint's metadata wins over the default one of that name.
+    """
+    spec, image = model_spec(name), ImageSpec()
+    if checkpoint is None:
+        torch.manual_seed(0)
+        return build(spec).eval(), image
+    state, metadata = store.load(checkpoint)
+    if "model" in metadata:
+        stored = json.loads(metadata["model"])
+        if stored.get("name") != name:
+            raise ValueError(
+                f"checkpoint: {checkpoint} is of model {stored.get('name')!r}; allowed: {name!r}"
+            )
+        spec = strict_yaml.from_data(stored, type(spec), checkpoint)
+    if "image" in metadata:
+        image = strict_yaml.from_data(json.loads(metadata["image"]), ImageSpec, checkpoint)
+    model = build(spec)
+    store.load_into(model, state, checkpoint)
+    return model.eval(), image
+
+
+def data_spec(root: str, version: str, split: str, num_frames: int | None = None) -> NuScenesSpec:
+    """Frames of a data root; $VARIABLES in the root are expanded by the reader."""
+    return NuScenesSpec(root=root, version=version, split=split, num_frames=num_frames)
+
+
+def data_summary(spec: NuScenesSpec) -> dict[str, Any]:
+    """Number of frames, and of boxes of each class."""
+    scenes = open_scenes(spec)
+    boxes: Counter[str] = Counter()
+    for token in scenes.tokens:
+        boxes.update(DETECTION_CLASSES[int(label)] for label in scenes.frame(token).labels)
+    return {"frames": len(scenes.tokens), **{name: boxes[name] for name in DETECTION_CLASSES}}
+
+
+def made_frame(image: ImageSpec) -> SensorBatch:
+    """One deterministic frame without a data set: six cameras around, points on the ground.
+
+    For counting MACs only: its 20 000 points lie on 32 rings of a flat ground, its images are grey.
+    """
+    height, width = image.height, image.width
+    rings = torch.linspace(2.0, 40.0, 32).repeat_interleave(625)
+    angles = torch.arange(rings.numel()) * (2 * math.pi / 625)
+    zeros = torch.zeros_like(rings)
+    points = torch.stack(
+        [rings * angles.cos(), rings * angles.sin(), zeros - 1.8, zeros + 20.0, zeros], dim=1
+    )
+    cameras = torch.stack([_looking(k * math.pi / 3, height, width) for k in range(6)])
+    empty = Targets(boxes=torch.zeros(0, 9), labels=torch.zeros(0, dtype=torch.int64))
+    return SensorBatch(
+        images=torch.zeros(1, 6, 3, height, width),
+        points=(points,),
+        lidar_to_image=cameras[None],
+        lidar_to_global=torch.eye(4, dtype=torch.float64)[None],
+        targets=(empty,),
+        tokens=("made frame",),
+    )
+
+
+def _looking(yaw: float, height: int, width: int) -> torch.Tensor:
+    """lidar_to_image [4, 4] of a level camera at the origin with 70 degrees across."""
+    focal = width / 2 / math.tan(math.radians(35))
+    sine, cosine = math.sin(yaw), math.cos(yaw)
+    right, forward = (sine, -cosine, 0.0), (cosine, sine, 0.0)
+    to_camera = torch.tensor([[*right, 0], [0, 0, -1, 0], [*forward, 0], [0, 0, 0, 1.0]])
+    intrinsics = torch.eye(4)
+    intrinsics[0, 0] = intrinsics[1, 1] = focal
+    intrinsics[0, 2], intrinsics[1, 2] = width / 2, height / 2
+    return intrinsics @ to_camera
+
+
+def cost_data(cost: ModelCost) -> dict[str, Any]:
+    """ModelCost as JSON data."""
+    data = cost.to_json()
+    return dict(json.loads(data)) if isinstance(data, str) else dict(data)
+
+
+def _cost(model: FusionModel, batches: list[SensorBatch]) -> ModelCost:
+    with torch.no_grad():
+        return profile(model, batches, lambda module, batch: module(batch)).cost(model)
+
+
+def _first_frames(frames: NuScenesSpec, image: ImageSpec, count: int | None) -> list[SensorBatch]:
+    loader = Loader(open_scenes(frames), image, None, batch_size=1, shuffle=False, seed=0)
+    return [batch for batch, _ in zip(loader, range(count or len(loader)), strict=False)]
+
+
+def _answer(scores: DetectionScores, metrics: dict[str, float], cost: ModelCost) -> dict[str, Any]:
+    return {
+        "metrics": metrics,
+        "per_class_AP": dict(scores.per_class),
+        "tp_errors": dict(scores.tp_errors),
+        "per_modality_GMACs": {k: v.macs / 1e9 for k, v in cost.per_modality.items()},
+    }

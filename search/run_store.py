@@ -1,0 +1,213 @@
+"""The folder of one sweep: its layout, and reads and writes that never leave half a file.
+
+OUT/NAME/sweep.yaml                    a copy of the sweep file as it was launched
+         optuna.log                    Optuna's journal, the truth of the search
+         shared/                       dense weights, criterion statistics, cost profile
+         trials/<id>/spec.json         what the trial was (written when it starts or ends)
+                     mask.safetensors  bool tensor per pruned weight, True = kept
+                     weights.safetensors  full state dict, pruned weights zero
+                     failure.json      reason, only of a trial that failed
+                     result.json       written LAST: its existence means finished
+         front.png front.html mlflow.db
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from search.trial_spec import TrialResult, TrialSpec, result_from_dict, spec_from_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Paths of one sweep. Making the object touches nothing on disk."""
+
+    out: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.out) / self.name
+
+    @property
+    def sweep_file(self) -> Path:
+        return self.path / "sweep.yaml"
+
+    @property
+    def storage(self) -> Path:
+        return self.path / "optuna.log"
+
+    @property
+    def shared(self) -> Path:
+        return self.path / "shared"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    def trial_dir(self, trial_id: int) -> Path:
+        return self.trials / str(trial_id)
+
+    def exists(self) -> bool:
+        return self.sweep_file.is_file()
+
+    def require(self) -> RunFolder:
+        """Itself, or ValueError naming the sweeps that do exist."""
+        if self.exists():
+            return self
+        known = ", ".join(list_sweeps(self.out)) or "none yet"
+        raise ValueError(f"sweep name: value {self.name!r} not found in {self.out}; known: {known}")
+
+    def finished(self) -> list[int]:
+        """Ids of finished trials, ascending."""
+        return sorted(int(p.parent.name) for p in self.trials.glob("*/result.json"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTrial:
+    """A finished trial as read back from disk (tensors stay on disk until asked for)."""
+
+    trial_id: int
+    spec: TrialSpec
+    result: TrialResult
+    path: Path
+
+    def mask(self) -> dict[str, Tensor]:
+        return load_tensors(self.path / "mask.safetensors")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return load_tensors(self.path / "weights.safetensors")
+
+
+def list_sweeps(out: Path) -> list[str]:
+    """Names of the sweeps under a runs folder, sorted."""
+    return sorted(p.parent.name for p in Path(out).glob("*/sweep.yaml"))
+
+
+def write_trial(
+    run: RunFolder,
+    trial_id: int,
+    spec: TrialSpec,
+    result: TrialResult,
+    mask: Mapping[str, Tensor],
+    state_dict: Mapping[str, Tensor],
+) -> Path:
+    """Writes a finished trial; result.json goes last and atomically."""
+    folder = run.trial_dir(trial_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "spec.json", spec.to_dict())
+    write_tensors(folder / "mask.safetensors", mask)
+    write_tensors(folder / "weights.safetensors", state_dict)
+    (folder / "failure.json").unlink(missing_ok=True)
+    write_json(folder / "result.json", result.to_dict())
+    return folder
+
+
+def write_failure(run: RunFolder, trial_id: int, spec: TrialSpec | None, reason: str) -> None:
+    """Records why a trial failed; never overwrites a finished one."""
+    folder = run.trial_dir(trial_id)
+    if (folder / "result.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if spec is not None:
+        write_json(folder / "spec.json", spec.to_dict())
+    write_json(folder / "failure.json", {"reason": reason})
+
+
+def read_trial(run: RunFolder, trial_id: int) -> StoredTrial:
+    """A finished trial; ValueError naming the finished ones when there is no such trial."""
+    folder = run.trial_dir(trial_id)
+    if not (folder / "result.json").is_file():
+        known = ", ".join(map(str, run.finished())) or "none"
+        raise ValueError(
+            f"trial: value {trial_id!r} is not finished in {run.path}; finished: {known}"
+        )
+    return StoredTrial(
+        trial_id=trial_id,
+        spec=spec_from_dict(read_json(folder / "spec.json")),
+        result=result_from_dict(read_json(folder / "result.json")),
+        path=folder,
+    )
+
+
+def read_finished(run: RunFolder) -> list[StoredTrial]:
+    """Every finished trial, by id."""
+    return [read_trial(run, trial_id) for trial_id in run.finished()]
+
+
+def remove_unfinished(run: RunFolder, trial_id: int) -> None:
+    """Deletes what a killed trial left; a finished trial is never touched."""
+    folder = run.trial_dir(trial_id)
+    if folder.exists() and not (folder / "result.json").exists():
+        shutil.rmtree(folder)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """JSON by temporary file and rename; floats keep every bit."""
+    write_bytes(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """ValueError, one line, for a missing or corrupt file."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON: {_first_line(error)}") from error
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """safetensors by temporary file and rename; shared or strided tensors are copied."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(plain, temporary, metadata=metadata)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """ValueError, one line, for a missing or corrupt file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a safetensors file: {_first_line(error)}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Any content by temporary file, fsync and rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

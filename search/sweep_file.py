@@ -1,0 +1,119 @@
+"""A sweep file: one complete YAML, no includes, read strictly into a Sweep."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from search import strict_yaml
+from search.space import Choices, Range, check_space, with_values
+from search.trial_spec import TrialSpec
+
+ObjectiveName = Literal["mAP", "NDS", "GFLOPs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A constraint on a metric: a trial outside is measured and kept, but never on the front."""
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("min, max: give at least one of the two")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A whole search. `space` maps dotted fields of `trial` to what they may be.
+
+    workers         concurrent trials; 1 with one thread gives the same front every time
+    tracking_uri    MLflow tracking URI; None: SQLite in the sweep's folder
+    trial_timeout_s, max_memory_gb   limits of one trial; beyond them it is recorded as failed
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    trial: TrialSpec
+    space: dict[str, Range | Choices]
+    objectives: list[ObjectiveName] = field(default_factory=lambda: ["mAP", "NDS", "GFLOPs"])
+    constraints: dict[str, Bound] = field(default_factory=dict)
+    sampler: Literal["gp", "tpe", "nsga2", "random"] = "gp"
+    trials: int = 24
+    seed: int = 0
+    workers: int = 1
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    tracking_uri: str | None = None
+    trial_timeout_s: float | None = None
+    max_memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for name in ("trials", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
+        for name in ("trial_timeout_s", "max_memory_gb"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: above 0")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(
+                f"objectives: value {self.objectives!r}; allowed: mAP, NDS, GFLOPs, each once"
+            )
+        if not self.space:
+            raise ValueError("space: value {}; allowed: at least one dotted field of trial")
+        check_space(self.trial, self.space)
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """The Sweep of a file. ValueError with file, field, value and what is allowed, in one line."""
+    return strict_yaml.read(path, Sweep)
+
+
+def check_name(name: str) -> None:
+    """ValueError unless the name is usable as a folder name."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):
+        raise ValueError(f"name: value {name!r}; allowed: letters, digits, - _ . (no leading dot)")
+
+
+def set_fields(spec: TrialSpec, settings: list[str]) -> TrialSpec:
+    """`field=value` settings of the command line applied; values are read as YAML."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set: value {setting!r}; allowed: field=value")
+        values[name] = strict_yaml.parse_value(text)
+    return with_values(spec, values)
+
+
+def first_trial(sweep: Sweep) -> TrialSpec:
+    """The trial with every field of the space at its low end or first choice."""
+    return with_values(sweep.trial, {name: d.corners()[0] for name, d in sweep.space.items()})
+
+
+def check_inputs(sweep: Sweep) -> None:
+    """Opens everything a trial needs, before anything is written. ValueError in one line.
+
+    The data roots with their versions and splits, the checkpoint against the model, the names in
+    the allocation against the model's weights, the sampler's corners, and constraint names.
+    """
+    from search.trial import check_trial
+
+    for name in sweep.constraints:
+        if name not in ("mAP", "NDS", "GFLOPs", "GMACs", "sparsity"):
+            raise ValueError(
+                f"field constraints.{name}: unknown metric"
+                f"{strict_yaml.closest(name, ['mAP', 'NDS', 'GFLOPs', 'GMACs', 'sparsity'])}"
+                "; allowed: mAP, NDS, GFLOPs, GMACs, sparsity"
+            )
+    for spec in [sweep.trial, first_trial(sweep)]:
+        check_trial(spec)
+    if sweep.cpus_per_trial > (os.cpu_count() or 1) * 1024:
+        raise ValueError(f"field cpus_per_trial: value {sweep.cpus_per_trial!r} is not a CPU count")

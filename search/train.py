@@ -1,0 +1,272 @@
+"""Dense training: the checkpoint that a sweep starts from.
+
+AdamW, one-cycle learning rate, gradient clipping, augmentation, and modality dropout so that each
+sensor is used and each works alone. The log goes to stderr, the checkpoint is replaced atomically.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor
+
+from models import ModelSpec, build
+from models.checkpoint import store
+from models.fusion_model import FusionModel
+from scenes.batch import SensorBatch
+from scenes.loader import AugmentSpec, ImageSpec, Loader
+from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from search import strict_yaml
+from search.evaluate import evaluate
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """A dense training run. Give either `epochs` or `steps`.
+
+    init              checkpoint to start from (long fine-tuning), else random weights
+    modality_dropout  probability of a step with the camera or the LiDAR masked (half each)
+    max_minutes       ends earlier; the learning rate follows the clock then, so the result depends
+                      on the machine's speed
+    average           decay of the exponential moving average that is saved; 0 saves the last step
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    model: ModelSpec
+    data: NuScenesSpec
+    val: NuScenesSpec | None = None
+    image: ImageSpec = field(default_factory=ImageSpec)
+    augment: AugmentSpec | None = None
+    init: str | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 4
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.3
+    clip: float = 35.0
+    modality_dropout: float = 0.0
+    average: float = 0.0
+    bf16: bool = False
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+    max_minutes: float | None = None
+    log_every: int = 20
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("epochs, steps: give exactly one of the two")
+        for name in ("modality_dropout", "average"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: 0 <= x < 1")
+        for name in ("batch_size", "threads", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training run gave: where it is saved, and mAP/NDS with all and without each sensor."""
+
+    checkpoint: Path
+    steps: int
+    minutes: float
+    losses: list[float]
+    metrics: dict[str, float]
+
+
+def read_train(path: str | Path) -> TrainSpec:
+    """The TrainSpec of a YAML file. ValueError with file, field and value, in one line."""
+    return strict_yaml.read(path, TrainSpec)
+
+
+def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
+    """Trains, saves OUT (a .safetensors file), evaluates on spec.val with and without each sensor.
+
+    Deterministic given seed, threads and machine type, unless max_minutes cuts in. A loss that is
+    not finite raises ArithmeticError.
+    """
+    log = log or _to_stderr
+    seed_everything(spec.seed, spec.threads)
+    scenes = NuScenesScenes(spec.data)
+    model = build(spec.model).to(spec.device)
+    if spec.init is not None:
+        store.load_into(model, store.load(spec.init)[0], spec.init)
+    loader = Loader(
+        scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
+        drop_last=len(scenes.tokens) > spec.batch_size,
+    )  # fmt: skip
+    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * len(loader)
+    count = sum(p.numel() for p in model.parameters())
+    log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
+    started = time.monotonic()
+    losses, averaged = _optimise(model, loader, steps, spec, Path(out), log)
+    model.load_state_dict(averaged)
+    minutes = (time.monotonic() - started) / 60
+    store.save(out, model, _metadata(spec, len(losses)))
+    metrics = _final_metrics(model, spec, log) if spec.val is not None else {}
+    return TrainResult(
+        checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
+    )
+
+
+def one_cycle(progress: float, warmup_fraction: float) -> float:
+    """Factor of the learning rate at progress 0..1: cosine from 1/25 to 1, then cosine to 1e-4.
+
+    Smith & Topin 2018 with the shape of torch's OneCycleLR; a function of progress, so that the
+    clock may drive it as well as the step count.
+    """
+    if progress < warmup_fraction:
+        return _cosine(1 / 25, 1.0, progress / warmup_fraction)
+    return _cosine(1.0, 1e-4, min(1.0, (progress - warmup_fraction) / (1 - warmup_fraction)))
+
+
+def seed_everything(seed: int, threads: int) -> None:
+    """Seeds torch, numpy's legacy generator and random; fixes the thread count of this process."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices and kernels; none for biases and norms."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def endless(loader: Loader) -> Iterator[SensorBatch]:
+    """Epoch after epoch; each `iter(loader)` is the next epoch's order and augmentation."""
+    while True:
+        yield from loader
+
+
+def _optimise(
+    model: FusionModel, loader: Loader, steps: int, spec: TrainSpec, out: Path, log: Log
+) -> tuple[list[float], dict[str, Tensor]]:
+    optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+    chooser = random.Random(spec.seed)
+    batches = endless(loader)
+    started = time.monotonic()
+    losses: list[float] = []
+    averaged = _snapshot(model)
+    model.train()
+    for step in range(steps):
+        progress = max(step / steps, _clock(started, spec.max_minutes))
+        if progress >= 1.0:
+            log(f"stopped after {spec.max_minutes} minutes at step {step}")
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = spec.lr * one_cycle(progress, spec.warmup_fraction)
+        batch = next(batches).to(spec.device)
+        loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec.modality_dropout))
+        losses.append(loss)
+        _update_average(averaged, model, min(spec.average, (1 + step) / (10 + step)))
+        if (step + 1) % spec.log_every == 0 or step + 1 == steps:
+            _log_step(log, step + 1, steps, losses[-spec.log_every :], norm, started)
+        if (step + 1) % spec.save_every == 0:
+            store.save(out, model, _metadata(spec, step + 1))
+    return losses, averaged
+
+
+def _step(
+    model: FusionModel,
+    batch: SensorBatch,
+    optimizer: torch.optim.Optimizer,
+    spec: TrainSpec,
+    masked: frozenset[str],
+) -> tuple[float, float]:
+    optimizer.zero_grad(set_to_none=True)
+    device_type = torch.device(spec.device).type
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=spec.bf16):
+        loss = model.loss(batch, masked=masked)
+    if not torch.isfinite(loss):
+        raise ArithmeticError(f"training loss is not finite: {loss.item()}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
+    optimizer.step()
+    return loss.item(), norm.item()
+
+
+def _masked(chooser: random.Random, probability: float) -> frozenset[str]:
+    if chooser.random() >= probability:
+        return frozenset()
+    return frozenset({chooser.choice(("camera", "lidar"))})
+
+
+def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, float]:
+    assert spec.val is not None
+    scenes = NuScenesScenes(spec.val)
+    metrics: dict[str, float] = {}
+    for label, masked in (
+        ("", frozenset[str]()),
+        ("_without_camera", frozenset({"camera"})),
+        ("_without_lidar", frozenset({"lidar"})),
+    ):
+        scores = evaluate(model, scenes, spec.image, masked=masked, device=spec.device)
+        metrics[f"mAP{label}"] = scores.mAP
+        metrics[f"NDS{label}"] = scores.NDS
+        log(f"held out{label.replace('_', ' ')}: mAP {scores.mAP:.4f}  NDS {scores.NDS:.4f}")
+        if not masked:
+            per_class = "  ".join(f"{name} {ap:.3f}" for name, ap in scores.per_class.items())
+            log(f"AP: {per_class}")
+    return metrics
+
+
+def _snapshot(model: FusionModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@torch.no_grad()
+def _update_average(averaged: dict[str, Tensor], model: FusionModel, decay: float) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and decay > 0:
+            averaged[name].lerp_(tensor, 1 - decay)
+        else:
+            averaged[name].copy_(tensor)
+
+
+def _clock(started: float, max_minutes: float | None) -> float:
+    return 0.0 if max_minutes is None else (time.monotonic() - started) / (60 * max_minutes)
+
+
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def _log_step(
+    log: Log, step: int, steps: int, recent: list[float], norm: float, started: float
+) -> None:
+    seconds = time.monotonic() - started
+    mean = sum(recent) / len(recent)
+    log(f"step {step}/{steps}  loss {mean:.4f}  grad {norm:.2f}  {seconds:.0f} s")
+
+
+def _metadata(spec: TrainSpec, step: int) -> dict[str, str]:
+    model = json.dumps(asdict(spec.model))
+    image = json.dumps(asdict(spec.image))
+    return {"model": model, "image": image, "seed": str(spec.seed), "steps": str(step)}
+
+
+def _to_stderr(line: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)

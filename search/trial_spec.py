@@ -1,0 +1,146 @@
+"""What defines a trial, and what a trial measured. Both are plain data with a JSON round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+from models import ModelSpec
+from pruning.allocation import SparsityAllocation
+from pruning.criteria import Criterion
+from scenes.loader import AugmentSpec, ImageSpec
+from scenes.nuscenes import NuScenesSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocationSpec:
+    """Fractions of weights REMOVED, in [0, 1): layer beats stage beats modality."""
+
+    per_modality: dict[str, float] = field(default_factory=dict)
+    per_stage: dict[str, float] = field(default_factory=dict)
+    per_layer: dict[str, float] = field(default_factory=dict)
+    rule: Literal["global", "uniform"] = "global"
+    min_keep: int = 1
+
+    def __post_init__(self) -> None:
+        for level in ("per_modality", "per_stage", "per_layer"):
+            for name, fraction in getattr(self, level).items():
+                if not 0.0 <= fraction < 1.0:
+                    raise ValueError(
+                        f"{level}.{name}: value {fraction!r} is not a sparsity; allowed: 0 <= x < 1"
+                    )
+        if self.min_keep < 0:
+            raise ValueError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
+
+    def allocation(self) -> SparsityAllocation:
+        """The same budget as pruning's own type."""
+        return SparsityAllocation(
+            per_modality=dict(self.per_modality),
+            per_stage=dict(self.per_stage),
+            per_layer=dict(self.per_layer),
+            rule=self.rule,
+            min_keep=self.min_keep,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneSpec:
+    """Training of the surviving weights after pruning: AdamW, linear warm-up, cosine decay to 0."""
+
+    steps: int = 50
+    batch_size: int = 2
+    lr: float = 2e-4
+    weight_decay: float = 0.01
+    warmup: int = 5
+    clip: float = 10.0
+    batch_norm: Literal["eval", "train"] = "train"
+
+    def __post_init__(self) -> None:
+        _at_least(self, steps=0, batch_size=1, lr=0.0, weight_decay=0.0, warmup=0)
+        if self.clip <= 0:
+            raise ValueError(f"clip: value {self.clip!r}; allowed: above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """Everything that defines one trial: same spec, same machine type, same numbers."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    model: ModelSpec
+    checkpoint: str
+    train: NuScenesSpec
+    val: NuScenesSpec
+    image: ImageSpec = field(default_factory=ImageSpec)
+    augment: AugmentSpec | None = None
+    criterion: Criterion
+    allocation: AllocationSpec = field(default_factory=AllocationSpec)
+    score_batches: int = 4
+    fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
+    cost_frames: int = 4
+    seed: int = 0
+    threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """Everything one trial measured. All plain floats and dicts.
+
+    metrics                mAP, NDS, GFLOPs, GMACs, GMACs_dense, parameters, nonzeros, sparsity
+    per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
+    per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
+    per_class_AP           average precision of each detection class
+    tp_errors              the five true-positive errors of nuScenes
+    per_layer_sparsity     the allocation as resolved: fraction removed of each prunable weight
+    cost                   ModelCost as JSON data
+    timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
+    losses                 fine-tuning loss, one value a step
+    """
+
+    metrics: dict[str, float]
+    per_modality_sparsity: dict[str, float]
+    per_modality_GMACs: dict[str, float]
+    per_class_AP: dict[str, float]
+    tp_errors: dict[str, float]
+    per_layer_sparsity: dict[str, float]
+    cost: dict[str, Any]
+    timings: dict[str, float]
+    losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, value in self.metrics.items():
+            if not math.isfinite(value):
+                raise ArithmeticError(f"metric {name} is not finite: {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dict; `result_from_dict` reads it back bit for bit (floats as repr)."""
+        return dataclasses.asdict(self)
+
+
+def spec_from_dict(data: dict[str, Any]) -> TrialSpec:
+    """TrialSpec from its JSON data, strictly: unknown fields raise (pydantic.ValidationError)."""
+    return TypeAdapter(TrialSpec).validate_json(json.dumps(data))
+
+
+def result_from_dict(data: dict[str, Any]) -> TrialResult:
+    """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
+    return TrialResult(**{f.name: data[f.name] for f in dataclasses.fields(TrialResult)})
+
+
+def _at_least(spec: object, **lowest: float) -> None:
+    for name, low in lowest.items():
+        if getattr(spec, name) < low:
+            raise ValueError(f"{name}: value {getattr(spec, name)!r}; allowed: {low} and above")

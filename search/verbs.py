@@ -1,0 +1,391 @@
+"""The verbs of the command line: one class a verb, its fields are options, `run` gives the answer.
+
+Heavy imports wait until a verb runs, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+from search.answers import (
+    all_given,
+    as_json,
+    as_table,
+    plain,
+    prefixed,
+    report_to_stderr,
+    require_sweep,
+)
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Validate a sweep file; print the resolved first trial and the space's size."""
+
+    sweep: Positional[Path]
+    """Sweep file (YAML)."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        import yaml
+
+        from search.space import size
+        from search.sweep_file import check_inputs, first_trial, read_sweep
+
+        sweep = read_sweep(self.sweep)
+        check_inputs(sweep)
+        first = plain(first_trial(sweep).to_dict())
+        if self.json:
+            summary = {"name": sweep.name, "trials": sweep.trials, "space": size(sweep.space)}
+            return as_json({**summary, "first_trial": first})
+        text = yaml.safe_dump({"first trial": first}, sort_keys=False).rstrip()
+        return (
+            f"{text}\nspace: {len(sweep.space)} fields, {size(sweep.space)}\n"
+            f"{self.sweep}: ok, {sweep.trials} trials of {', '.join(sweep.objectives)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepVerb:
+    """Run a sweep: trials on Ray, proposals by Optuna, records in MLflow."""
+
+    sweep: Positional[Path]
+    """Sweep file (YAML)."""
+    name: str | None = None
+    """Name of the run folder; default: the file's `name`."""
+    trials: int | None = None
+    """Number of trials instead of the file's."""
+    address: str | None = None
+    """Ray cluster: auto, local or ray://HOST:PORT; default: a local one."""
+    out: Path = RUNS
+    """Folder of all runs."""
+
+    def run(self) -> str:
+        from search.run_store import RunFolder
+        from search.sweep_file import check_inputs, check_name, read_sweep
+
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"--trials: value {self.trials}; allowed: 1 and above")
+        sweep = read_sweep(self.sweep)
+        name = self.name or sweep.name
+        check_name(name)
+        if RunFolder(out=self.out, name=name).exists():
+            raise ValueError(
+                f"--name: value {name!r} exists in {self.out}; "
+                f"allowed: a new name, or `sparsefront resume {name}`"
+            )
+        check_inputs(sweep)
+        from search.sweep import run_sweep
+
+        front = run_sweep(sweep, name=name, out=self.out, address=self.address, trials=self.trials)
+        return f"{front.table()}\nsee {self.out / name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on with a sweep after any crash; finished trials are never repeated."""
+
+    name: Positional[str]
+    """Name of the sweep."""
+    out: Path = RUNS
+    """Folder of all runs."""
+
+    def run(self) -> str:
+        require_sweep(self.name, self.out)
+        from search.sweep import resume_sweep
+
+        front = resume_sweep(self.name, self.out)
+        return f"{front.table()}\nsee {self.out / self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """Print the Pareto front of a sweep, or save its plot."""
+
+    name: Positional[str]
+    """Name of the sweep."""
+    json: bool = False
+    """One JSON document on stdout."""
+    plot: Path | None = None
+    """Also save the picture: FILE.png or FILE.html."""
+    out: Path = RUNS
+    """Folder of all runs."""
+
+    def run(self) -> str:
+        if self.plot is not None and self.plot.suffix not in (".png", ".html"):
+            raise ValueError(f"--plot: value {str(self.plot)!r}; allowed: FILE.png or FILE.html")
+        require_sweep(self.name, self.out)
+        from search.front import load_front
+
+        front = load_front(self.name, self.out)
+        if self.plot is not None:
+            from search.plots import save_front
+
+            save_front(front, self.plot)
+        return as_json(front.to_dict()) if self.json else front.table()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write the allocation, masks, pruned weights and report of one point of the front."""
+
+    name: Positional[str]
+    """Name of the sweep."""
+    pick: str
+    """knee, best:METRIC, trial:ID or 'max:METRIC,METRIC<=X'."""
+    out: Path
+    """Folder to write."""
+    runs: Path = RUNS
+    """Folder of all runs."""
+
+    def run(self) -> str:
+        require_sweep(self.name, self.runs)
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
+        from search.export import export
+
+        return str(export(self.name, self.runs, self.pick, self.out))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Run one trial here, without Ray."""
+
+    sweep: Positional[Path]
+    """Sweep file (YAML)."""
+    set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = ()
+    """Dotted fields of the trial to replace."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search.sweep_file import check_inputs, read_sweep, set_fields
+        from search.trial import run_trial
+
+        sweep = read_sweep(self.sweep)
+        check_inputs(sweep)
+        spec = set_fields(sweep.trial, list(self.set))
+        outcome = run_trial(spec, report=report_to_stderr())
+        data = outcome.result.to_dict()
+        if self.json:
+            return as_json({"spec": spec.to_dict(), **data})
+        return as_table({**data["metrics"], **prefixed("sparsity", data["per_modality_sparsity"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model densely; reads a YAML file, writes a safetensors checkpoint."""
+
+    file: Positional[Path]
+    """Training file (YAML)."""
+    out: Path | None = None
+    """Checkpoint to write; default: the file's name with .safetensors, in this folder."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search.train import read_train, train
+
+        spec = read_train(self.file)
+        result = train(spec, self.out or Path(self.file.stem + ".safetensors"))
+        summary: dict[str, Any] = {
+            "checkpoint": str(result.checkpoint),
+            "steps": result.steps,
+            "minutes": result.minutes,
+            **result.metrics,
+        }
+        return as_json(summary) if self.json else as_table(summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Official metrics of an exported folder, or of a model with a checkpoint on some data."""
+
+    export: Positional[Path | None] = None
+    """Exported folder; its metrics come out bit for bit as the trial reported them."""
+    model: str | None = None
+    """Model name, with --checkpoint and --data."""
+    checkpoint: Path | None = None
+    """safetensors file."""
+    data: str | None = None
+    """nuScenes data root; with an exported folder: where its data lies on this machine."""
+    version: str = "v1.0-mini"
+    """Version of the data set."""
+    split: str = "mini_val"
+    """Split to evaluate on."""
+    masked: Literal["camera", "lidar"] | None = None
+    """Modality whose input is zeroed."""
+    threads: int = 1
+    """Torch threads."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import measure
+
+        if self.export is not None:
+            if self.model or self.checkpoint or self.masked:
+                raise ValueError("evaluate: give an exported folder, or --model with --checkpoint")
+            answer = measure.of_export(self.export, self.data)
+        else:
+            model, checkpoint, data = all_given(
+                "evaluate",
+                {"--model": self.model, "--checkpoint": self.checkpoint, "--data": self.data},
+            )
+            frames = measure.data_spec(data, self.version, self.split)
+            hidden = frozenset({self.masked}) if self.masked else frozenset()
+            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads)
+        return as_json(answer) if self.json else as_table(answer["metrics"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Parameters and MACs of a model, per modality and layer (FLOPs = 2 x MACs)."""
+
+    model: str
+    """Model name."""
+    checkpoint: Path | None = None
+    """safetensors file; its zeros are not counted. Default: fresh, dense weights."""
+    data: str | None = None
+    """nuScenes data root; default: one made frame with fixed points."""
+    version: str = "v1.0-mini"
+    """Version of the data set."""
+    split: str = "mini_val"
+    """Split whose first frames are counted."""
+    frames: int = 4
+    """Number of frames averaged over."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import measure
+
+        frames = (
+            measure.data_spec(self.data, self.version, self.split, self.frames)
+            if self.data
+            else None
+        )
+        answer = measure.cost_of(self.model, self.checkpoint, frames)
+        return as_json(answer) if self.json else measure.cost_table(answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelList:
+    """Names of the models."""
+
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from models import NAMES
+
+        return as_json(list(NAMES)) if self.json else "\n".join(NAMES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelKeys:
+    """Names, shapes and types of a model's state dict."""
+
+    name: Positional[str]
+    """Model name."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import measure
+
+        keys = measure.model_keys(self.name)
+        if self.json:
+            return as_json(keys)
+        return "\n".join(f"{k}  {v['shape']}  {v['dtype']}  {v['kind']}" for k, v in keys.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesMake:
+    """Write a procedural data set in nuScenes format."""
+
+    root: Positional[Path]
+    """Folder to write."""
+    scenes: int = 40
+    """Number of scenes; every fourth is for validation."""
+    seed: int = 0
+    """Same seed, same data."""
+    frames: int = 10
+    """Keyframes a scene."""
+    workers: int | None = None
+    """Processes; default: one a CPU."""
+
+    def run(self) -> str:
+        from scenes.procedural import make_scenes
+
+        for option in ("scenes", "frames"):
+            if getattr(self, option) < 1:
+                value = getattr(self, option)
+                raise ValueError(f"--{option}: value {value}; allowed: 1 and above")
+        make_scenes(
+            self.root, num_scenes=self.scenes, seed=self.seed, frames=self.frames,
+            workers=self.workers,
+        )  # fmt: skip
+        return str(self.root)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesInfo:
+    """Open one split of a nuScenes-format data set and count what is in it."""
+
+    root: Positional[str]
+    """Data root."""
+    version: str = "v1.0-mini"
+    """Version of the data set."""
+    split: str = "mini_train"
+    """Split, predefined or of the root's splits.json."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import measure
+
+        summary = measure.data_summary(measure.data_spec(self.root, self.version, self.split))
+        return as_json(summary) if self.json else as_table(summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The catalogue of models."""
+
+    verb: Annotated[ModelList, subcommand("list")] | Annotated[ModelKeys, subcommand("keys")]
+
+    def run(self) -> str:
+        return self.verb.run()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Data sets."""
+
+    verb: Annotated[ScenesMake, subcommand("make")] | Annotated[ScenesInfo, subcommand("info")]
+
+    def run(self) -> str:
+        return self.verb.run()
+
+
+Verb = (
+    Annotated[Check, subcommand("check")]
+    | Annotated[SweepVerb, subcommand("sweep")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Front, subcommand("front")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Trial, subcommand("trial")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Cost, subcommand("cost")]
+    | Annotated[Model, subcommand("model")]
+    | Annotated[Scenes, subcommand("scenes")]
+)

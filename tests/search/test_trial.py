@@ -1,0 +1,80 @@
+"""One trial end to end on real files: exact sparsity, known cost, the same bits again."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search import run_store
+from search.space import with_values
+from search.sweep_file import read_sweep
+from search.trial import measure, metrics_of, prepare, run_trial
+from search.trial_spec import TrialSpec
+
+
+@pytest.fixture
+def spec(sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec:
+    return read_sweep(write_yaml(sweep_data)).trial
+
+
+def test_trial_measures_and_repeats(spec: TrialSpec, tmp_path: Path) -> None:
+    stages: list[str] = []
+    outcome = run_trial(spec, report=lambda stage, done: stages.append(stage))
+    result = outcome.result
+
+    assert list(dict.fromkeys(stages)) == ["prepare", "prune", "fine_tune", "evaluate"]
+    assert {"mAP", "NDS", "GFLOPs", "GMACs", "sparsity"} <= set(result.metrics)
+    assert result.metrics["GFLOPs"] == 2 * result.metrics["GMACs"]
+    assert result.metrics["GMACs"] < result.metrics["GMACs_dense"]
+    for modality, asked in spec.allocation.per_modality.items():
+        assert result.per_modality_sparsity[modality] == pytest.approx(asked, abs=2e-3)
+    for name, kept in outcome.mask.items():
+        assert not outcome.state_dict[name][~kept].any()
+    assert len(result.losses) == spec.fine_tune.steps
+
+    again = run_trial(spec, pickle.loads(pickle.dumps(prepare(spec))))
+    assert again.result.metrics == result.metrics
+    assert all(torch.equal(v, again.state_dict[k]) for k, v in outcome.state_dict.items())
+
+    run = run_store.RunFolder(out=tmp_path, name="one")
+    run_store.write_trial(run, 3, spec, result, outcome.mask, outcome.state_dict)
+    stored = run_store.read_trial(run, 3)
+    assert stored.spec == spec
+    assert stored.result.metrics == result.metrics
+    scores, cost = measure(stored.spec, stored.state_dict())
+    measured = metrics_of(scores, cost)
+    assert measured == {name: result.metrics[name] for name in measured}
+
+
+def test_statistics_are_shared_between_allocations(spec: TrialSpec) -> None:
+    shared = prepare(spec)
+    other = with_values(spec, {"allocation.per_modality.camera": 0.8, "fine_tune.steps": 0})
+    assert prepare(other, shared).statistics.keys() == shared.statistics.keys()
+    result = run_trial(other, shared).result
+    assert result.losses == []
+    assert result.per_modality_sparsity["camera"] == pytest.approx(0.8, abs=2e-3)
+
+
+def test_loss_that_is_not_finite_raises(spec: TrialSpec, tmp_path: Path) -> None:
+    shared = prepare(spec)
+    state = {k: v.clone() for k, v in shared.state[spec.checkpoint].items()}
+    name = next(k for k in state if k.startswith("fusion.head") and k.endswith("bias"))
+    state[name].fill_(float("nan"))
+    broken = replace(shared, state={spec.checkpoint: state})
+    with pytest.raises(ArithmeticError, match="not finite"):
+        run_trial(spec, broken)
+
+
+def test_unfinished_and_unknown_trials(tmp_path: Path) -> None:
+    run = run_store.RunFolder(out=tmp_path, name="none")
+    run_store.write_failure(run, 0, None, "killed for memory")
+    assert run.finished() == []
+    with pytest.raises(ValueError, match="finished: none"):
+        run_store.read_trial(run, 0)
+    run_store.remove_unfinished(run, 0)
+    assert not run.trial_dir(0).exists()
