@@ -1,1 +1,1 @@
-"""pruning."""
+"""pruning: which weights to remove, and what that saves. Works on any torch.nn.Module."""

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Failed(Exception):
+    """The work itself failed, for a reason that one line says: exit status 1."""
+
+
 def require_sweep(name: str, out: Path) -> None:
     """ValueError naming the sweeps there are, unless OUT holds this one."""
     from search.run_store import RunFolder

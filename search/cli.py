@@ -16,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from search.answers import Failed
 from search.verbs import Verb
 
 _OPTIONS = (
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"sparsefront: {_in_one_line(str(error))}", file=sys.stderr)
         return 2
+    except Failed as failure:
+        print(f"sparsefront: {_in_one_line(str(failure))}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

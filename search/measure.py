@@ -70,7 +70,7 @@ def cost_of(
         "frames": ["made frame"] if frames is None else [b.tokens[0] for b in batches],
         "GMACs": cost.macs / 1e9,
         "GFLOPs": 2 * cost.macs / 1e9,
-        **cost_data(cost),
+        **cost.to_json(),
     }
 
 
@@ -182,12 +182,6 @@ def _looking(yaw: float, height: int, width: int) -> torch.Tensor:
     intrinsics[0, 0] = intrinsics[1, 1] = focal
     intrinsics[0, 2], intrinsics[1, 2] = width / 2, height / 2
     return intrinsics @ to_camera
-
-
-def cost_data(cost: ModelCost) -> dict[str, Any]:
-    """ModelCost as JSON data."""
-    data = cost.to_json()
-    return dict(json.loads(data)) if isinstance(data, str) else dict(data)
 
 
 def _cost(model: FusionModel, batches: list[SensorBatch]) -> ModelCost:

@@ -1,14 +1,16 @@
 """The folder of one sweep: its layout, and reads and writes that never leave half a file.
 
-OUT/NAME/sweep.yaml                    a copy of the sweep file as it was launched
+OUT/mlflow.db mlflow-artifacts/        what MLflow shows, of all sweeps under OUT
+OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absolute
+         launch.json                   its id, Ray address and tracking URI, for resume
          optuna.log                    Optuna's journal, the truth of the search
-         shared/                       dense weights, criterion statistics, cost profile
          trials/<id>/spec.json         what the trial was (written when it starts or ends)
                      mask.safetensors  bool tensor per pruned weight, True = kept
                      weights.safetensors  full state dict, pruned weights zero
                      failure.json      reason, only of a trial that failed
                      result.json       written LAST: its existence means finished
-         front.png front.html mlflow.db
+         front.png front.html          the front, as a picture and as a page
+         ray/                          Ray Tune's own records
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class RunFolder:
         return self.path / "optuna.log"
 
     @property
-    def shared(self) -> Path:
-        return self.path / "shared"
+    def launch_file(self) -> Path:
+        return self.path / "launch.json"
 
     @property
     def trials(self) -> Path:

@@ -10,22 +10,11 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from search import strict_yaml
+from search.objectives import Bound
 from search.space import Choices, Range, check_space, with_values
 from search.trial_spec import TrialSpec
 
 ObjectiveName = Literal["mAP", "NDS", "GFLOPs"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """A constraint on a metric: a trial outside is measured and kept, but never on the front."""
-
-    min: float | None = None
-    max: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.min is None and self.max is None:
-            raise ValueError("min, max: give at least one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)

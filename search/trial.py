@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from models.fusion_model import FusionModel
 from pruning.cost import CostProfile, ModelCost, profile
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
+from pruning.weights import prunable_weights
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
@@ -201,25 +201,16 @@ def check_trial(spec: TrialSpec) -> None:
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
     except ValueError as error:
         raise ValueError(f"field trial.checkpoint: {error}") from error
-    check_allocation(spec, ModalityGroups.from_model(model))
+    check_allocation(spec, model)
 
 
-def check_allocation(spec: TrialSpec, groups: ModalityGroups) -> None:
+def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
     """ValueError where the allocation names a modality, stage or layer that the model lacks."""
-    weights = groups.weights
-    known = {
-        "per_modality": list(weights),
-        "per_stage": list(dict.fromkeys(groups.stages)),
-        "per_layer": [name for names in weights.values() for name in names],
-    }
-    for level, allowed in known.items():
-        for name in getattr(spec.allocation, level):
-            if name not in allowed:
-                shown = ", ".join(allowed[:12]) + (", ..." if len(allowed) > 12 else "")
-                raise ValueError(
-                    f"field trial.allocation.{level}.{name}: the model has none of that name; "
-                    f"allowed: {shown}"
-                )
+    weights = ModalityGroups.from_model(model).assign(prunable_weights(model))
+    try:
+        spec.allocation.allocation().budgets(weights)
+    except ValueError as error:
+        raise ValueError(f"field trial.allocation.{error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -252,24 +243,17 @@ def _result(
     timings: dict[str, float],
     losses: list[float],
 ) -> TrialResult:
-    kept = sum(int(m.sum()) for m in mask.by_weight.values())
-    total = sum(m.numel() for m in mask.by_weight.values())
     return TrialResult(
-        metrics={**metrics_of(scores, cost), "sparsity": 1 - kept / total},
-        per_modality_sparsity={k: float(v) for k, v in mask.achieved(groups).items()},
+        metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
+        per_modality_sparsity=mask.achieved(groups),
         per_modality_GMACs={k: v.macs / 1e9 for k, v in cost.per_modality.items()},
         per_class_AP=dict(scores.per_class),
         tp_errors=dict(scores.tp_errors),
-        per_layer_sparsity={k: float(v) for k, v in mask.by_layer_sparsity().items()},
-        cost=_cost_json(cost),
+        per_layer_sparsity=mask.by_layer_sparsity(),
+        cost=cost.to_json(),
         timings=timings,
         losses=losses,
     )
-
-
-def _cost_json(cost: ModelCost) -> dict[str, Any]:
-    data = cost.to_json()
-    return json.loads(data) if isinstance(data, str) else dict(data)
 
 
 def _forward(model: FusionModel, batch: SensorBatch) -> object:

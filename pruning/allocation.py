@@ -1,0 +1,105 @@
+"""Sparsity allocation: the fraction of weights removed per modality, stage or layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from pruning.groups import stage_of
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsityAllocation:
+    """Fractions REMOVED, in [0, 1); a layer's beats its stage's beats its modality's.
+
+    What no entry covers stays dense. Stages are the first two parts of a weight's name, layers are
+    weight names.
+
+    rule      inside one budget: "global" is one threshold over all its weights, "uniform" the same
+              fraction in every layer
+    min_keep  weights that every layer keeps at least, so that none dies; 0 allows it
+    """
+
+    per_modality: Mapping[str, float] = field(default_factory=dict)
+    per_stage: Mapping[str, float] = field(default_factory=dict)
+    per_layer: Mapping[str, float] = field(default_factory=dict)
+    rule: Literal["global", "uniform"] = "global"
+    min_keep: int = 1
+
+    def __post_init__(self) -> None:
+        for level in ("per_modality", "per_stage", "per_layer"):
+            for name, sparsity in getattr(self, level).items():
+                if not 0.0 <= sparsity < 1.0:
+                    raise ValueError(
+                        f"{level}.{name}: value {sparsity!r} is not a sparsity; allowed: 0 <= x < 1"
+                    )
+        if self.rule not in ("global", "uniform"):
+            raise ValueError(f"rule: value {self.rule!r}; allowed: global, uniform")
+        if self.min_keep < 0:
+            raise ValueError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
+
+    def budgets(self, weights: Mapping[str, tuple[str, ...]]) -> list[Budget]:
+        """The budgets that the weights (group -> names) share, each weight in exactly one.
+
+        ValueError for a modality, stage or layer that is not there.
+        """
+        self._check_names(weights)
+        members: dict[tuple[str, float], list[str]] = {}
+        for group, names in weights.items():
+            for name in names:
+                members.setdefault(self._budget_of(group, name), []).append(name)
+        budgets = [Budget(label, tuple(names), s) for (label, s), names in members.items()]
+        if self.rule == "global":
+            return budgets
+        return [Budget(name, (name,), b.sparsity) for b in budgets for name in b.names]
+
+    def to_json(self) -> str:
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> SparsityAllocation:
+        """ValueError for another schema version or unknown fields."""
+        data = json.loads(text)
+        version = data.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version: value {version!r}; allowed: {SCHEMA_VERSION}")
+        known = set(SparsityAllocation.__dataclass_fields__)
+        if unknown := set(data) - known:
+            raise ValueError(f"allocation: unknown {sorted(unknown)}; allowed: {sorted(known)}")
+        return SparsityAllocation(**data)
+
+    def _budget_of(self, group: str, name: str) -> tuple[str, float]:
+        stage = stage_of(name)
+        if name in self.per_layer:
+            return name, self.per_layer[name]
+        if stage in self.per_stage:
+            return stage, self.per_stage[stage]
+        return group, self.per_modality.get(group, 0.0)
+
+    def _check_names(self, weights: Mapping[str, tuple[str, ...]]) -> None:
+        names = [name for found in weights.values() for name in found]
+        levels = {
+            "per_modality": list(weights),
+            "per_stage": list(dict.fromkeys(map(stage_of, names))),
+            "per_layer": names,
+        }
+        for level, allowed in levels.items():
+            for name in getattr(self, level):
+                if name not in allowed:
+                    shown = ", ".join(allowed[:12]) + (", ..." if len(allowed) > 12 else "")
+                    raise ValueError(
+                        f"{level}.{name}: the model has none of that name; allowed: {shown}"
+                    )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Weights that share one fraction removed and one threshold."""
+
+    label: str
+    names: tuple[str, ...]
+    sparsity: float

@@ -1,0 +1,151 @@
+"""ModelCost: parameters, non-zeros and MACs, dense and after pruning, per modality and layer.
+
+A profile says how often each weight element is used in one forward pass; MACs after pruning are the
+uses of the weights that stay. One MAC is one multiply-accumulate; FLOPs = 2 x MACs. "After pruning"
+is theoretical: unstructured zeros make no GPU faster by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning.groups import ModalityGroups
+from pruning.mask import PruningMask
+from pruning.uses import LayerUses, UseCounter
+from pruning.weights import counted_weights
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One layer's, modality's or model's cost; MACs of one forward pass of one frame."""
+
+    parameters: int
+    nonzeros: int
+    macs_dense: float
+    macs: float
+
+    def __add__(self, other: CostRow) -> CostRow:
+        return CostRow(
+            self.parameters + other.parameters,
+            self.nonzeros + other.nonzeros,
+            self.macs_dense + other.macs_dense,
+            self.macs + other.macs,
+        )
+
+
+NOTHING = CostRow(0, 0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Totals, rows per modality (biases and norms among the parameters) and per weight."""
+
+    total: CostRow
+    per_modality: dict[str, CostRow]
+    per_layer: dict[str, CostRow]
+    not_counted: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        return self.total.parameters
+
+    @property
+    def nonzeros(self) -> int:
+        return self.total.nonzeros
+
+    @property
+    def macs_dense(self) -> float:
+        return self.total.macs_dense
+
+    @property
+    def macs(self) -> float:
+        return self.total.macs
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: total, per_modality, per_layer, and what counts zero."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CostProfile:
+    """How a model uses its weights, averaged over `frames` forward passes; picklable.
+
+    layers       by weight name
+    modality     group of each counted weight
+    others       parameters outside counted weights (biases, norms), by group
+    not_counted  operations that count zero MACs
+    """
+
+    layers: Mapping[str, LayerUses]
+    modality: Mapping[str, str]
+    others: Mapping[str, int]
+    frames: int
+    not_counted: tuple[str, ...]
+
+    def cost(self, pruned: nn.Module | PruningMask | Mapping[str, Tensor]) -> ModelCost:
+        """Cost of a model, of a state dict, or of the dense model under a mask. No forward pass."""
+        kept = self._kept(pruned)
+        rows = {name: _row(uses, kept.get(name)) for name, uses in self.layers.items()}
+        modalities = dict.fromkeys([*self.modality.values(), *self.others], NOTHING)
+        for name, row in rows.items():
+            modalities[self.modality[name]] += row
+        for group, count in self.others.items():
+            modalities[group] += CostRow(count, count, 0.0, 0.0)
+        total = sum(modalities.values(), NOTHING)
+        return ModelCost(total, modalities, rows, self.not_counted)
+
+    def _kept(self, pruned: nn.Module | PruningMask | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if isinstance(pruned, PruningMask):
+            return dict(pruned.by_weight)
+        tensors = dict(pruned.named_parameters()) if isinstance(pruned, nn.Module) else pruned
+        for name, uses in self.layers.items():
+            if name not in tensors or tuple(tensors[name].shape) != uses.shape:
+                raise ValueError(f"cost: the profile has {name} {list(uses.shape)}, the model not")
+        return {name: tensors[name].detach() != 0 for name in self.layers}
+
+
+def profile(
+    model: nn.Module,
+    batches: Sequence[Any],
+    forward: Callable[[Any, Any], object],
+    groups: ModalityGroups | None = None,
+) -> CostProfile:
+    """Runs forward(model, batch) on each batch (one frame each) and counts uses of every weight.
+
+    Sparse convolutions depend on the input: give the fixed list of frames that they are averaged
+    over. The model's training mode and buffers are untouched in eval mode, the usual state here.
+    """
+    if not batches:
+        raise ValueError("batches: none given; allowed: at least one frame to count on")
+    groups = groups or ModalityGroups.from_model(model)
+    weights = dict(counted_weights(model))
+    with UseCounter(model) as counter, torch.no_grad():
+        for batch in batches:
+            forward(model, batch)
+    others: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if name not in weights:
+            group = groups.group_of(name)
+            others[group] = others.get(group, 0) + parameter.numel()
+    return CostProfile(
+        layers={n: counter.uses_of(n, w, len(batches)) for n, w in weights.items()},
+        modality={name: groups.group_of(name) for name in weights},
+        others=others,
+        frames=len(batches),
+        not_counted=counter.not_counted(),
+    )
+
+
+def _row(uses: LayerUses, kept: Tensor | None) -> CostRow:
+    size = 1
+    for length in uses.shape:
+        size *= length
+    dense = uses.macs(None)
+    if kept is None:
+        return CostRow(size, size, dense, dense)
+    return CostRow(size, int(kept.sum()), dense, uses.macs(kept))

@@ -1,0 +1,175 @@
+"""AlterMOMA: alternate modality masking (Sun et al., NeurIPS 2024).
+
+Mask one modality and train briefly: weights of the other that come alive again carry what both
+extract. Each is scored by its importance (DeCI) less its redundancy (ReRI).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruning.criteria.criterion import CriterionBase, Statistics
+from pruning.gradients import Loss, gradients, summed_gradients
+from pruning.groups import ModalityGroups
+from pruning.preserved import scoring
+from pruning.scores import ImportanceScores
+from pruning.weights import prunable_weights
+
+DECI = "deci"
+RERI = "reri_without_"
+Weights = Mapping[str, nn.Parameter]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlterMOMA(CriterionBase):
+    """AlterEva, eq. 11-13: alpha DeCI / sum DeCI - beta ReRI / sum ReRI, sums over the own group.
+
+    What the paper leaves open is an option:
+
+    fusion         group of fusion and heads; every other group is a backbone, masked in turn
+    num_batches    B, batches of the reactivation; None: all that are given
+    lr, optimizer  of the reactivation; the paper trains with Adam at 1e-4
+    data           D of eq. 6 and of eq. 10's first gradient: the mean over the B batches, or D_1
+    last_gradient  eq. 10's second gradient, on D_B: "after" its own update (at theta_B) or "before"
+    masked         "parameters" zeroes all of the masked group, biases and norms too, so that it
+                   contributes nothing; "weights" only its prunable weights
+    """
+
+    name: Literal["altermoma"] = "altermoma"
+    alpha: float = 1.0
+    beta: float = 1.0
+    fusion: str = "fusion"
+    num_batches: int | None = None
+    lr: float = 1e-4
+    optimizer: Literal["adam", "sgd"] = "adam"
+    data: Literal["mean", "first"] = "mean"
+    last_gradient: Literal["after", "before"] = "after"
+    masked: Literal["parameters", "weights"] = "parameters"
+
+    def __post_init__(self) -> None:
+        for option in ("alpha", "beta", "lr"):
+            if not getattr(self, option) >= 0:
+                raise ValueError(
+                    f"{option}: value {getattr(self, option)!r}; allowed: 0 and above"
+                )
+        if self.num_batches is not None and self.num_batches < 1:
+            raise ValueError(f"num_batches: value {self.num_batches!r}; allowed: 1 and above")
+
+    def statistics(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, dict[str, Tensor]]:
+        batches = self._batches(batches)
+        weights = prunable_weights(model)
+        by_group = groups.assign(weights)
+        initial = {name: weight.detach().clone() for name, weight in weights.items()}
+        with scoring(model, weights):
+            slope = self._initial_gradient(model, weights, batches, loss)
+            found = {DECI: {n: (initial[n] * slope[n]).abs() for n in weights}}  # eq. 6
+            del slope
+        for group in backbones(by_group, self.fusion):
+            others = {n: w for n, w in weights.items() if n not in by_group[group]}
+            with scoring(model, weights):
+                self._mask(model, groups, group)
+                found[RERI + group] = self._redundancy(model, others, initial, batches, loss)
+        return found
+
+    def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
+        deci = statistics[DECI]
+        by_group = groups.assign(deci)
+        masked = backbones(by_group, self.fusion)
+        scores: dict[str, Tensor] = {}
+        for group, names in by_group.items():
+            maskings = [m for m in masked if m != group]  # one for a backbone of two, two for fusion
+            importance = _share(deci, names)
+            redundancy = [_share(statistics[RERI + m], names) for m in maskings]
+            for name in names:
+                score = self.alpha * importance[name]
+                for share in redundancy:
+                    score = score - self.beta / len(maskings) * share[name]
+                scores[name] = score
+        return ImportanceScores({name: scores[name] for name in deci})
+
+    def combine_only(self) -> frozenset[str]:
+        return frozenset({"alpha", "beta"})
+
+    def _batches(self, batches: Sequence[Any]) -> Sequence[Any]:
+        wanted = len(batches) if self.num_batches is None else self.num_batches
+        if len(batches) == 0 or wanted > len(batches):
+            raise ValueError(
+                f"num_batches: value {self.num_batches!r} with {len(batches)} batches given; "
+                "allowed: 1 and above, at most the batches given"
+            )
+        return batches[:wanted]
+
+    def _initial_gradient(
+        self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, Tensor]:
+        used = batches if self.data == "mean" else batches[:1]
+        summed = summed_gradients(model, weights, used, loss)
+        return {name: gradient / len(used) for name, gradient in summed.items()}
+
+    @torch.no_grad()
+    def _mask(self, model: nn.Module, groups: ModalityGroups, group: str) -> None:
+        prunable = set(prunable_weights(model))
+        for name, parameter in model.named_parameters():
+            if self.masked == "weights" and name not in prunable:
+                continue
+            if groups.group_of(name) == group:
+                parameter.zero_()
+                parameter.requires_grad_(False)
+
+    def _redundancy(
+        self,
+        model: nn.Module,
+        weights: Weights,
+        initial: Mapping[str, Tensor],
+        batches: Sequence[Any],
+        loss: Loss,
+    ) -> dict[str, Tensor]:
+        """ReRI, eq. 10: |theta_0 g(theta_0) - theta_0 g(theta_B)|, one modality masked."""
+        before = self._initial_gradient(model, weights, batches, loss)
+        after = self._reactivate(model, weights, batches, loss)
+        return {n: (initial[n] * before[n] - initial[n] * after[n]).abs() for n in weights}
+
+    def _reactivate(
+        self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, Tensor]:
+        """One step a batch on all that is not masked; the last gradient, on D_B."""
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        step = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
+        optimizer = step(trained.values(), lr=self.lr)
+        last: dict[str, Tensor] = {}
+        for batch in batches:
+            last = gradients(model, trained, batch, loss)
+            for name, parameter in trained.items():
+                parameter.grad = last[name]
+            optimizer.step()
+        optimizer.zero_grad()
+        if self.last_gradient == "after":
+            last = gradients(model, weights, batches[-1], loss)
+        return {name: last[name] for name in weights}
+
+
+def backbones(by_group: Mapping[str, tuple[str, ...]], fusion: str) -> list[str]:
+    """Groups that are masked in turn. ValueError with fewer than two of them."""
+    found = [group for group, names in by_group.items() if names and group != fusion]
+    if len(found) < 2:
+        raise ValueError(
+            f"groups: {', '.join(by_group) or 'none'}; allowed for altermoma: at least two "
+            f"modalities beside {fusion!r}"
+        )
+    return found
+
+
+def _share(statistic: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Each value over the sum over its group; a group of zeros stays zero."""
+    if not names:
+        return {}
+    total = torch.stack([statistic[name].sum() for name in names]).sum()
+    total = torch.where(total == 0, torch.ones_like(total), total)
+    return {name: statistic[name] / total for name in names}

@@ -1,0 +1,60 @@
+"""Leave a model exactly as it was: weights, buffers, modes, gradients, random state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Whatever happens inside, also an error, the model and the random generators come back."""
+    state = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
+    modes = {module: module.training for module in model.modules()}
+    needs_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
+    generators = _random_state()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in _tensors(model):
+                tensor.copy_(state[name])
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, (required, gradient) in needs_grad.items():
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+        _restore_random(generators)
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _random_state() -> tuple[object, ...]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
+
+
+def _restore_random(state: tuple[object, ...]) -> None:
+    cpu, cuda, python, numpy = state
+    torch.set_rng_state(cpu)  # type: ignore[arg-type]
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)  # type: ignore[arg-type]
+    random.setstate(python)  # type: ignore[arg-type]
+    np.random.set_state(numpy)  # type: ignore[arg-type]
+
+
+@contextmanager
+def scoring(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """preserved(), with the model in eval mode and gradients on for the weights."""
+    with preserved(model):
+        model.eval()
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        yield

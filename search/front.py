@@ -1,0 +1,176 @@
+"""The Pareto front of a sweep: non-dominated trials, hypervolume, knee, and picking one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+
+from search.objectives import OBJECTIVES, Objective, feasible
+from search.run_store import RunFolder, StoredTrial, read_finished
+from search.sweep_file import Sweep, read_sweep
+
+TERM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+.\deE]+)\s*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoFront:
+    """All finished trials of a sweep and which of them no other beats.
+
+    points       non-dominated trials within the constraints, dense to sparse
+    others       the remaining finished trials, by id
+    hypervolume  share in 0..1 of the box from each objective's worst to its best possible value
+                 (1 for mAP and NDS, 0 for GFLOPs; worst: 0, 0, the dense model's)
+    """
+
+    name: str
+    objectives: tuple[Objective, ...]
+    points: tuple[StoredTrial, ...]
+    others: tuple[StoredTrial, ...]
+    hypervolume: float
+
+    def knee(self) -> StoredTrial:
+        """The point closest to the ideal one, each objective scaled to the front's own range."""
+        self._require_points()
+        gains = _gains(self.points, self.objectives)
+        low, high = gains.min(0), gains.max(0)
+        scaled = (high - gains) / np.where(high > low, high - low, 1.0)
+        return self.points[int(np.argmin((scaled**2).sum(1)))]
+
+    def pick(self, text: str) -> StoredTrial:
+        """knee | best:METRIC | trial:ID | max:METRIC,METRIC<=X,... | min:METRIC,METRIC>=X,...
+
+        best, max and min look at the front; trial:ID takes any finished trial. ValueError in one
+        line for anything else, or where no point fits.
+        """
+        kind, _, rest = text.partition(":")
+        if text == "knee":
+            return self.knee()
+        if kind == "trial":
+            return self._trial(text, rest)
+        if kind == "best" and rest in OBJECTIVES:
+            objective = OBJECTIVES[rest]
+            return self._extreme(text, rest, objective.direction, [])
+        if kind in ("max", "min"):
+            metric, *terms = rest.split(",")
+            return self._extreme(text, metric.strip(), kind, terms)
+        raise ValueError(
+            f"--pick: value {text!r}; allowed: knee, best:{{{','.join(OBJECTIVES)}}}, trial:ID, "
+            "'max:mAP,GFLOPs<=X'"
+        )
+
+    def table(self) -> str:
+        """The front as text, one line a point."""
+        header = f"{'trial':>5}" + "".join(f"  {o.name:>8}" for o in self.objectives)
+        modalities = sorted({m for p in self.points for m in p.result.per_modality_sparsity})
+        header += f"  {'sparsity':>8}" + "".join(f"  {m:>8}" for m in modalities)
+        lines = [header]
+        knee = self.knee().trial_id if self.points else None
+        for point in self.points:
+            sparsity = point.result.per_modality_sparsity
+            values = [o.function(point.result) for o in self.objectives]
+            line = f"{point.trial_id:>5}" + "".join(f"  {value:>8.4f}" for value in values)
+            line += f"  {point.result.metrics['sparsity']:>8.1%}"
+            line += "".join(f"  {sparsity[m]:>8.1%}" for m in modalities)
+            lines.append(line + ("  knee" if point.trial_id == knee else ""))
+        tried = len(self.points) + len(self.others)
+        lines.append(
+            f"{len(self.points)} of {tried} trials on the front, hypervolume {self.hypervolume:.4f}"
+        )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: every point with all of its metrics, in the order of the table."""
+        return {
+            "name": self.name,
+            "objectives": {o.name: o.direction for o in self.objectives},
+            "hypervolume": self.hypervolume,
+            "knee": self.knee().trial_id if self.points else None,
+            "points": [_point(p) for p in self.points],
+            "others": [_point(p) for p in self.others],
+        }
+
+    def _trial(self, text: str, rest: str) -> StoredTrial:
+        known = {p.trial_id: p for p in (*self.points, *self.others)}
+        if not rest.isdigit() or int(rest) not in known:
+            ids = ", ".join(map(str, sorted(known))) or "none"
+            raise ValueError(f"--pick: value {text!r}; finished trials: {ids}")
+        return known[int(rest)]
+
+    def _extreme(self, text: str, metric: str, direction: str, terms: list[str]) -> StoredTrial:
+        self._require_points()
+        fitting = list(self.points)
+        for term in terms:
+            fitting = [p for p in fitting if _fits(p, term, text)]
+        if not fitting:
+            raise ValueError(f"--pick: value {text!r}: no point of the front fits")
+        sign = 1 if direction == "max" else -1
+        return max(fitting, key=lambda p: (sign * _value(p, metric, text), -p.trial_id))
+
+    def _require_points(self) -> None:
+        if not self.points:
+            raise ValueError(f"sweep {self.name!r}: no finished trial is on the front yet")
+
+
+def pareto_front(sweep: Sweep, name: str, trials: list[StoredTrial]) -> ParetoFront:
+    """The front of finished trials, by the sweep's objectives and constraints."""
+    objectives = tuple(OBJECTIVES[o] for o in sweep.objectives)
+    allowed = [t for t in trials if feasible(t.result, sweep.constraints)]
+    points: list[StoredTrial] = []
+    volume = 0.0
+    if allowed:
+        losses = 1 - _gains(tuple(allowed), objectives)
+        best = moocore.is_nondominated(losses, keep_weakly=True)
+        points = [t for t, on_front in zip(allowed, best, strict=True) if on_front]
+        volume = float(moocore.hypervolume(losses, ref=[1.0] * len(objectives)))
+    ordered = sorted(points, key=lambda t: (-t.result.metrics["GFLOPs"], t.trial_id))
+    ids = {p.trial_id for p in points}
+    return ParetoFront(
+        name=name,
+        objectives=objectives,
+        points=tuple(ordered),
+        others=tuple(t for t in trials if t.trial_id not in ids),
+        hypervolume=volume,
+    )
+
+
+def load_front(name: str, out: Path) -> ParetoFront:
+    """The front of a sweep as its folder stands, finished or not."""
+    run = RunFolder(out=Path(out), name=name).require()
+    return pareto_front(read_sweep(run.sweep_file), name, read_finished(run))
+
+
+def _gains(trials: tuple[StoredTrial, ...], objectives: tuple[Objective, ...]) -> Any:
+    """[trials, objectives], 1 is the best possible."""
+    return np.array([[o.gain(t.result) for o in objectives] for t in trials], dtype=np.float64)
+
+
+def _point(trial: StoredTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.trial_id,
+        "metrics": trial.result.metrics,
+        "per_modality_sparsity": trial.result.per_modality_sparsity,
+    }
+
+
+def _value(trial: StoredTrial, metric: str, text: str) -> float:
+    metrics = trial.result.metrics
+    if metric not in metrics:
+        raise ValueError(f"--pick: value {text!r}: no metric {metric!r}; allowed: {', '.join(metrics)}")
+    return metrics[metric]
+
+
+def _fits(trial: StoredTrial, term: str, text: str) -> bool:
+    match = TERM.fullmatch(term)
+    try:
+        metric, sign, limit = match.group(1), match.group(2), float(match.group(3))  # type: ignore[union-attr]
+    except (AttributeError, ValueError):
+        raise ValueError(
+            f"--pick: value {text!r}: {term!r} is not a bound; allowed: METRIC<=X or METRIC>=X"
+        ) from None
+    value = _value(trial, metric, text)
+    return value <= limit if sign == "<=" else value >= limit

@@ -1,0 +1,56 @@
+"""report.md of an exported point: what it is, how good, how sparse, how it was found."""
+
+from __future__ import annotations
+
+from search.front import ParetoFront
+from search.run_store import StoredTrial
+
+
+def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
+    """Markdown, with front.png beside it."""
+    metrics = trial.result.metrics
+    dense = 2 * metrics["GMACs_dense"]
+    lines = [
+        f"# {front.name}, trial {trial.trial_id}",
+        "",
+        f"Picked by `{pick}` from {len(front.points) + len(front.others)} finished trials, "
+        f"{len(front.points)} of them on the Pareto front.",
+        "",
+        "![the front, this point ringed](front.png)",
+        "",
+        "| mAP | NDS | GFLOPs | of dense | weights removed |",
+        "|---|---|---|---|---|",
+        f"| {metrics['mAP']:.4f} | {metrics['NDS']:.4f} | {metrics['GFLOPs']:.4f} "
+        f"| {metrics['GFLOPs'] / dense:.1%} | {metrics['sparsity']:.1%} |",
+        "",
+        "GFLOPs are theoretical, 2 x MACs of the weights that stay, for one frame; sparse "
+        f"convolutions by pair counts averaged over {trial.spec.cost_frames} frames. Unstructured "
+        "zeros make no GPU faster by themselves.",
+        "",
+        "| modality | weights removed | GFLOPs | dense GFLOPs |",
+        "|---|---|---|---|",
+    ]
+    for modality, removed in trial.result.per_modality_sparsity.items():
+        row = trial.result.cost["per_modality"][modality]
+        lines.append(
+            f"| {modality} | {removed:.1%} | {2 * row['macs'] / 1e9:.4f} "
+            f"| {2 * row['macs_dense'] / 1e9:.4f} |"
+        )
+    spec = trial.spec.to_dict()
+    lines += [
+        "",
+        f"Criterion: {_options(spec['criterion'])}. Fine-tuning: {_options(spec['fine_tune'])}. "
+        f"Seed {trial.spec.seed}.",
+        "",
+        "| class | AP |",
+        "|---|---|",
+        *[f"| {name} | {ap:.3f} |" for name, ap in trial.result.per_class_AP.items()],
+        "",
+        "`sparsefront evaluate THIS_FOLDER` measures these numbers again.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _options(spec: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in spec.items() if value is not None)

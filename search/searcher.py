@@ -1,0 +1,107 @@
+"""Between Ray Tune and the optimizer: Tune asks when a slot is free, and says when a trial ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.search import Searcher
+
+from search.live import Live
+from search.optimizer import Optimizer, Proposal
+from search.run_store import RunFolder, read_json, read_trial, write_failure
+from search.tracking import Tracking
+
+
+class TrialWatcher(Callback):
+    """Sees Tune's own trials: why Ray lost one, and when to redraw the table."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._trials: list[Any] = []
+
+    def reason(self, trial_id: str) -> str:
+        """Why a trial's process ended: killed, out of memory, node gone."""
+        for trial in self._trials:
+            if trial.trial_id == trial_id:
+                error = trial.get_pickled_error() or trial.get_error()
+                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return "the worker ended without a result"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its set-up for a restore of its own, which we never use."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._trials = trials
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._live.refresh()
+
+
+class OptunaSearcher(Searcher):
+    """Tune's Searcher over an Optimizer. It holds no state worth saving: the journal has it."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        run: RunFolder,
+        tracking: Tracking,
+        live: Live,
+        watcher: TrialWatcher,
+        again: list[Proposal],
+    ) -> None:
+        super().__init__()
+        self._optimizer, self._run, self._tracking, self._live = optimizer, run, tracking, live
+        self._watcher = watcher
+        self._again = list(again)
+        self._asked: dict[str, Proposal] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As above: a resumed sweep makes a new one over the same journal."""
+        return {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Nothing to take over: the sweep says what is optimised."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if trial_id not in self._asked:
+            proposal = self._again.pop(0) if self._again else self._optimizer.ask()
+            if proposal is None:
+                return str(Searcher.FINISHED)
+            self._asked[trial_id] = proposal
+            self._live.started(proposal.trial_id)
+        asked = self._asked[trial_id]
+        return {"trial_id": asked.trial_id, "values": asked.values}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        number = self._asked[trial_id].trial_id
+        folder = self._run.trial_dir(number)
+        if (folder / "result.json").is_file():
+            trial = read_trial(self._run, number)
+            self._optimizer.tell(number, trial.result)
+            self._tracking.finished(trial, self._asked[trial_id].values)
+        else:
+            reason = self._reason(trial_id, number)
+            self._optimizer.tell_failure(number, reason)
+            self._tracking.failed(number, self._asked[trial_id].values, reason)
+            self._live.failed(number, reason)
+        self._live.ended(number)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def _reason(self, trial_id: str, number: int) -> str:
+        """From the worker, else from Ray, which is the one left when a process was killed."""
+        file = self._run.trial_dir(number) / "failure.json"
+        if not file.is_file():
+            write_failure(self._run, number, None, self._watcher.reason(trial_id))
+        return str(read_json(file)["reason"])

@@ -1,0 +1,164 @@
+"""A sweep: Ray Tune runs the trials that Optuna proposes, MLflow and the run folder keep them.
+
+The run folder is the truth. Whatever the driver forgets when it is killed is found there again:
+finished trials are told to Optuna and MLflow, trials that were running start again under their id.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.answers import Failed, plain
+from search.cluster import connected
+from search.front import ParetoFront, load_front
+from search.live import Live
+from search.optimizer import Optimizer
+from search.plots import save_front
+from search.run_store import RunFolder, read_json, read_trial, remove_unfinished, write_bytes, write_json
+from search.sweep_file import Sweep, read_sweep
+from search.tracking import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """How a sweep was started: kept beside it for `resume`."""
+
+    run_id: str
+    address: str | None
+    tracking_uri: str
+
+
+def run_sweep(
+    sweep: Sweep, *, name: str, out: Path, address: str | None, trials: int | None
+) -> ParetoFront:
+    """Runs a new sweep to its end; OUT/NAME must not exist. Returns the front."""
+    run = RunFolder(out=Path(out).absolute(), name=name)
+    sweep = _absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    launch = Launch(
+        run_id=uuid.uuid4().hex,
+        address=address,
+        tracking_uri=sweep.tracking_uri or f"sqlite:///{run.out / 'mlflow.db'}",
+    )
+    write_json(run.launch_file, asdict(launch))
+    text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
+    write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
+    return _run(sweep, run, launch)
+
+
+def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFront:
+    """Finishes a sweep after any crash; finished trials are not run again."""
+    run = RunFolder(out=Path(out).absolute(), name=name).require()
+    launch = Launch(**read_json(run.launch_file))
+    if address is not None:
+        launch = replace(launch, address=address)
+    return _run(read_sweep(run.sweep_file), run, launch)
+
+
+def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
+    with _locked(run):
+        optimizer = Optimizer(sweep, run.storage)
+        tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
+        again = _reconcile(optimizer, tracking, run)
+        remaining = sweep.trials - optimizer.told()
+        with Live(sweep, run, optimizer, tracking) as live:
+            if remaining > 0:
+                with connected(launch.address, sweep):
+                    _tune(sweep, run, optimizer, tracking, live, again, remaining)
+        front = load_front(run.name, run.out)
+        save_front(front, run.path / "front.png")
+        save_front(front, run.path / "front.html")
+        tracking.finish(front)
+    if not front.points and not front.others:
+        raise Failed(f"sweep {run.name!r}: every trial failed; see {run.trials}/*/failure.json")
+    return front
+
+
+def _reconcile(optimizer: Optimizer, tracking: Tracking, run: RunFolder) -> list[Any]:
+    """Tells what finished while nobody listened; returns the proposals to run again."""
+    finished = set(run.finished())
+    again = []
+    for proposal in optimizer.running():
+        if proposal.trial_id in finished:
+            optimizer.tell(proposal.trial_id, read_trial(run, proposal.trial_id).result)
+        else:
+            remove_unfinished(run, proposal.trial_id)
+            again.append(proposal)
+    tracking.reconcile(optimizer)
+    return again
+
+
+def _tune(
+    sweep: Sweep,
+    run: RunFolder,
+    optimizer: Optimizer,
+    tracking: Tracking,
+    live: Live,
+    again: list[Any],
+    remaining: int,
+) -> None:
+    import ray
+    from ray import tune
+
+    from search.searcher import OptunaSearcher, TrialWatcher
+    from search.trial import prepare
+    from search.worker import TrialActor
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher
+    resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
+    prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare)
+    live.say("scoring the dense model")
+    shared = ray.get(prepared.remote(sweep.trial))
+    actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
+    del shared  # Ray's object store has it now
+    watcher = TrialWatcher(live)
+    searcher = OptunaSearcher(optimizer, run, tracking, live, watcher, again)
+    tuner = tune.Tuner(
+        tune.with_resources(actor, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=remaining,
+            max_concurrent_trials=sweep.workers,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['trial_id']}",
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(run.path / "ray"), callbacks=[watcher], verbose=0
+        ),
+    )
+    tuner.fit()
+
+
+def _absolute(sweep: Sweep) -> Sweep:
+    """Paths that hold wherever a worker or a later `resume` stands."""
+    trial = sweep.trial
+    return replace(
+        sweep,
+        trial=replace(
+            trial,
+            checkpoint=os.path.abspath(trial.checkpoint),
+            train=replace(trial.train, root=os.path.abspath(trial.train.root)),
+            val=replace(trial.val, root=os.path.abspath(trial.val.root)),
+        ),
+    )
+
+
+@contextmanager
+def _locked(run: RunFolder) -> Iterator[None]:
+    """One driver a sweep; the lock goes with the process, however it ends."""
+    import fcntl
+
+    with open(run.path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"sweep {run.name!r} is running already in {run.path}") from None
+        yield

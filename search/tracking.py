@@ -1,0 +1,213 @@
+"""MLflow: one parent run a sweep, one child a trial, the front on the parent.
+
+Only the driver writes. A child appears when its trial has ended, so a killed driver leaves none
+running; what it missed is logged from the run folder by `reconcile`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from search.allocation_file import allocation_document
+from search.front import ParetoFront
+from search.optimizer import Optimizer
+from search.run_store import RunFolder, StoredTrial, read_finished, write_json
+from search.sweep_file import Sweep
+
+EXPERIMENT = "sparsefront"
+TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
+PARENT = "mlflow.parentRunId"
+
+
+class Tracking:
+    """The MLflow side of one sweep; safe to open again after a crash."""
+
+    def __init__(self, sweep: Sweep, run: RunFolder, run_id: str, tracking_uri: str) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
+
+        self.tracking_uri = tracking_uri
+        self._sweep, self._run = sweep, run
+        self._client = MlflowClient(tracking_uri=tracking_uri)
+        self.experiment_id = self._experiment()
+        self.parent_id = self._parent(run_id)
+        self._children: dict[int, str] = {}
+
+    def link(self) -> str:
+        """How to look at it."""
+        if self.tracking_uri.startswith("http"):
+            return (
+                f"{self.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.parent_id}"
+            )
+        return f"mlflow ui --backend-store-uri {self.tracking_uri}"
+
+    def reconcile(self, optimizer: Optimizer) -> None:
+        """Makes MLflow agree with the run folder: nothing missing, nothing twice or half."""
+        for child in self._search(f"tags.`{PARENT}` = '{self.parent_id}'"):
+            number = int(child.data.tags[TRIAL])
+            if child.info.status == "RUNNING" or number in self._children:
+                self._client.delete_run(child.info.run_id)
+            else:
+                self._children[number] = child.info.run_id
+        finished = {t.trial_id: t for t in read_finished(self._run)}
+        for trial_id, state in optimizer.states().items():
+            if trial_id in self._children:
+                continue
+            if trial_id in finished:
+                self.finished(finished[trial_id], optimizer.values(trial_id))
+            elif state == "FAIL":
+                reason = optimizer.reason(trial_id) or "no reason recorded"
+                self.failed(trial_id, optimizer.values(trial_id), reason)
+
+    def finished(self, trial: StoredTrial, values: Mapping[str, Any]) -> None:
+        """Logs a finished trial in one batch, with its allocation and result as artifacts."""
+        result = trial.result
+        metrics = {
+            **result.metrics,
+            **{f"sparsity.{m}": v for m, v in result.per_modality_sparsity.items()},
+            **{f"GMACs.{m}": v for m, v in result.per_modality_GMACs.items()},
+            **{f"AP.{c}": v for c, v in result.per_class_AP.items()},
+            **{f"time.{t}": v for t, v in result.timings.items()},
+        }
+        with self._child(trial.trial_id, values, metrics, result.timings["total_s"]) as run_id:
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "allocation.json"
+                write_json(path, allocation_document(trial, self._run.name))
+                self._client.log_artifact(run_id, str(path))
+            self._client.log_artifact(run_id, str(trial.path / "result.json"))
+
+    def failed(self, trial_id: int, values: Mapping[str, Any], reason: str) -> None:
+        """Logs a failed trial with its reason."""
+        with self._child(trial_id, values, {}, 0.0, reason):
+            pass
+
+    def hypervolume(self, value: float, finished: int) -> None:
+        """A point of the parent's hypervolume curve, by number of finished trials."""
+        self._client.log_metric(self.parent_id, "hypervolume", value, step=finished)
+
+    def finish(self, front: ParetoFront) -> None:
+        """The front as table, picture, page and description; the parent ends FINISHED."""
+        self._client.log_table(self.parent_id, _columns(front), "front/front.json")
+        for name in ("front.png", "front.html"):
+            self._client.log_artifact(self.parent_id, str(self._run.path / name), "front")
+        self._client.log_artifact(self.parent_id, str(self._run.sweep_file))
+        self._client.set_tag(self.parent_id, "mlflow.note.content", description(front))
+        best = {f"best.{o.name}": _best(front, o) for o in front.objectives if front.points}
+        for name, value in best.items():
+            self._client.log_metric(self.parent_id, name, value)
+        on_front = {p.trial_id for p in front.points}
+        for number, run_id in self._children.items():
+            self._client.set_tag(run_id, ON_FRONT, "yes" if number in on_front else "no")
+        self._client.set_terminated(self.parent_id, "FINISHED")
+
+    @contextmanager
+    def _child(
+        self,
+        trial_id: int,
+        values: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        seconds: float,
+        reason: str | None = None,
+    ) -> Any:
+        from mlflow.entities import Metric, Param
+
+        ended = int(time.time() * 1000)
+        tags = {PARENT: self.parent_id, TRIAL: str(trial_id), SWEEP: self._run.name}
+        if reason is not None:
+            tags |= {REASON: reason, "mlflow.note.content": reason}
+        run_id = self._client.create_run(
+            self.experiment_id,
+            start_time=ended - int(seconds * 1000),
+            tags=tags,
+            run_name=f"{self._run.name}-{trial_id}",
+        ).info.run_id
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, ended, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in values.items()],
+        )
+        yield run_id
+        self._client.set_terminated(run_id, "FAILED" if reason else "FINISHED", ended)
+        self._children[trial_id] = run_id
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        local = None
+        if self.tracking_uri.startswith("sqlite:"):
+            local = (self._run.out / "mlflow-artifacts").as_uri()
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=local))
+
+    def _parent(self, run_id: str) -> str:
+        """The parent run of this launch, made or opened again."""
+        found = self._search(f"tags.sparsefront_launch = '{run_id}'")
+        if found:
+            parent = str(found[0].info.run_id)
+            self._client.update_run(parent, status="RUNNING")
+            return parent
+        spec = {
+            "objectives": ", ".join(self._sweep.objectives),
+            "sampler": self._sweep.sampler,
+            "trials": str(self._sweep.trials),
+            "seed": str(self._sweep.seed),
+            "criterion": json.dumps(self._sweep.trial.to_dict()["criterion"]),
+            "checkpoint": self._sweep.trial.checkpoint,
+        }
+        from mlflow.entities import Param
+
+        tags = {"sparsefront_launch": run_id, SWEEP: self._run.name}
+        made = self._client.create_run(self.experiment_id, tags=tags, run_name=self._run.name)
+        parent = str(made.info.run_id)
+        self._client.log_batch(parent, params=[Param(k, v) for k, v in spec.items()])
+        return parent
+
+    def _search(self, text: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], text, max_results=1000, page_token=token
+            )
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
+
+
+def description(front: ParetoFront) -> str:
+    """The front as the parent's note: what one sees first on its page."""
+    return (
+        f"Pareto front of **{front.name}** by {', '.join(o.name for o in front.objectives)}.\n\n"
+        f"```\n{front.table()}\n```\n\n"
+        f"Picture and table: artifacts, folder `front`. Export a point: "
+        f"`sparsefront export {front.name} --pick knee --out DIR`"
+    )
+
+
+def _columns(front: ParetoFront) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {"trial": [p.trial_id for p in front.points]}
+    for objective in front.objectives:
+        columns[objective.name] = [objective.function(p.result) for p in front.points]
+    columns["sparsity"] = [p.result.metrics["sparsity"] for p in front.points]
+    for modality in front.points[0].result.per_modality_sparsity if front.points else ():
+        columns[f"sparsity.{modality}"] = [
+            p.result.per_modality_sparsity[modality] for p in front.points
+        ]
+    return columns
+
+
+def _best(front: ParetoFront, objective: Any) -> float:
+    values = [objective.function(p.result) for p in front.points]
+    return float(max(values) if objective.direction == "max" else min(values))
