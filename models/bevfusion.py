@@ -1,4 +1,4 @@
-"""BEVFusion (Liu et al., ICRA 2023) at a size that trains on a laptop's CPU, from the real parts."""
+"""BEVFusion (Liu et al., ICRA 2023) at a size that trains on a CPU, from the real parts."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ class CameraBranch(nn.Module):
         super().__init__()
         self.backbone = ResNet(spec.image_channels, spec.image_blocks)
         self.neck = LssFpn(spec.image_channels[1], spec.image_channels[2], spec.neck_channels)
-        self.view = DepthLift(
-            spec.neck_channels, spec.camera_bev_channels, spec.depth_bins_m, grid
-        )
+        self.view = DepthLift(spec.neck_channels, spec.camera_bev_channels, spec.depth_bins_m, grid)
 
     def forward(self, batch: SensorBatch) -> Tensor:
         frames, cameras, _, height, width = batch.images.shape

@@ -24,7 +24,7 @@ class FusionModel(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Bird's-eye-view feature maps [B, C, X, Y] that camera, lidar and fusion hand on.
 
-        `masked` names modalities whose map is replaced by zeros (mu_c = 0 or mu_l = 0 in AlterMOMA).
+        `masked` names modalities whose map is replaced by zeros.
         """
 
     @abstractmethod

@@ -130,7 +130,7 @@ def top(values: Tensor, count: int) -> Tensor:
     return above | (level & (level.cumsum(0) <= room))
 
 
-def _masking(kept: Tensor): # type: ignore[no-untyped-def]
+def _masking(kept: Tensor):  # type: ignore[no-untyped-def]
     def mask_gradient(gradient: Tensor) -> Tensor:
         return gradient.masked_fill(~kept, 0)
 

@@ -1,8 +1,8 @@
 """How often a forward pass uses each weight element: hooks on every layer that multiplies.
 
-    Conv, Linear      every element once per output position; transposed conv: per input position
-    spconv            per kernel offset, by the rulebook's pair count
-    attention         projections by rows; the two products (QK^T, AV) as a fixed number of MACs
+Conv, Linear      every element once per output position; transposed conv: per input position
+spconv            per kernel offset, by the rulebook's pair count
+attention         projections by rows; the two products (QK^T, AV) as a fixed number of MACs
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class UseCounter(TorchFunctionMode):
         for module in self._model.modules():
             self._handles.append(module.register_forward_pre_hook(self._enter))
             self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()
         return self
 
     def __exit__(
@@ -76,7 +76,7 @@ class UseCounter(TorchFunctionMode):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        super().__exit__(kind, error, trace)
         for handle in self._handles:
             handle.remove()
 
@@ -109,7 +109,7 @@ class UseCounter(TorchFunctionMode):
             if not list(module.children()) and not weight_fields(module)
         }
         general = ["gather and scatter", "pooling to BEV", "voxelisation", "biases"]
-        return tuple([*general, *sorted(kinds), *sorted(self._uncounted)])
+        return (*general, *sorted(kinds), *sorted(self._uncounted))
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
         self._stack.append(module)
@@ -120,7 +120,7 @@ class UseCounter(TorchFunctionMode):
         if isinstance(module, nn.MultiheadAttention):
             self._count_attention(module, prefix, inputs, kwargs)
         elif is_sparse_convolution(module):
-            self._add(f"{prefix}weight", module.weight, _sparse(module, inputs[0]))
+            self._add(f"{prefix}weight", _weight(module), _sparse(module, inputs[0]))
         elif isinstance(module, _ConvTransposeNd):
             positions = inputs[0].shape[2:].numel() * _frames(inputs[0], module.weight.ndim)
             self._add(f"{prefix}weight", module.weight, _once(module.weight, positions))
@@ -158,8 +158,9 @@ class UseCounter(TorchFunctionMode):
 
     def _add_products(self, where: str, query: Tensor, key: Tensor, value: Tensor) -> None:
         """QK^T and AV, booked on the first weight of the module that asks for them."""
-        macs = query.numel() * key.shape[-2] + query.shape[:-1].numel() * key.shape[-2] * (
-            value.shape[-1]
+        macs = (
+            query.numel() * key.shape[-2]
+            + query.shape[:-1].numel() * key.shape[-2] * (value.shape[-1])
         )
         owner = self._stack[-1]
         for name, module in owner.named_modules():
@@ -169,6 +170,12 @@ class UseCounter(TorchFunctionMode):
                 self._add(full, weight, torch.zeros([1] * weight.ndim).double(), float(macs))
                 return
         self._uncounted.add(f"scaled_dot_product_attention in {where}")
+
+
+def _weight(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 def _once(weight: Tensor, positions: int) -> Tensor:

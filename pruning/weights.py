@@ -1,4 +1,4 @@
-"""Which weights can be pruned: matrices and kernels of convolutions, linear layers and attention."""
+"""Which weights can be pruned: those of convolutions, linear layers and attention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     Left out are biases, norms, and the names that `model.unprunable()` gives, where it has that
     method (such as the last layers of heads). A tensor shared by two layers appears once.
     """
-    unprunable = frozenset(model.unprunable()) if hasattr(model, "unprunable") else frozenset()
+    unprunable = frozenset(getattr(model, "unprunable", tuple)())
     return {name: weight for name, weight in counted_weights(model) if name not in unprunable}
 
 

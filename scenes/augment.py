@@ -26,7 +26,9 @@ class AugmentSpec:
     flip: float = 0.5
 
 
-def draw_image_matrix(spec: AugmentSpec, height: int, width: int, random: np.random.Generator) -> Array:
+def draw_image_matrix(
+    spec: AugmentSpec, height: int, width: int, random: np.random.Generator
+) -> Array:
     """3x3 that moves pixels (u, v, 1) of the plain network input to those of the augmented one."""
     scale = random.uniform(*spec.image_scale)
     angle = np.radians(random.uniform(-spec.image_rotate_deg, spec.image_rotate_deg))

@@ -57,8 +57,8 @@ class SensorBatch:
 
     images             [B, N, 3, H, W] float32, normalised RGB
     points             B tensors [P, 5] float32: x, y, z (m), intensity 0..255, delta t (s)
-    lidar_to_image     [B, N, 4, 4] float32: (x, y, z, 1) -> (u * d, v * d, d, 1), u and v in network
-                       input pixels and d the depth in metres; contains every augmentation, so its
+    lidar_to_image     [B, N, 4, 4] float32: (x, y, z, 1) -> (u * d, v * d, d, 1), u and v in input
+                       pixels and d the depth in metres; contains every augmentation, so its
                        inverse lifts a pixel with a depth into the (augmented) LiDAR frame
     lidar_to_global    [B, 4, 4] float64: un-augmented LiDAR frame -> global frame
     targets            B Targets in the (augmented) LiDAR frame

@@ -56,9 +56,7 @@ def box_corners(boxes: Array) -> Array:
     return out
 
 
-def points_in_box(
-    points: Array, center: Array, size: Array, rotation: Array
-) -> NDArray[np.bool_]:
+def points_in_box(points: Array, center: Array, size: Array, rotation: Array) -> NDArray[np.bool_]:
     """Which of points [P, 3] lie in one box, borders included.
 
     center [3], size [3] = length, width, height, rotation [3, 3] box -> frame of the points.

@@ -154,9 +154,7 @@ def _plain(decoded: _Decoded) -> SensorBatch:
     return _batch(frame, decoded.images, decoded.lidar_to_image, frame.points, frame.boxes)
 
 
-def _augmented(
-    decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator
-) -> SensorBatch:
+def _augmented(decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator) -> SensorBatch:
     frame = decoded.frame
     move = draw_lidar_matrix(spec, random)
     back = np.linalg.inv(move)
@@ -198,9 +196,7 @@ def _batch(
         lidar_to_image=torch.from_numpy(matrices).float()[None],
         lidar_to_global=torch.from_numpy(frame.lidar_to_global)[None],
         targets=(
-            Targets(
-                boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(frame.labels)
-            ),
+            Targets(boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(frame.labels)),
         ),
         tokens=(frame.token,),
     )

@@ -1,4 +1,4 @@
-"""nuScenes-format data through nuscenes-devkit's tables: real and procedural sets, one code path."""
+"""nuScenes-format data through nuscenes-devkit's tables: real and made sets, one code path."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from nuscenes import NuScenes
 from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import get_scenes_of_split
-from numpy.typing import NDArray
 from pyquaternion import Quaternion
 
 from scenes.batch import DETECTION_CLASSES
@@ -60,8 +60,9 @@ class Frame:
 
     image_paths [N]; intrinsics [N, 3, 3] in pixels of the stored image; lidar_to_camera [N, 4, 4];
     points [P, 5] float32 (x, y, z, intensity, delta t in s); boxes [M, 9] as in scenes.batch;
-    box_rotations [M, 3, 3] with the full tilt of each box (boxes keep only the yaw; on a tilted LiDAR
-    the box that the annotator drew is the tilted one); labels [M]; num_lidar_pts and num_radar_pts [M]; attributes M names ('' where none);
+    box_rotations [M, 3, 3] with the full tilt of each box (boxes keep only the yaw; on a tilted
+    LiDAR the box that the annotator drew is the tilted one); labels [M]; num_lidar_pts and
+    num_radar_pts [M]; attributes M names ('' where none);
     lidar_to_global and ego_to_global 4x4.
     """
 

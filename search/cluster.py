@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -26,11 +27,11 @@ def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
         slots = max(os.cpu_count() or 1, math.ceil(sweep.workers * sweep.cpus_per_trial))
         ray.init(
             address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )  # fmt: skip
     else:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(

@@ -63,7 +63,7 @@ def _step(
     loss = model.loss(batch)
     if not torch.isfinite(loss):
         raise ArithmeticError(f"fine-tuning loss is not finite: {loss.item()}")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.item()

@@ -160,7 +160,9 @@ def _point(trial: StoredTrial) -> dict[str, Any]:
 def _value(trial: StoredTrial, metric: str, text: str) -> float:
     metrics = trial.result.metrics
     if metric not in metrics:
-        raise ValueError(f"--pick: value {text!r}: no metric {metric!r}; allowed: {', '.join(metrics)}")
+        raise ValueError(
+            f"--pick: value {text!r}: no metric {metric!r}; allowed: {', '.join(metrics)}"
+        )
     return metrics[metric]
 
 

@@ -108,9 +108,7 @@ class Live:
             text += "".join(f"  {o.name} {metrics[o.name]:.4f}" for o in self._front.objectives)
             text += f"  sparsity {metrics['sparsity']:.1%}"
         best = len(self._front.points)
-        return (
-            f"{text}  ({seconds:.0f} s)  front {best}, hypervolume {self._front.hypervolume:.4f}"
-        )
+        return f"{text}  ({seconds:.0f} s)  front {best}, hypervolume {self._front.hypervolume:.4f}"
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began

@@ -23,6 +23,7 @@ from optuna.distributions import (
 )
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.objectives import OBJECTIVES, violations
@@ -30,6 +31,7 @@ from search.space import Range, Space, Value, is_integer, value_of
 from search.sweep_file import Sweep
 from search.trial_spec import TrialResult, TrialSpec
 
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE = "reason", "duplicate"
 LADDER_RUNGS = 6
 STARTUP_TRIALS = 10
@@ -58,7 +60,7 @@ class Optimizer:
         self._study = optuna.create_study(
             study_name=sweep.name,
             storage=JournalStorage(JournalFileBackend(str(storage), lock_obj=lock)),
-            directions=[f"{OBJECTIVES[o].direction}imize" for o in sweep.objectives],
+            directions=[DIRECTIONS[OBJECTIVES[o].direction] for o in sweep.objectives],
             load_if_exists=True,
         )
         for rung in ladder(sweep):

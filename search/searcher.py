@@ -1,4 +1,4 @@
-"""Between Ray Tune and the optimizer: Tune asks when a slot is free, and says when a trial ended."""
+"""Between Ray Tune and the optimizer: Tune asks when a slot is free and says how a trial ended."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class OptunaSearcher(Searcher):
         """Nothing to take over: the sweep says what is optimised."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         if trial_id not in self._asked:
             proposal = self._again.pop(0) if self._again else self._optimizer.ask()
             if proposal is None:

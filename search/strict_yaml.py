@@ -122,7 +122,8 @@ def _check_keys(data: Any, kind: Any, path: tuple[str, ...]) -> None:
     for key in data:
         if key not in fields:
             raise ValueError(
-                f"field {_dotted((*path, str(key)))}: unknown key{closest(str(key), list(fields))}; "
+                f"field {_dotted((*path, str(key)))}: unknown key"
+                f"{closest(str(key), list(fields))}; "
                 f"allowed: {', '.join(fields)}"
             )
     for name, one in fields.items():

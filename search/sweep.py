@@ -23,7 +23,14 @@ from search.front import ParetoFront, load_front
 from search.live import Live
 from search.optimizer import Optimizer
 from search.plots import save_front
-from search.run_store import RunFolder, read_json, read_trial, remove_unfinished, write_bytes, write_json
+from search.run_store import (
+    RunFolder,
+    read_json,
+    read_trial,
+    remove_unfinished,
+    write_bytes,
+    write_json,
+)
 from search.sweep_file import Sweep, read_sweep
 from search.tracking import Tracking
 

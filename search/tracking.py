@@ -47,9 +47,7 @@ class Tracking:
     def link(self) -> str:
         """How to look at it."""
         if self.tracking_uri.startswith("http"):
-            return (
-                f"{self.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.parent_id}"
-            )
+            return f"{self.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.parent_id}"
         return f"mlflow ui --backend-store-uri {self.tracking_uri}"
 
     def reconcile(self, optimizer: Optimizer) -> None:

@@ -202,7 +202,7 @@ def _step(
         loss = model.loss(batch, masked=masked)
     if not torch.isfinite(loss):
         raise ArithmeticError(f"training loss is not finite: {loss.item()}")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
     optimizer.step()
     return loss.item(), norm.item()

@@ -21,7 +21,9 @@ WATCH_S = 0.2
 class TrialActor(Trainable):
     """Runs one trial a step; what it measured is on disk before Ray hears of it."""
 
-    def setup(self, config: dict[str, Any], shared: Shared, sweep: Sweep, run: RunFolder) -> None:
+    def setup(  # type: ignore[override]  # tune.with_parameters gives the rest
+        self, config: dict[str, Any], shared: Shared, sweep: Sweep, run: RunFolder
+    ) -> None:
         self.shared, self.sweep, self.run_folder = shared, sweep, run
         self.reset_config(config)
 

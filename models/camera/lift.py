@@ -29,6 +29,7 @@ class DepthLift(nn.Module):
         self.grid = grid
         self.channels = channels_out
         first, last, step = depth_bins
+        self.depths: Tensor
         self.register_buffer("depths", torch.arange(first, last, step), persistent=False)
         depth_channels = channels_in // 4
         self.depth_input = nn.Sequential(
@@ -50,7 +51,7 @@ class DepthLift(nn.Module):
         image_size: tuple[int, int],
     ) -> Tensor:
         """features [B, N, Cin, h, w], lidar_to_image [B, N, 4, 4] -> BEV [B, C, X, Y]"""
-        frames, cameras, _, height, width = features.shape
+        frames, _, _, height, width = features.shape
         depth = depth_image(points, lidar_to_image, image_size)  # [B, N, 1, H, W]
         sparse_depth = self.depth_input(depth.flatten(0, 1) / 10.0)
         x = self.depth_net(torch.cat([features.flatten(0, 1), sparse_depth], dim=1))
@@ -68,7 +69,7 @@ class DepthLift(nn.Module):
     @torch.autocast("cpu", enabled=False)
     def _cells(self, lidar_to_image: Tensor, height: int, width: int) -> Tensor:
         """Flat BEV cell over the batch of every lifted feature, -1 outside."""
-        frames, cameras = lidar_to_image.shape[:2]
+        frames = lidar_to_image.shape[0]
         device = lidar_to_image.device
         v = (torch.arange(height, device=device) + 0.5) * STRIDE
         u = (torch.arange(width, device=device) + 0.5) * STRIDE

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
-def save(path: str | Path, state: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save(
+    path: str | Path, state: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write a state dict and string metadata to a temporary name, then rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +22,11 @@ def save(path: str | Path, state: nn.Module | Mapping[str, Tensor], metadata: Ma
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, dict(metadata))
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+            temporary,
+            dict(metadata),
+        )
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

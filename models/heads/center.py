@@ -37,7 +37,12 @@ class CenterHead(nn.Module):
                 for name, size in outputs.items()
             }
         )
-        nn.init.constant_(self.branches["heatmap"][1].bias, -2.19)  # prior probability of 0.1
+        heatmap = self.branches["heatmap"]
+        assert isinstance(heatmap, nn.Sequential)
+        last = heatmap[1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
 
     def forward(self, bev: Tensor) -> dict[str, Tensor]:
         """[B, C, X, Y] -> heatmap logits [B, K, X, Y] and the regressions [B, *, X, Y]"""
@@ -61,7 +66,9 @@ class CenterHead(nn.Module):
         peak[:, small] = True
         heat = heat * peak
         return [
-            self._decode_frame({k: v[i] for k, v in outputs.items()}, heat[i], max_boxes, score_threshold)
+            self._decode_frame(
+                {k: v[i] for k, v in outputs.items()}, heat[i], max_boxes, score_threshold
+            )
             for i in range(len(heat))
         ]
 
@@ -90,9 +97,7 @@ def gaussian_focal_loss(logits: Tensor, goal: Tensor) -> Tensor:
     log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
     p = logits.sigmoid()
     positive = goal.eq(1)
-    loss = torch.where(
-        positive, log_p * (1 - p) ** 2, log_not_p * p**2 * (1 - goal) ** 4
-    )
+    loss = torch.where(positive, log_p * (1 - p) ** 2, log_not_p * p**2 * (1 - goal) ** 4)
     return -loss.sum() / positive.sum().clamp(min=1)
 
 

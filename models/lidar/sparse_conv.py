@@ -28,7 +28,7 @@ if not torch.cuda.is_available():
     for _module in ("spconv.pytorch.ops", "spconv.pytorch.functional"):
         _loaded = importlib.import_module(_module)
         if hasattr(_loaded, "get_current_stream"):
-            _loaded.get_current_stream = _null_stream
+            setattr(_loaded, "get_current_stream", _null_stream)  # noqa: B010
 
 
 def submanifold(channels_in: int, channels_out: int, key: str) -> spconv.SparseSequential:

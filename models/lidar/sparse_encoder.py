@@ -38,16 +38,14 @@ class SparseEncoder(nn.Module):
 
     @torch.autocast("cpu", enabled=False)  # spconv has no bfloat16 kernels on the CPU
     def forward(self, points: tuple[Tensor, ...]) -> Tensor:
-        """B tensors [P, 5] -> BEV [B, C, X, Y]; channel of sparse channel c at height d is 2c + d."""
+        """B tensors [P, 5] -> BEV [B, C, X, Y]; sparse channel c at height d is channel 2c + d."""
         grid = self.grid
         lower = (-grid.half_side_m, -grid.half_side_m, grid.z_min_m)
         features, coordinates = voxelize(points, lower, self.voxel_m, self.shape)
         scale = features.new_tensor(
             [1 / grid.half_side_m, 1 / grid.half_side_m, 1.0, 1 / INTENSITY_SCALE, 1.0]
         )
-        x = spconv.SparseConvTensor(
-            features * scale, coordinates, list(self.shape), len(points)
-        )
+        x = spconv.SparseConvTensor(features * scale, coordinates, list(self.shape), len(points))
         x = self.stage1(self.conv_input(x))
         x = self.stage2(self.down1(x))
         x = self.stage3(self.down2(x))

@@ -35,7 +35,12 @@ def voxelize(
     mean = total / count.unsqueeze(1)
     rest = key % volume
     coordinates = torch.stack(
-        [key // volume, rest // (shape[1] * shape[2]), rest // shape[2] % shape[1], rest % shape[2]],
+        [
+            key // volume,
+            rest // (shape[1] * shape[2]),
+            rest // shape[2] % shape[1],
+            rest % shape[2],
+        ],
         dim=1,
     )
     return mean, coordinates.int()

@@ -54,9 +54,7 @@ class AlterMOMA(CriterionBase):
     def __post_init__(self) -> None:
         for option in ("alpha", "beta", "lr"):
             if not getattr(self, option) >= 0:
-                raise ValueError(
-                    f"{option}: value {getattr(self, option)!r}; allowed: 0 and above"
-                )
+                raise ValueError(f"{option}: value {getattr(self, option)!r}; allowed: 0 and above")
         if self.num_batches is not None and self.num_batches < 1:
             raise ValueError(f"num_batches: value {self.num_batches!r}; allowed: 1 and above")
 
@@ -84,7 +82,9 @@ class AlterMOMA(CriterionBase):
         masked = backbones(by_group, self.fusion)
         scores: dict[str, Tensor] = {}
         for group, names in by_group.items():
-            maskings = [m for m in masked if m != group]  # one for a backbone of two, two for fusion
+            maskings = [
+                m for m in masked if m != group
+            ]  # one for a backbone of two, two for fusion
             importance = _share(deci, names)
             redundancy = [_share(statistics[RERI + m], names) for m in maskings]
             for name in names:

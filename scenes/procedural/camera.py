@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from scenes.procedural.raycast import GROUND, Hits, cast
-from scenes.procedural.world import World
+from scenes.procedural.world import Actor, World
 
 WIDTH, HEIGHT = 400, 225
 # name: yaw of the optical axis from ego forward (deg), position in the ego frame (m), field of view
@@ -46,7 +46,9 @@ def _pixel_rays(name: str) -> np.ndarray:
     return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
-def render(world: World, time_s: float, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def render(
+    world: World, time_s: float, name: str, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Image [H, W, 3] uint8 and the actor seen at each pixel [H, W] (negative: ground or sky)."""
     pose = world.ego_pose(time_s) @ camera_to_ego(name)
     rays = _pixel_rays(name) @ pose[:3, :3].T
@@ -61,7 +63,9 @@ def render(world: World, time_s: float, name: str, random: np.random.Generator) 
     haze = np.exp(-np.where(np.isinf(hits.distance), 0, hits.distance) / 150)[:, None]
     color = color * haze + (1 - haze) * 170
     color = color * world.exposure + random.normal(0, 4, color.shape)
-    return color.clip(0, 255).astype(np.uint8).reshape(HEIGHT, WIDTH, 3), hits.actor.reshape(HEIGHT, WIDTH)
+    return color.clip(0, 255).astype(np.uint8).reshape(HEIGHT, WIDTH, 3), hits.actor.reshape(
+        HEIGHT, WIDTH
+    )
 
 
 def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) -> np.ndarray:
@@ -69,17 +73,19 @@ def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) 
     color = (1 - up) * np.array([190, 205, 220]) + up * np.array([90, 140, 215])
     ground = hits.actor == GROUND
     at = origin[:2] + rays[ground, :2] * hits.distance[ground, None]
-    grain = np.sin(at[:, 0] * 1.7) * np.sin(at[:, 1] * 1.3) + 0.5 * np.sin(at[:, 0] * 0.31 + at[:, 1] * 0.23)
+    grain = np.sin(at[:, 0] * 1.7) * np.sin(at[:, 1] * 1.3) + 0.5 * np.sin(
+        at[:, 0] * 0.31 + at[:, 1] * 0.23
+    )
     color[ground] = world.ground + 7 * grain[:, None]
     return color
 
 
-def _paint(actor, local: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _paint(actor: Actor, local: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Colour [R, 3] of hits at local positions (fractions of the box)."""
     x, y, z = local.T.astype(float)
     own = np.broadcast_to(actor.color, local.shape)
 
-    def choose(mask, color, other):
+    def choose(mask: np.ndarray, color: tuple[int, int, int], other: np.ndarray) -> np.ndarray:
         return np.where(mask[:, None], np.array(color, float), other)
 
     stripes = (np.floor((x * actor.size[0] + z * actor.size[2] + y * actor.size[1]) / 0.5) % 2) == 0
@@ -98,9 +104,13 @@ def _paint(actor, local: np.ndarray, normal: np.ndarray) -> np.ndarray:
         grey = np.full(3, 150.0) + (actor.color - 130) * 0.15
         return choose(z < -0.36, BLACK, np.broadcast_to(grey, local.shape))
     if name == "barrier":
-        return choose(np.floor(y * actor.size[1] / 0.3) % 2 == 0, ORANGE, np.broadcast_to(WHITE, local.shape))
+        return choose(
+            np.floor(y * actor.size[1] / 0.3) % 2 == 0, ORANGE, np.broadcast_to(WHITE, local.shape)
+        )
     if name == "traffic_cone":
-        return choose((np.floor((z + 0.5) * 5) % 2 == 0), ORANGE, np.broadcast_to(WHITE, local.shape))
+        return choose(
+            (np.floor((z + 0.5) * 5) % 2 == 0), ORANGE, np.broadcast_to(WHITE, local.shape)
+        )
     if name == "motorcycle":
         return choose(z > 0.1, (150, 20, 25), np.broadcast_to(BLACK, local.shape))
     if name == "bicycle":

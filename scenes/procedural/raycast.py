@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenes.procedural.world import CLUTTER, PARTS, World
+from scenes.procedural.world import PARTS, World
 
 GROUND, SKY = -1, -2
 
@@ -67,6 +67,8 @@ def cast(world: World, time_s: float, origin: np.ndarray, rays: np.ndarray) -> H
             local[which] = (start + direction[hit] * enter[hit, None]) / body.size
             axis = low[hit].argmax(1)
             outward = np.zeros((len(which), 3))
-            outward[np.arange(len(which)), axis] = -np.sign(direction[hit][np.arange(len(which)), axis])
+            outward[np.arange(len(which)), axis] = -np.sign(
+                direction[hit][np.arange(len(which)), axis]
+            )
             normal[which] = outward @ turn
     return Hits(distance=distance, actor=actor, local=local, normal=normal)

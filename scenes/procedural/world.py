@@ -83,7 +83,9 @@ class World:
         mean = self.ego_yaw + self.ego_yaw_rate * time_s / 2
         pose = np.eye(4)
         pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-        pose[:2, 3] = self.ego_start + self.ego_speed * time_s * np.array([np.cos(mean), np.sin(mean)])
+        pose[:2, 3] = self.ego_start + self.ego_speed * time_s * np.array(
+            [np.cos(mean), np.sin(mean)]
+        )
         return pose
 
 
@@ -106,23 +108,43 @@ def make_world(seed: int, scene: int, duration_s: float) -> World:
     return World(**{**base.__dict__, "actors": tuple(actors)})
 
 
-def _place(random, name, others, path, duration_s, street_yaw) -> Actor | None:
+def _place(
+    random: np.random.Generator,
+    name: str,
+    others: list[Actor],
+    path: np.ndarray,
+    duration_s: float,
+    street_yaw: float,
+) -> Actor | None:
+    """An actor clear of the ego's path and of the others, or None after 60 tries."""
     for _ in range(60):
         clutter = name == CLUTTER
-        size = np.array(SIZES[name]) * random.normal(1, 0.06, 3).clip(0.85, 1.15) if not clutter else (
-            np.array([random.uniform(0.3, 12), random.uniform(0.3, 1), random.uniform(2, 6)]))
+        size = (
+            np.array(SIZES[name]) * random.normal(1, 0.06, 3).clip(0.85, 1.15)
+            if not clutter
+            else (np.array([random.uniform(0.3, 12), random.uniform(0.3, 1), random.uniform(2, 6)]))
+        )
         angle = random.uniform(-np.pi, np.pi)
         reach = random.uniform(38, 46) if clutter and size[0] > 1 else random.uniform(4, 32)
         place = path.mean(0) + reach * np.array([np.cos(angle), np.sin(angle)])
         aligned = random.random() < 0.7
-        yaw = street_yaw + random.integers(4) * np.pi / 2 + random.normal(0, 0.1) if aligned else (
-            random.uniform(-np.pi, np.pi))
+        yaw = (
+            street_yaw + random.integers(4) * np.pi / 2 + random.normal(0, 0.1)
+            if aligned
+            else (random.uniform(-np.pi, np.pi))
+        )
         velocity = np.zeros(2)
         if random.random() < MOVING_SHARE.get(name, 0):
-            velocity = random.uniform(0.6, 1.2) * SPEED.get(name, 4.0) * np.array([np.cos(yaw), np.sin(yaw)])
+            velocity = (
+                random.uniform(0.6, 1.2)
+                * SPEED.get(name, 4.0)
+                * np.array([np.cos(yaw), np.sin(yaw)])
+            )
         ends = place + velocity * duration_s
         radius = np.hypot(size[0], size[1]) / 2
-        from_path = min(np.linalg.norm(path - p, axis=1).min() for p in (place, ends, (place + ends) / 2))
+        from_path = min(
+            np.linalg.norm(path - p, axis=1).min() for p in (place, ends, (place + ends) / 2)
+        )
         too_far = max(np.linalg.norm(path - p, axis=1).max() for p in (place, ends))
         if from_path < radius + 2.2 or (not clutter and too_far > MAX_RANGE_M):
             continue
@@ -130,12 +152,21 @@ def _place(random, name, others, path, duration_s, street_yaw) -> Actor | None:
             continue
         color = random.uniform(30, 230, 3)
         center = np.array([*place, size[2] / 2])
-        return Actor(name=name, center=center, size=size, yaw=yaw, velocity=velocity, color=color,
-                     style=int(random.integers(4)))
+        return Actor(
+            name=name,
+            center=center,
+            size=size,
+            yaw=yaw,
+            velocity=velocity,
+            color=color,
+            style=int(random.integers(4)),
+        )
     return None
 
 
-def _close(place, radius, velocity, other: Actor, duration_s) -> bool:
+def _close(
+    place: np.ndarray, radius: float, velocity: np.ndarray, other: Actor, duration_s: float
+) -> bool:
     apart = radius * 0.8 + np.hypot(other.size[0], other.size[1]) / 2 * 0.8 + 0.3
     return any(
         np.linalg.norm(place + velocity * t - other.at(t)[:2]) < apart

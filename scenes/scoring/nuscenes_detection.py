@@ -48,7 +48,7 @@ class DetectionScores:
     """mAP and NDS in 0..1; per_class average precision over the distance thresholds; tp_errors
     (trans_err m, scale_err 1 - IoU, orient_err rad, vel_err m/s, attr_err 1 - accuracy)."""
 
-    mAP: float  # noqa: N815 - the field's own spelling
+    mAP: float
     NDS: float
     per_class: dict[str, float]
     tp_errors: dict[str, float]
@@ -82,7 +82,7 @@ def to_submission(
     }
 
 
-class _Evaluation(DetectionEval):  # type: ignore[misc]
+class _Evaluation(DetectionEval):
     """DetectionEval on a list of frames and boxes in memory: only its loading is replaced."""
 
     def __init__(self, scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> None:

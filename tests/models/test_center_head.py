@@ -16,7 +16,10 @@ GRID = BevGrid(half_side_m=19.2)
 
 def test_targets_decode_to_the_boxes() -> None:
     boxes = torch.tensor(
-        [[3.3, -7.1, 0.5, 4.6, 1.9, 1.7, 0.7, 2.0, -1.0], [-9.0, 8.0, 0.1, 0.7, 0.6, 1.8, -2.5, 0, 0]]
+        [
+            [3.3, -7.1, 0.5, 4.6, 1.9, 1.7, 0.7, 2.0, -1.0],
+            [-9.0, 8.0, 0.1, 0.7, 0.6, 1.8, -2.5, 0, 0],
+        ]
     )
     labels = torch.tensor([0, 8])
     targets = (Targets(boxes=boxes, labels=labels),)
@@ -37,7 +40,7 @@ def test_targets_decode_to_the_boxes() -> None:
 
 
 def test_focal_loss_by_hand() -> None:
-    """One centre at p = 1/2: -(1/2)^2 ln(1/2); one empty cell at p = 1/2 the same; over 1 centre."""
+    """A centre at p = 1/2: -(1/2)^2 ln(1/2); an empty cell at p = 1/2 the same; over 1 centre."""
     loss = gaussian_focal_loss(
         torch.zeros(1, 1, 1, 2, dtype=torch.float64),
         torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64),

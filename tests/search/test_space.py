@@ -61,7 +61,7 @@ def test_integer_ranges(spec: TrialSpec) -> None:
     )
 
 
-@pytest.mark.parametrize("low, high, log", [(1, 1, False), (2, 1, False), (0, 1, True)])
+@pytest.mark.parametrize(("low", "high", "log"), [(1, 1, False), (2, 1, False), (0, 1, True)])
 def test_empty_ranges_raise(low: float, high: float, log: bool) -> None:
     with pytest.raises(ValueError):
         space.Range(low=low, high=high, log=log)
