@@ -35,7 +35,7 @@ def gradients(
     with torch.enable_grad():
         value = loss(model, batch)
         if not torch.isfinite(value):
-            raise ArithmeticError(f"scoring loss is not finite: {float(value)}")
+            raise ArithmeticError(f"scoring loss is not finite: {value.item()}")
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
     return {
         name: torch.zeros_like(weight) if gradient is None else gradient.detach()

@@ -89,7 +89,7 @@ class UseCounter(TorchFunctionMode):
             where = self._names[self._stack[-1]] or type(self._model).__name__
             if function is functional.scaled_dot_product_attention:
                 query, key, value = args[:3]
-                self._add_products(where, query, key, value)
+                self._add_products(query, key, value)
             elif function in PRODUCTS:
                 self._uncounted.add(f"{function.__name__} in {where}")
         return result
@@ -156,20 +156,21 @@ class UseCounter(TorchFunctionMode):
             uses, products = old.uses + uses, old.products + products
         self._totals[name] = LayerUses(tuple(weight.shape), uses, products)
 
-    def _add_products(self, where: str, query: Tensor, key: Tensor, value: Tensor) -> None:
+    def _add_products(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         """QK^T and AV, booked on the first weight of the module that asks for them."""
         macs = (
             query.numel() * key.shape[-2]
             + query.shape[:-1].numel() * key.shape[-2] * (value.shape[-1])
         )
         owner = self._stack[-1]
+        where = self._names[owner]
         for name, module in owner.named_modules():
             for field in weight_fields(module):
                 weight = getattr(module, field)
                 full = ".".join(part for part in (where, name, field) if part)
                 self._add(full, weight, torch.zeros([1] * weight.ndim).double(), float(macs))
                 return
-        self._uncounted.add(f"scaled_dot_product_attention in {where}")
+        self._uncounted.add(f"scaled_dot_product_attention in {where or type(owner).__name__}")
 
 
 def _weight(module: nn.Module) -> Tensor:
