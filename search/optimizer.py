@@ -140,9 +140,7 @@ class Optimizer:
         if kind == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
         if kind == "tpe":
-            return optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=True, warn_independent_sampling=False
-            )
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
         if kind == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed)
         return optuna.samplers.RandomSampler(seed=seed)

@@ -27,6 +27,7 @@ def save(
             temporary,
             dict(metadata),
         )
+        os.chmod(temporary, 0o644)  # mkstemp made it private
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Proposals: ladder first, nothing twice, and the journal survives whoever wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.optimizer import Optimizer, Proposal, ladder
+from search.sweep_file import Sweep, read_sweep
+from search.trial_spec import TrialResult
+
+
+def result(proposal: Proposal) -> TrialResult:
+    """A smooth stand-in for a trial: sparser is cheaper and worse."""
+    sparsity = sum(v for v in proposal.values.values() if isinstance(v, float)) / 3
+    metrics = {"mAP": 0.5 - 0.4 * sparsity**2, "NDS": 0.6 - 0.3 * sparsity**2}
+    metrics |= {"GFLOPs": 10 * (1 - sparsity), "GMACs": 5 * (1 - sparsity), "GMACs_dense": 5.0}
+    return TrialResult(
+        metrics={**metrics, "sparsity": sparsity}, per_modality_sparsity={}, per_modality_GMACs={},
+        per_class_AP={}, tp_errors={}, per_layer_sparsity={}, cost={}, timings={},
+    )  # fmt: skip
+
+
+def make(data: dict[str, Any], write_yaml: Any, **changes: Any) -> Sweep:
+    return read_sweep(write_yaml({**data, **changes}))
+
+
+def drive(optimizer: Optimizer, trials: int) -> list[Proposal]:
+    asked = []
+    for _ in range(trials):
+        proposal = optimizer.ask()
+        assert proposal is not None
+        optimizer.tell(proposal.trial_id, result(proposal))
+        asked.append(proposal)
+    return asked
+
+
+def test_ladder_goes_from_dense_to_sparse(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep = make(sweep_data, write_yaml, trials=24)
+    rungs = ladder(sweep)
+    assert len(rungs) == 6
+    assert set(rungs[0].values()) == {0.0}
+    assert set(rungs[-1].values()) == {0.9}
+    for rung in rungs:
+        assert len(set(rung.values())) == 1
+    assert [r.popitem()[1] for r in rungs] == sorted(r.popitem()[1] for r in ladder(sweep))
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "random"])
+def test_reopened_study_proposes_the_same(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, sampler: str
+) -> None:
+    """14 trials in one go, and in three openings of the journal: the same proposals."""
+    sweep = make(sweep_data, write_yaml, trials=14, sampler=sampler)
+    whole = drive(Optimizer(sweep, tmp_path / "a.log"), 14)
+    parts = []
+    for count in (5, 6, 3):
+        parts += drive(Optimizer(sweep, tmp_path / "b.log"), count)
+    assert parts == whole
+    assert Optimizer(sweep, tmp_path / "b.log").told() == 14
+
+
+def test_running_trials_are_found_again(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    sweep = make(sweep_data, write_yaml)
+    optimizer = Optimizer(sweep, tmp_path / "s.log")
+    first, second = optimizer.ask(), optimizer.ask()
+    assert first is not None
+    assert second is not None
+    optimizer.tell(first.trial_id, result(first))
+    again = Optimizer(sweep, tmp_path / "s.log")
+    assert again.running() == [second]
+    assert again.values(first.trial_id) == first.values
+    again.tell_failure(second.trial_id, "killed for memory")
+    again.tell_failure(first.trial_id, "too late to fail")
+    again.tell(second.trial_id, result(second))
+    assert again.states() == {first.trial_id: "COMPLETE", second.trial_id: "FAIL"}
+    assert again.reason(second.trial_id) == "killed for memory"
+    assert again.told() == 2
+
+
+def test_finite_space_is_walked_once(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    space = {"fine_tune.steps": {"choices": [0, 1, 2]}, "seed": {"choices": [0, 1]}}
+    sweep = make(sweep_data, write_yaml, space=space)
+    optimizer = Optimizer(sweep, tmp_path / "s.log")
+    asked = drive(optimizer, 6)
+    assert len({tuple(p.values.items()) for p in asked}) == 6
+    assert optimizer.ask() is None
+    assert optimizer.told() == 6
+
+
+def test_constraints_reach_the_sampler(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    sweep = make(sweep_data, write_yaml, constraints={"GFLOPs": {"max": 4.0}}, trials=12)
+    optimizer = Optimizer(sweep, tmp_path / "s.log")
+    drive(optimizer, 12)
+    best = optimizer._study.best_trials
+    assert best
+    assert all(t.values[2] <= 4.0 for t in best)

@@ -1,0 +1,224 @@
+"""Whole sweeps with real Ray, a real MLflow store and real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.cli import main
+
+pytestmark = pytest.mark.long
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data(sweep_data: dict[str, Any]) -> dict[str, Any]:
+    sweep_data["trial"]["criterion"] = {"name": "altermoma"}
+    sweep_data["space"]["criterion.beta"] = {"low": 0.0, "high": 2.0}
+    return {**sweep_data, "trials": 6, "workers": 2, "sampler": "gp"}
+
+
+def run(*argv: object, out: Path) -> int:
+    return main([*map(str, argv), "--out", str(out)])
+
+
+def front_of(name: str, out: Path, capsys: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run("front", name, "--json", out=out) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def runs_of(out: Path) -> tuple[list[Any], list[Any]]:
+    """Parents and children in the sweep's MLflow store."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out.absolute()}/mlflow.db")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    children = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    return [r for r in found if r not in children], children
+
+
+def spawn(*argv: object, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-m", "search.cli", *map(str, argv)]
+    with open(cwd / "driver.log", "ab") as log:
+        return subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=log)
+
+
+def wait_for(condition: Any, seconds: float, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        process.poll()
+        signal.sigtimedwait([], 0.1)
+
+
+def test_sweep_front_export_evaluate(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """One path: the front printed, in JSON, in MLflow and exported are the same numbers."""
+    out = tmp_path / "runs"
+    assert run("sweep", write_yaml(data), "--name", "one", out=out) == 0
+    printed = capsys.readouterr().out
+    front = front_of("one", out, capsys)
+    everyone = {p["trial"]: p["metrics"] for p in front["points"] + front["others"]}
+    assert sorted(everyone) == list(range(6))
+    for point in front["points"]:
+        assert f"{point['metrics']['GFLOPs']:.4f}" in printed
+
+    parents, children = runs_of(out)
+    assert [p.info.status for p in parents] == ["FINISHED"]
+    assert [c.info.status for c in children] == ["FINISHED"] * 6
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parents[0].info.run_id}
+    for child in children:
+        number = int(child.data.tags["sparsefront.trial"])
+        on_front = number in {p["trial"] for p in front["points"]}
+        assert child.data.tags["sparsefront.front"] == ("yes" if on_front else "no")
+        assert child.data.metrics["GFLOPs"] == everyone[number]["GFLOPs"]
+        assert "criterion.beta" in child.data.params
+    assert front["points"][0]["metrics"]["GFLOPs"] == max(
+        p["metrics"]["GFLOPs"] for p in front["points"]
+    )
+    assert f"hypervolume {front['hypervolume']:.4f}" in parents[0].data.tags["mlflow.note.content"]
+    artifacts = Path(parents[0].info.artifact_uri.removeprefix("file://"))
+    assert {p.name for p in (artifacts / "front").iterdir()} == {
+        "front.json", "front.png", "front.html",
+    }  # fmt: skip
+
+    exported = tmp_path / "exported"
+    knee = ["--pick", "knee", "--runs", str(out)]
+    assert main(["export", "one", *knee, "--out", str(exported)]) == 0
+    assert {p.name for p in exported.iterdir()} == {
+        "allocation.json", "masks.safetensors", "weights.safetensors", "manifest.json",
+        "report.md", "front.png",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert main(["evaluate", str(exported), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["metrics"]
+    assert again == everyone[front["knee"]]
+    assert main(["export", "one", *knee, "--out", str(exported)]) == 2
+
+    with open(exported / "weights.safetensors", "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\1\2\3")
+    capsys.readouterr()
+    assert main(["evaluate", str(exported)]) == 2
+    assert "weights.safetensors: missing or changed" in capsys.readouterr().err
+
+
+def test_failures_are_recorded_and_the_sweep_goes_on(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """A learning rate that diverges fails its trials with the reason; the others finish."""
+    data["space"] = {
+        "fine_tune.lr": {"choices": [1e-3, 1e30]},
+        "allocation.per_modality.camera": {"choices": [0.1, 0.5]},
+    }
+    out = tmp_path / "runs"
+    assert run("sweep", write_yaml({**data, "trials": 4}), "--name", "bad", out=out) == 0
+    front = front_of("bad", out, capsys)
+    assert len(front["points"]) + len(front["others"]) == 2
+    _, children = runs_of(out)
+    failed = [c for c in children if c.info.status == "FAILED"]
+    assert len(children) == 4
+    assert len(failed) == 2
+    for child in failed:
+        assert "not finite" in child.data.tags["sparsefront.reason"]
+        folder = out / "bad" / "trials" / child.data.tags["sparsefront.trial"]
+        assert "not finite" in json.loads((folder / "failure.json").read_text())["reason"]
+        assert not (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"max_memory_gb": 0.05}, "killed for memory"),
+        ({"trial_timeout_s": 0.01}, "killed for time"),
+    ],
+)
+def test_limits(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any, limit: Any, reason: str
+) -> None:
+    out = tmp_path / "runs"
+    data["trial"]["fine_tune"]["steps"] = 200
+    assert run("sweep", write_yaml({**data, **limit, "trials": 1}), "--name", "x", out=out) == 1
+    assert "every trial failed" in capsys.readouterr().err
+    _, children = runs_of(out)
+    assert [c.info.status for c in children] == ["FAILED"]
+    assert reason in children[0].data.tags["sparsefront.reason"]
+
+
+def test_killed_driver_and_killed_worker(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """kill -9 of the driver in mid-sweep: resume finishes it, nothing runs twice or is lost."""
+    out = tmp_path / "runs"
+    data["trial"]["fine_tune"]["steps"] = 12
+    file = write_yaml(data)
+    results = lambda: sorted((out / "killed" / "trials").glob("*/result.json"))  # noqa: E731
+    driver = spawn("sweep", file, "--name", "killed", "--out", out, cwd=tmp_path)
+    wait_for(lambda: len(results()) >= 2, 120, driver, tmp_path / "driver.log")
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in results()}
+    assert 2 <= len(before) < 6
+
+    assert run("sweep", file, "--name", "killed", out=out) == 2
+    assert run("resume", "killed", out=out) == 0
+    assert len(results()) == 6
+    for path, (stamp, content) in before.items():
+        if path in results():
+            assert (path.stat().st_mtime_ns, path.read_bytes()) == (stamp, content)
+    parents, children = runs_of(out)
+    assert [p.info.status for p in parents] == ["FINISHED"]
+    assert [c.info.status for c in children] == ["FINISHED"] * 6
+    numbers = sorted(int(c.data.tags["sparsefront.trial"]) for c in children)
+    assert numbers == list(range(6))
+
+    finished = front_of("killed", out, capsys)
+    assert run("resume", "killed", out=out) == 0
+    assert front_of("killed", out, capsys) == finished
+    assert len(runs_of(out)[1]) == 6
+
+
+def test_same_seed_same_front(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """One worker, one thread: two sweeps give the same trials, to the bit."""
+    fronts = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        assert run("sweep", write_yaml({**data, "workers": 1}), "--name", "same", out=out) == 0
+        fronts.append(front_of("same", out, capsys))
+    assert fronts[0] == fronts[1]
+
+
+def test_running_cluster(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """The same file on a cluster that was there before: --address, nothing else."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        out = tmp_path / "runs"
+        file = write_yaml({**data, "trials": 3})
+        address = ("--name", "far", "--address", cluster.address)
+        assert run("sweep", file, *address, out=out) == 0
+        assert len(front_of("far", out, capsys)["points"]) >= 1
+        assert len(runs_of(out)[1]) == 3
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
