@@ -36,7 +36,7 @@ class NuScenesSpec:
     """Which frames of which data root.
 
     root        folder with samples/, sweeps/ and the version's tables; $VARIABLES are expanded
-    split       a split of nuscenes-devkit, or one of the version folder's splits.json
+    split       a split of nuscenes-devkit, one of the version folder's splits.json, or "all"
     num_sweeps  LiDAR sweeps besides the keyframe
     num_frames  that many frames, evenly spaced; None: all
     """
@@ -224,13 +224,15 @@ def open_tables(root: str, version: str) -> NuScenes:
 
 
 def _scene_names(nusc: NuScenes, spec: NuScenesSpec) -> list[str]:
-    """Names of a split: the devkit's own, or one of the version folder's splits.json."""
+    """Names of a split: "all", the devkit's own, or one of the version folder's splits.json."""
+    if spec.split == "all":
+        return [scene["name"] for scene in nusc.scene]
     try:
         names: list[str] = get_scenes_of_split(spec.split, nusc)
     except (AssertionError, KeyError, ValueError, FileNotFoundError) as error:
         raise ValueError(
-            f"split: value {spec.split!r} is unknown in {spec.root} {spec.version}; allowed: a "
-            "split of nuscenes-devkit or a name in the version folder's splits.json"
+            f"split: value {spec.split!r} is unknown in {spec.root} {spec.version}; allowed: all, "
+            "a split of nuscenes-devkit, or a name in the version folder's splits.json"
         ) from error
     return names
 

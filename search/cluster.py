@@ -17,6 +17,11 @@ def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
     CPU slot for every worker. RuntimeError where the address does not answer.
     """
     local = address in (None, "local")
+    if address is not None and address.startswith("ray://"):
+        raise ValueError(
+            f"--address: value {address!r}; allowed: auto or HOST:PORT, from a node of the cluster "
+            "(Tune keeps its state in the driver, which a ray:// client is not)"
+        )
     if local:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, gone with this process
         os.environ.setdefault("RAY_worker_niceness", "0")

@@ -7,6 +7,7 @@ id is its Optuna number.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ class Optimizer:
         )
 
     def _proposal(self, trial: FrozenTrial) -> Proposal:
-        return Proposal(trial.number, {name: trial.params[name] for name in self._distributions})
+        values = {name: _decoded(trial.params[name]) for name in self._distributions}
+        return Proposal(trial.number, values)
 
     def _sampler(self, at_random: bool) -> optuna.samplers.BaseSampler:
         """A fresh one each time, seeded by how many trials there are, so that a resumed sweep
@@ -151,7 +153,7 @@ def distributions(spec: TrialSpec, space: Space) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {}
     for name, dimension in space.items():
         if not isinstance(dimension, Range):
-            found[name] = CategoricalDistribution(dimension.choices)
+            found[name] = CategoricalDistribution([_encoded(c) for c in dimension.choices])
         elif is_integer(spec, name, dimension):
             found[name] = IntDistribution(int(dimension.low), int(dimension.high), dimension.log)
         else:
@@ -184,11 +186,23 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
 def _own_values(sweep: Sweep) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for name, distribution in distributions(sweep.trial, sweep.space).items():
-        value = value_of(sweep.trial, name)
+        value = _encoded(value_of(sweep.trial, name))
         with contextlib.suppress(ValueError, TypeError):
             if distribution._contains(distribution.to_internal_repr(value)):
                 values[name] = value
     return values
+
+
+def _encoded(value: Value) -> Any:
+    """A whole spec as the one-line JSON that Optuna can hold; anything else as it is."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+
+
+def _decoded(value: Any) -> Value:
+    if isinstance(value, str) and value.startswith("{"):
+        decoded: dict[str, Any] = json.loads(value)
+        return decoded
+    return value
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from search import strict_yaml
 from search.trial_spec import TrialSpec
 
-Value = float | int | str | bool | None
+Value = float | int | str | bool | None | dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One of a list of values."""
+    """One of a list of values: numbers, words, or whole specs such as {name: magnitude}."""
 
-    choices: list[float | int | bool | str | None]
+    choices: list[float | int | bool | str | dict[str, Any] | None]
 
     def __post_init__(self) -> None:
         if not self.choices:

@@ -31,8 +31,10 @@ from search.run_store import (
     write_bytes,
     write_json,
 )
+from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
 from search.tracking import Tracking
+from search.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,11 @@ def run_sweep(
         address=address,
         tracking_uri=sweep.tracking_uri or f"sqlite:///{run.out / 'mlflow.db'}",
     )
-    write_json(run.launch_file, asdict(launch))
-    text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
-    write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
-    return _run(sweep, run, launch)
+    with connected(address, sweep):
+        write_json(run.launch_file, asdict(launch))
+        text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
+        write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
+        return _run(sweep, run, launch)
 
 
 def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFront:
@@ -67,7 +70,9 @@ def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFron
     launch = Launch(**read_json(run.launch_file))
     if address is not None:
         launch = replace(launch, address=address)
-    return _run(read_sweep(run.sweep_file), run, launch)
+    sweep = read_sweep(run.sweep_file)
+    with connected(launch.address, sweep):
+        return _run(sweep, run, launch)
 
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
@@ -78,8 +83,7 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
         remaining = sweep.trials - optimizer.told()
         with Live(sweep, run, optimizer, tracking) as live:
             if remaining > 0:
-                with connected(launch.address, sweep):
-                    _tune(sweep, run, optimizer, tracking, live, again, remaining)
+                _tune(sweep, run, optimizer, tracking, live, again, remaining)
         front = load_front(run.name, run.out)
         save_front(front, run.path / "front.png")
         save_front(front, run.path / "front.html")
@@ -116,14 +120,14 @@ def _tune(
     from ray import tune
 
     from search.searcher import OptunaSearcher, TrialWatcher
-    from search.trial import prepare
+    from search.trial import prepare_all
     from search.worker import TrialActor
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
-    prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare)
+    prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
-    shared = ray.get(prepared.remote(sweep.trial))
+    shared = ray.get(prepared.remote(scored_specs(sweep)))
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
     watcher = TrialWatcher(live)
@@ -142,6 +146,19 @@ def _tune(
         ),
     )
     tuner.fit()
+
+
+def scored_specs(sweep: Sweep) -> list[TrialSpec]:
+    """The trials whose statistics are worth computing before the first one starts: the sweep's own
+    and those of every choice (another criterion, another checkpoint).
+    """
+    choices = [
+        {name: choice}
+        for name, dimension in sweep.space.items()
+        if isinstance(dimension, Choices)
+        for choice in dimension.choices
+    ]
+    return [with_values(sweep.trial, values) for values in choices] or [sweep.trial]
 
 
 def _absolute(sweep: Sweep) -> Sweep:

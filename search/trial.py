@@ -123,6 +123,14 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     return Shared(state=state, statistics=statistics, profiles=profiles)
 
 
+def prepare_all(specs: list[TrialSpec]) -> Shared:
+    """Shared with all that these specs need."""
+    shared = Shared()
+    for spec in specs:
+        shared = prepare(spec, shared)
+    return shared
+
+
 def measure(
     spec: TrialSpec, state: dict[str, Tensor], report: Report | None = None
 ) -> tuple[DetectionScores, ModelCost]:

@@ -63,7 +63,7 @@ class SweepVerb:
     trials: int | None = None
     """Number of trials instead of the file's."""
     address: str | None = None
-    """Ray cluster: auto, local or ray://HOST:PORT; default: a local one."""
+    """Ray cluster: auto, local or HOST:PORT; default: a local one."""
     out: Path = RUNS
     """Folder of all runs."""
 
@@ -94,6 +94,8 @@ class Resume:
 
     name: Positional[str]
     """Name of the sweep."""
+    address: str | None = None
+    """Ray cluster, where it is another one now; default: as launched."""
     out: Path = RUNS
     """Folder of all runs."""
 
@@ -101,7 +103,7 @@ class Resume:
         require_sweep(self.name, self.out)
         from search.sweep import resume_sweep
 
-        front = resume_sweep(self.name, self.out)
+        front = resume_sweep(self.name, self.out, self.address)
         return f"{front.table()}\nsee {self.out / self.name}"
 
 

@@ -86,6 +86,13 @@ def test_corrupt_checkpoint(
     )
 
 
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1:1"])
+def test_wrong_address(
+    wrong: Any, sweep_data: dict[str, Any], write_yaml: Any, address: str
+) -> None:
+    assert address in wrong("sweep", str(write_yaml(sweep_data)), "--address", address)
+
+
 def test_missing_checkpoint(wrong: Any, sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["trial"]["checkpoint"] = "/no/such.safetensors"
     assert "/no/such.safetensors" in wrong("sweep", str(write_yaml(sweep_data)))
