@@ -24,9 +24,9 @@ class SparsityAllocation:
     min_keep  weights that every layer keeps at least, so that none dies; 0 allows it
     """
 
-    per_modality: Mapping[str, float] = field(default_factory=dict)
-    per_stage: Mapping[str, float] = field(default_factory=dict)
-    per_layer: Mapping[str, float] = field(default_factory=dict)
+    per_modality: dict[str, float] = field(default_factory=dict)
+    per_stage: dict[str, float] = field(default_factory=dict)
+    per_layer: dict[str, float] = field(default_factory=dict)
     rule: Literal["global", "uniform"] = "global"
     min_keep: int = 1
 

@@ -20,6 +20,19 @@ def require_sweep(name: str, out: Path) -> None:
     RunFolder(out=out, name=name).require()
 
 
+def where_to_look(name: str, out: Path) -> str:
+    """The lines under a finished sweep's table: picture, MLflow page, export."""
+    from search.run_store import RunFolder, read_json
+
+    run = RunFolder(out=out, name=name)
+    runs = "" if str(out) == "runs" else f" --runs {out}"
+    return (
+        f"picture {run.path / 'front.png'}\n"
+        f"MLflow  {read_json(run.look_file)['mlflow']}\n"
+        f"export  sparsefront export {name} --pick knee --out {name}-knee{runs}"
+    )
+
+
 def all_given(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:
     """The options' values; ValueError naming those not given."""
     missing = [name for name, value in options.items() if value is None]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from search.sweep_file import Sweep
+
+CONNECT_S = 5.0
 
 
 @contextmanager
@@ -17,15 +20,12 @@ def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
     CPU slot for every worker. RuntimeError where the address does not answer.
     """
     local = address in (None, "local")
-    if address is not None and address.startswith("ray://"):
-        raise ValueError(
-            f"--address: value {address!r}; allowed: auto or HOST:PORT, from a node of the cluster "
-            "(Tune keeps its state in the driver, which a ray:// client is not)"
-        )
     if local:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, gone with this process
         os.environ.setdefault("RAY_worker_niceness", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    elif address != "auto":
+        check_address(str(address))
     import ray
 
     if local:
@@ -46,3 +46,15 @@ def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """ValueError unless something listens at HOST:PORT; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    wrong = f"--address: value {address!r}"
+    if "/" in address or not host or not port.isdigit():
+        raise ValueError(f"{wrong}; allowed: auto, local or HOST:PORT, from a node of the cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ValueError(f"{wrong}: {error}; allowed: a running Ray cluster") from error

@@ -41,7 +41,7 @@ class Live:
         self._front = load_front(self._run.name, self._run.out)
         if self._console.is_terminal:
             self._live.start()
-        self.say(f"{self._sweep.trials} trials, {self._done} done; {self._tracking.link()}")
+        self.say(f"{self._sweep.name}: {self._sweep.trials} trials, {self._done} done")
         return self
 
     def __exit__(self, *_: object) -> None:

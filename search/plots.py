@@ -54,6 +54,8 @@ def _draw_metric(axis: Any, front: ParetoFront, metric: str, marked: StoredTrial
             *_pairs((marked,), metric), s=150, facecolors="none", edgecolors="#dc2626",
             linewidths=1.8, label=f"trial {marked.trial_id}",
         )  # fmt: skip
+    for dense in {2 * t.result.metrics["GMACs_dense"] for t in front.points}:
+        axis.axvline(dense, ls=":", lw=1, color="#334155", label="dense model")
     axis.set_xlabel("GFLOPs a frame, theoretical (2 x MACs)")
     axis.set_ylabel(metric)
     axis.grid(alpha=0.25)

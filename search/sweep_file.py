@@ -65,6 +65,16 @@ def read_sweep(path: str | Path) -> Sweep:
     return strict_yaml.read(path, Sweep)
 
 
+def read_checked(path: str | Path) -> Sweep:
+    """read_sweep, and everything that its trials need opened once. ValueError as there."""
+    sweep = read_sweep(path)
+    try:
+        check_inputs(sweep)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return sweep
+
+
 def check_name(name: str) -> None:
     """ValueError unless the name is usable as a folder name."""
     if not name or name.startswith(".") or not all(c.isalnum() or c in "-_." for c in name):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -43,12 +45,19 @@ class Tracking:
         self.experiment_id = self._experiment()
         self.parent_id = self._parent(run_id)
         self._children: dict[int, str] = {}
+        write_json(run.look_file, {"mlflow": self.where()})
 
-    def link(self) -> str:
-        """How to look at it."""
+    def where(self) -> str:
+        """How to look at the parent run: its page, and the server to start where none runs."""
+        page = (
+            f"#/experiments/{self.experiment_id}/runs/{self.parent_id}"
+            "?workflowType=machine_learning"
+        )
         if self.tracking_uri.startswith("http"):
-            return f"{self.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.parent_id}"
-        return f"mlflow ui --backend-store-uri {self.tracking_uri}"
+            return f"{self.tracking_uri}/{page}"
+        program = shutil.which("mlflow") or str(Path(sys.executable).parent / "mlflow")
+        start = f"{program} ui --backend-store-uri {self.tracking_uri}"
+        return f"{start}\n        then http://127.0.0.1:5000/{page}"
 
     def reconcile(self, optimizer: Optimizer) -> None:
         """Makes MLflow agree with the run folder: nothing missing, nothing twice or half."""

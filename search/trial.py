@@ -173,7 +173,7 @@ def make_mask(spec: TrialSpec, shared: Shared, groups: ModalityGroups) -> Prunin
     """Statistics -> scores -> mask at the spec's allocation; exact in its achieved sparsity."""
     statistics = shared.statistics[score_cache.key_of(spec)]
     scores = score_cache.scores(spec, statistics, groups)
-    return PruningMask.from_scores(scores, spec.allocation.allocation(), groups)
+    return PruningMask.from_scores(scores, spec.allocation, groups)
 
 
 def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:
@@ -216,7 +216,7 @@ def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
     """ValueError where the allocation names a modality, stage or layer that the model lacks."""
     weights = ModalityGroups.from_model(model).assign(prunable_weights(model))
     try:
-        spec.allocation.allocation().budgets(weights)
+        spec.allocation.budgets(weights)
     except ValueError as error:
         raise ValueError(f"field trial.allocation.{error}") from error
 

@@ -18,37 +18,6 @@ from scenes.nuscenes import NuScenesSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllocationSpec:
-    """Fractions of weights REMOVED, in [0, 1): layer beats stage beats modality."""
-
-    per_modality: dict[str, float] = field(default_factory=dict)
-    per_stage: dict[str, float] = field(default_factory=dict)
-    per_layer: dict[str, float] = field(default_factory=dict)
-    rule: Literal["global", "uniform"] = "global"
-    min_keep: int = 1
-
-    def __post_init__(self) -> None:
-        for level in ("per_modality", "per_stage", "per_layer"):
-            for name, fraction in getattr(self, level).items():
-                if not 0.0 <= fraction < 1.0:
-                    raise ValueError(
-                        f"{level}.{name}: value {fraction!r} is not a sparsity; allowed: 0 <= x < 1"
-                    )
-        if self.min_keep < 0:
-            raise ValueError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
-
-    def allocation(self) -> SparsityAllocation:
-        """The same budget as pruning's own type."""
-        return SparsityAllocation(
-            per_modality=dict(self.per_modality),
-            per_stage=dict(self.per_stage),
-            per_layer=dict(self.per_layer),
-            rule=self.rule,
-            min_keep=self.min_keep,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class FineTuneSpec:
     """Training of the surviving weights after pruning: AdamW, linear warm-up, cosine decay to 0."""
 
@@ -79,7 +48,7 @@ class TrialSpec:
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     criterion: Criterion
-    allocation: AllocationSpec = field(default_factory=AllocationSpec)
+    allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4

@@ -19,6 +19,7 @@ from search.answers import (
     prefixed,
     report_to_stderr,
     require_sweep,
+    where_to_look,
 )
 
 RUNS = Path("runs")
@@ -37,10 +38,9 @@ class Check:
         import yaml
 
         from search.space import size
-        from search.sweep_file import check_inputs, first_trial, read_sweep
+        from search.sweep_file import first_trial, read_checked
 
-        sweep = read_sweep(self.sweep)
-        check_inputs(sweep)
+        sweep = read_checked(self.sweep)
         first = plain(first_trial(sweep).to_dict())
         if self.json:
             summary = {"name": sweep.name, "trials": sweep.trials, "space": size(sweep.space)}
@@ -69,11 +69,11 @@ class SweepVerb:
 
     def run(self) -> str:
         from search.run_store import RunFolder
-        from search.sweep_file import check_inputs, check_name, read_sweep
+        from search.sweep_file import check_name, read_checked
 
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"--trials: value {self.trials}; allowed: 1 and above")
-        sweep = read_sweep(self.sweep)
+        sweep = read_checked(self.sweep)
         name = self.name or sweep.name
         check_name(name)
         if RunFolder(out=self.out, name=name).exists():
@@ -81,11 +81,10 @@ class SweepVerb:
                 f"--name: value {name!r} exists in {self.out}; "
                 f"allowed: a new name, or `sparsefront resume {name}`"
             )
-        check_inputs(sweep)
         from search.sweep import run_sweep
 
         front = run_sweep(sweep, name=name, out=self.out, address=self.address, trials=self.trials)
-        return f"{front.table()}\nsee {self.out / name}"
+        return f"{front.table()}\n{where_to_look(name, self.out)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ class Resume:
         from search.sweep import resume_sweep
 
         front = resume_sweep(self.name, self.out, self.address)
-        return f"{front.table()}\nsee {self.out / self.name}"
+        return f"{front.table()}\n{where_to_look(self.name, self.out)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +167,10 @@ class Trial:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search.sweep_file import check_inputs, read_sweep, set_fields
+        from search.sweep_file import read_checked, set_fields
         from search.trial import run_trial
 
-        sweep = read_sweep(self.sweep)
-        check_inputs(sweep)
+        sweep = read_checked(self.sweep)
         spec = set_fields(sweep.trial, list(self.set))
         outcome = run_trial(spec, report=report_to_stderr())
         data = outcome.result.to_dict()
