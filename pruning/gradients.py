@@ -33,11 +33,17 @@ def gradients(
 ) -> dict[str, Tensor]:
     """dL/dw on one batch, by weight name."""
     with torch.enable_grad():
-        value = loss(model, batch)
-        if not torch.isfinite(value):
-            raise ArithmeticError(f"scoring loss is not finite: {value.item()}")
+        value = checked_loss(model, batch, loss)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
     return {
         name: torch.zeros_like(weight) if gradient is None else gradient.detach()
         for (name, weight), gradient in zip(weights.items(), found, strict=True)
     }
+
+
+def checked_loss(model: nn.Module, batch: Any, loss: Loss) -> Tensor:
+    """The loss; ArithmeticError where it is not finite."""
+    value = loss(model, batch)
+    if not torch.isfinite(value):
+        raise ArithmeticError(f"scoring loss is not finite: {value.item()}")
+    return value

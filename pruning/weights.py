@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -45,3 +45,9 @@ def is_sparse_convolution(module: nn.Module) -> bool:
         c.__name__ == "SparseConvolution" and c.__module__.startswith("spconv.")
         for c in type(module).__mro__
     )
+
+
+def filter_axis(model: nn.Module, name: str) -> int:
+    """The axis of a weight along which its output channels lie: 1 for transposed convolutions."""
+    owner = model.get_submodule(name.rpartition(".")[0])
+    return 1 if isinstance(owner, _ConvTransposeNd) else 0

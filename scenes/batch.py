@@ -75,6 +75,12 @@ class SensorBatch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def all_ones(self) -> SensorBatch:
+        """The same frames with ones for all that is measured; points stay where they are."""
+        points = tuple(torch.cat([p[:, :3], torch.ones_like(p[:, 3:])], dim=1) for p in self.points)
+        images = torch.ones_like(self.images, dtype=torch.float64)
+        return replace(self, images=images, points=points)
+
     def to(self, device: torch.device | str) -> SensorBatch:
         """The same batch on another device (poses stay on the CPU in float64)."""
         return replace(

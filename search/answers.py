@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +31,16 @@ def where_to_look(name: str, out: Path) -> str:
     return (
         f"picture {run.path / 'front.png'}\n"
         f"MLflow  {read_json(run.look_file)['mlflow']}\n"
-        f"export  sparsefront export {name} --pick knee --out {name}-knee{runs}"
+        f"export  {program('sparsefront')} export {name} --pick knee --out {name}-knee{runs}"
     )
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment from the current folder."""
+    beside = Path(sys.executable).parent / name
+    if shutil.which(name) is not None or not beside.is_file():
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def all_given(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.allocation_file import allocation_document
+from search.answers import program
 from search.front import ParetoFront
 from search.optimizer import Optimizer
 from search.run_store import RunFolder, StoredTrial, read_finished, write_json
@@ -55,8 +54,7 @@ class Tracking:
         )
         if self.tracking_uri.startswith("http"):
             return f"{self.tracking_uri}/{page}"
-        program = shutil.which("mlflow") or str(Path(sys.executable).parent / "mlflow")
-        start = f"{program} ui --backend-store-uri {self.tracking_uri}"
+        start = f"{program('mlflow')} ui --backend-store-uri {self.tracking_uri}"
         return f"{start}\n        then http://127.0.0.1:5000/{page}"
 
     def reconcile(self, optimizer: Optimizer) -> None:

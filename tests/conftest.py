@@ -30,6 +30,12 @@ TINY_MODEL = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_model() -> dict[str, Any]:
+    """Fields of the smallest model that runs."""
+    return dict(TINY_MODEL)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)

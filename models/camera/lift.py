@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.bev_grid import BevGrid
 from models.camera.bev_pool import bev_pool, cell_index
 from models.camera.resnet import conv_bn_relu
+from models.precision import at_least_float32
 
 STRIDE = 8
 
@@ -53,11 +54,11 @@ class DepthLift(nn.Module):
         """features [B, N, Cin, h, w], lidar_to_image [B, N, 4, 4] -> BEV [B, C, X, Y]"""
         frames, _, _, height, width = features.shape
         depth = depth_image(points, lidar_to_image, image_size)  # [B, N, 1, H, W]
-        sparse_depth = self.depth_input(depth.flatten(0, 1) / 10.0)
+        sparse_depth = self.depth_input((depth.flatten(0, 1) / 10.0).to(features.dtype))
         x = self.depth_net(torch.cat([features.flatten(0, 1), sparse_depth], dim=1))
         num_depths = len(self.depths)
-        weights = x[:, :num_depths].float().softmax(dim=1)  # [B*N, D, h, w]
-        context = x[:, num_depths:].float()  # [B*N, C, h, w]
+        weights = at_least_float32(x[:, :num_depths]).softmax(dim=1)  # [B*N, D, h, w]
+        context = at_least_float32(x[:, num_depths:])  # [B*N, C, h, w]
         lifted = weights.unsqueeze(-1) * context.permute(0, 2, 3, 1).unsqueeze(1)
         cells = self._cells(lidar_to_image, height, width)  # [B*N*D*h*w]
         kept = cells >= 0
@@ -71,11 +72,11 @@ class DepthLift(nn.Module):
         """Flat BEV cell over the batch of every lifted feature, -1 outside."""
         frames = lidar_to_image.shape[0]
         device = lidar_to_image.device
-        v = (torch.arange(height, device=device) + 0.5) * STRIDE
-        u = (torch.arange(width, device=device) + 0.5) * STRIDE
+        v = (torch.arange(height, device=device, dtype=self.depths.dtype) + 0.5) * STRIDE
+        u = (torch.arange(width, device=device, dtype=self.depths.dtype) + 0.5) * STRIDE
         d, vv, uu = torch.meshgrid(self.depths, v, u, indexing="ij")  # [D, h, w]
         rays = torch.stack([uu * d, vv * d, d, torch.ones_like(d)], dim=-1).view(-1, 4)
-        image_to_lidar = torch.linalg.inv(lidar_to_image.double()).float()
+        image_to_lidar = torch.linalg.inv(lidar_to_image.double()).to(rays.dtype)
         points = (rays @ image_to_lidar.mT)[..., :3]
         grid = self.grid
         lower = (-grid.half_side_m, -grid.half_side_m, grid.z_min_m)

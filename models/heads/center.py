@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from models.bev_grid import BevGrid
 from models.camera.resnet import conv_bn_relu
 from models.heads.center_targets import CenterTargets, center_targets
+from models.precision import at_least_float32
 from scenes.batch import DETECTION_CLASSES, Detections, Targets
 
 REGRESSIONS = {"offset": 2, "height": 1, "size": 3, "rotation": 2, "velocity": 2}
@@ -52,7 +53,7 @@ class CenterHead(nn.Module):
     def loss(self, outputs: dict[str, Tensor], targets: tuple[Targets, ...]) -> Tensor:
         """Gaussian focal loss of the heat maps plus L1 of the regressions at the centres."""
         goal = center_targets(targets, self.grid, outputs["heatmap"].device)
-        heatmap = gaussian_focal_loss(outputs["heatmap"].float(), goal.heatmap)
+        heatmap = gaussian_focal_loss(at_least_float32(outputs["heatmap"]), goal.heatmap)
         return heatmap + REGRESSION_WEIGHT * regression_loss(outputs, goal)
 
     @torch.no_grad()
@@ -60,7 +61,7 @@ class CenterHead(nn.Module):
         self, outputs: dict[str, Tensor], max_boxes: int, score_threshold: float
     ) -> list[Detections]:
         """The best peaks of each frame as boxes in the LiDAR frame, best score first."""
-        heat = outputs["heatmap"].float().sigmoid()
+        heat = at_least_float32(outputs["heatmap"]).sigmoid()
         peak = F.max_pool2d(heat, 3, 1, 1) == heat
         small = [DETECTION_CLASSES.index(name) for name in SMALL_CLASSES]
         peak[:, small] = True
@@ -80,7 +81,7 @@ class CenterHead(nn.Module):
         kept = scores > score_threshold
         scores, flat = scores[kept], flat[kept]
         labels, place = flat // cells**2, flat % cells**2
-        at = {name: maps[name].float().flatten(1)[:, place].T for name in REGRESSIONS}
+        at = {name: at_least_float32(maps[name]).flatten(1)[:, place].T for name in REGRESSIONS}
         cell = torch.stack([place // cells, place % cells], dim=1)
         center = (cell + 0.5 + at["offset"]) * self.grid.cell_m - self.grid.half_side_m
         yaw = torch.atan2(at["rotation"][:, :1], at["rotation"][:, 1:])
@@ -108,7 +109,9 @@ def regression_loss(outputs: dict[str, Tensor], goal: CenterTargets) -> Tensor:
         return total + sum(outputs[name].sum() * 0 for name in REGRESSIONS)
     column = 0
     for name, size in REGRESSIONS.items():
-        predicted = outputs[name].float().flatten(2)[goal.frame, :, goal.place]  # [M, size]
+        predicted = at_least_float32(outputs[name]).flatten(2)[
+            goal.frame, :, goal.place
+        ]  # [M, size]
         wanted = goal.values[:, column : column + size]
         column += size
         error = (predicted - wanted.nan_to_num()).abs() * ~wanted.isnan()

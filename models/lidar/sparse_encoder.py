@@ -42,6 +42,7 @@ class SparseEncoder(nn.Module):
         grid = self.grid
         lower = (-grid.half_side_m, -grid.half_side_m, grid.z_min_m)
         features, coordinates = voxelize(points, lower, self.voxel_m, self.shape)
+        features = features.to(self.conv_input[0].weight.dtype)
         scale = features.new_tensor(
             [1 / grid.half_side_m, 1 / grid.half_side_m, 1.0, 1 / INTENSITY_SCALE, 1.0]
         )

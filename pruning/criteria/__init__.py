@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from pruning.criteria.altermoma import AlterMOMA
+from pruning.criteria.grasp import GraSP
+from pruning.criteria.lamp import LAMP
 from pruning.criteria.magnitude import Magnitude
+from pruning.criteria.prospr import ProsPr
+from pruning.criteria.random import Random
 from pruning.criteria.snip import SNIP
+from pruning.criteria.synflow import SynFlow
+from pruning.criteria.taylor import Taylor
 
-Criterion = Magnitude | SNIP | AlterMOMA
+Criterion = Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | AlterMOMA
 
-__all__ = ["SNIP", "AlterMOMA", "Criterion", "Magnitude"]
+__all__ = [
+    "LAMP",
+    "SNIP",
+    "AlterMOMA",
+    "Criterion",
+    "GraSP",
+    "Magnitude",
+    "ProsPr",
+    "Random",
+    "SynFlow",
+    "Taylor",
+]

@@ -159,9 +159,40 @@ def test_limits(
     assert reason in children[0].data.tags["sparsefront.reason"]
 
 
-def test_killed_driver_and_killed_worker(
-    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+def test_killed_worker(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    """kill -9 of a worker, as the kernel does when memory runs out: that trial failed, no other."""
+    out = tmp_path / "runs"
+    data["trial"]["fine_tune"]["steps"] = 30
+    monkeypatch.setenv("SPARSEFRONT_TEST_MARK", str(tmp_path))
+    file = write_yaml({**data, "trials": 3, "workers": 1})
+    driver = spawn("sweep", file, "--name", "hurt", "--out", out, cwd=tmp_path)
+    log = tmp_path / "driver.log"
+    wait_for(lambda: b"1/3" in log.read_bytes() and workers(str(tmp_path)), 120, driver, log)
+    for pid in workers(str(tmp_path)):
+        os.kill(pid, signal.SIGKILL)
+    assert driver.wait(120) == 0, log.read_text()
+    _, children = runs_of(out)
+    assert sorted(c.info.status for c in children) == ["FAILED", "FINISHED", "FINISHED"]
+    failed = next(c for c in children if c.info.status == "FAILED")
+    assert "died" in failed.data.tags["sparsefront.reason"]
+
+
+def workers(mark: str) -> list[int]:
+    """Processes of trial actors that this test's driver started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = f"SPARSEFRONT_TEST_MARK={mark}".encode() in (folder / "environ").read_bytes()
+            if ours and b"ResourceTrainable" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_killed_driver(data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:
     """kill -9 of the driver in mid-sweep: resume finishes it, nothing runs twice or is lost."""
     out = tmp_path / "runs"
     data["trial"]["fine_tune"]["steps"] = 12

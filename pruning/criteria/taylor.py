@@ -1,0 +1,52 @@
+"""Taylor importance of filters (Molchanov et al., CVPR 2019, eq. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from pruning.criteria.criterion import CriterionBase, Statistics
+from pruning.gradients import Loss, gradients
+from pruning.groups import ModalityGroups
+from pruning.preserved import scoring
+from pruning.scores import ImportanceScores
+from pruning.weights import filter_axis, prunable_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taylor(CriterionBase):
+    """Per filter, summed over the batches; every weight of a filter gets its filter's score.
+
+    form  "gate": (sum of g w over the filter)^2, the filter's gate; "independent": sum of (g w)^2
+    """
+
+    name: Literal["taylor"] = "taylor"
+    form: Literal["gate", "independent"] = "gate"
+
+    def statistics(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, dict[str, Tensor]]:
+        if len(batches) == 0:
+            raise ValueError("batches: none given; allowed: at least one")
+        weights = prunable_weights(model)
+        axes = {name: filter_axis(model, name) for name in weights}
+        total: dict[str, Tensor] = {}
+        with scoring(model, weights):
+            for batch in batches:
+                for name, gradient in gradients(model, weights, batch, loss).items():
+                    score = self._filters(gradient * weights[name].detach(), axes[name])
+                    total[name] = total[name] + score if name in total else score
+        return {"taylor": {n: total[n].expand_as(w).clone() for n, w in weights.items()}}
+
+    def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
+        return ImportanceScores(statistics["taylor"])
+
+    def _filters(self, product: Tensor, axis: int) -> Tensor:
+        """One value a filter, broadcastable to the weight."""
+        others = [a for a in range(product.ndim) if a != axis]
+        if self.form == "gate":
+            return product.sum(dim=others, keepdim=True).square()
+        return product.square().sum(dim=others, keepdim=True)

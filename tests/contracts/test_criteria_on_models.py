@@ -1,0 +1,100 @@
+"""Every criterion on every model of the catalogue: finite, repeatable, and nothing left behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import NAMES, build
+from pruning.criteria import (
+    LAMP,
+    SNIP,
+    AlterMOMA,
+    Criterion,
+    GraSP,
+    Magnitude,
+    ProsPr,
+    Random,
+    SynFlow,
+    Taylor,
+)
+from pruning.groups import ModalityGroups
+from pruning.weights import prunable_weights
+from scenes.loader import ImageSpec, Loader
+from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from search import strict_yaml
+
+CRITERIA: list[Criterion] = [
+    Magnitude(),
+    Random(),
+    SNIP(),
+    GraSP(),
+    SynFlow(num_iterations=3, sparsity=0.3),
+    ProsPr(num_steps=2, lr=1e-3),
+    ProsPr(num_steps=1, lr=1e-3, structured=True),
+    Taylor(),
+    LAMP(),
+    AlterMOMA(),
+]
+
+
+def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
+    """The model's own spec, as small as the tests' other models where it has these fields."""
+    spec = NAMES[name]()
+    known = {k: v for k, v in tiny_model.items() if k in spec.__dataclass_fields__ and k != "name"}
+    return replace(spec, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+
+
+@pytest.fixture(scope="module")
+def batches(tiny_root: Path) -> list[Any]:
+    spec = NuScenesSpec(root=str(tiny_root), version="v1.0-procedural", split="procedural_train")
+    loader = Loader(
+        NuScenesScenes(spec), ImageSpec(height=32, width=64), None, 1, shuffle=False, seed=0
+    )
+    return list(loader)
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
+def test_contract(
+    criterion: Criterion, name: str, batches: list[Any], tiny_model: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    model = build(smallest(name, tiny_model)).train()
+    groups = ModalityGroups.from_model(model)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    generator = torch.get_rng_state()
+
+    first = criterion.scores(model, groups, batches, lambda m, b: m.loss(b)).by_weight
+    second = criterion.scores(model, groups, batches, lambda m, b: m.loss(b)).by_weight
+
+    weights = prunable_weights(model)
+    assert list(first) == list(weights)
+    for key, score in first.items():
+        assert score.shape == weights[key].shape
+        assert score.dtype == weights[key].dtype
+        assert torch.isfinite(score).all()
+        assert torch.equal(score, second[key])
+    assert any(score.any() for score in first.values())
+    for group, keys in groups.assign(first).items():
+        assert any(first[key].any() for key in keys), f"{group} has no score"
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(generator, torch.get_rng_state())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not any("forward" in vars(m) for m in model.modules())
+
+
+def test_catalogue_is_covered() -> None:
+    assert {type(c) for c in CRITERIA} == set(Criterion.__args__)  # type: ignore[attr-defined]
+
+
+def test_names_are_their_own(tiny_model: dict[str, Any]) -> None:
+    for name, kind in NAMES.items():
+        assert kind().name == name
+        assert strict_yaml.from_data({"name": name}, kind, "tests") == kind()

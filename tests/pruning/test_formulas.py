@@ -1,0 +1,165 @@
+"""One-weight and few-weight cases of each criterion, worked out in the docstrings, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning.criteria import LAMP, GraSP, ProsPr, Random, SynFlow, Taylor
+from pruning.groups import ModalityGroups
+from pruning.weights import prunable_weights
+
+GROUPS = ModalityGroups({"all": ("weight", "0", "2", "4")})
+
+
+def linear(*rows: list[float]) -> nn.Linear:
+    layer = nn.Linear(len(rows[0]), len(rows), bias=False).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(rows))
+    return layer
+
+
+def scores(criterion: Any, model: nn.Module, batches: list[Any], loss: Any) -> Tensor:
+    found: Tensor = criterion.scores(model, GROUPS, batches, loss).by_weight["weight"]
+    return found
+
+
+def quadratic(model: nn.Module, a: Tensor) -> Tensor:
+    """L = w A w / 2 for the row w of a linear layer."""
+    w = model.weight
+    return (w @ a @ w.T).sum() / 2  # type: ignore[operator, union-attr]
+
+
+def test_prospr_closed_form() -> None:
+    """L = a w^2 / 2, w_t+1 = (1 - lr a) w_t, so w_T = r^T w_0 with r = 1 - lr a, and
+    dL(w_T)/dw_0 = a r^(2T) w_0. a = 2, w_0 = 3, lr = 0.1, T = 3: r = 0.8;
+    second order |w_0 a r^6 w_0| = 18 * 0.262144, first order |w_0 a r^3 w_0| = 18 * 0.512.
+    """
+    a = torch.tensor([[2.0]]).double()
+    second = scores(ProsPr(num_steps=3, lr=0.1), linear([3.0]), [a], quadratic)
+    first = scores(ProsPr(num_steps=3, lr=0.1, second_order=False), linear([3.0]), [a], quadratic)
+    assert second.item() == pytest.approx(18 * 0.8**6, abs=1e-12)
+    assert first.item() == pytest.approx(18 * 0.8**3, abs=1e-12)
+
+
+def test_prospr_momentum_and_new_data() -> None:
+    """Heavy ball on a = 1, w_0 = 1, lr = 0.5, momentum 0.5, two steps: v1 = 1, w1 = 0.5;
+    v2 = 0.5 + 0.5 = 1, w2 = 0; w2 = (1 - 0.5 - 0.5 (0.5 + 0.5)) w_0 = 0, so the score is 0.
+    New data, one step with a = 1 (w1 = 0.5 w_0), loss with a = 4: |w_0 * 4 * 0.5 * 0.5 w_0| = 1.
+    """
+    one, four = torch.ones(1, 1).double(), torch.full((1, 1), 4.0).double()
+    ball = ProsPr(num_steps=2, lr=0.5, momentum=0.5)
+    assert scores(ball, linear([1.0]), [one], quadratic).item() == pytest.approx(0, abs=1e-12)
+    fresh = ProsPr(num_steps=1, lr=0.5, new_data=True)
+    assert scores(fresh, linear([1.0]), [one, four], quadratic).item() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="at least 2"):
+        scores(fresh, linear([1.0]), [one], quadratic)
+
+
+def test_prospr_structured() -> None:
+    """T = 0 is |w g| of a filter's sum: w = (1, -2), g = A w = (1, -2) with A = 1: |1 + 4| = 5."""
+    found = scores(
+        ProsPr(num_steps=0, structured=True),
+        linear([1.0, -2.0]),
+        [torch.eye(2).double()],
+        quadratic,
+    )
+    assert found.tolist() == [[5.0, 5.0]]
+
+
+def test_grasp_by_hand() -> None:
+    """A = [[2, 1], [1, 3]], w = (1, -1): g = A w = (1, -2), H g = A g = (0, -5), w (H g) = (0, 5)"""
+    a = torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double()
+    assert scores(GraSP(), linear([1.0, -1.0]), [a], quadratic).tolist() == [[0.0, 5.0]]
+
+
+def test_lamp_by_hand() -> None:
+    """Squares 1, 9, 4: 9/9; 4/(9 + 4); 1/(9 + 4 + 1). Of equal weights the first scores higher."""
+    found = scores(LAMP(), linear([1.0, -3.0, 2.0]), [], None)
+    assert found.tolist() == [[1 / 14, 1.0, 4 / 13]]
+    assert scores(LAMP(), linear([2.0, 2.0]), [], None).tolist() == [[1.0, 0.5]]
+
+
+def test_taylor_by_hand() -> None:
+    """L = sum of W x, x = (1, 2): g = (1, 2) in each row. W rows (1, 1), (2, -1):
+    gate (1 + 2)^2 = 9 and (2 - 2)^2 = 0; independent 1 + 4 = 5 and 4 + 4 = 8.
+    """
+    x = torch.tensor([[1.0, 2.0]]).double()
+    loss = lambda model, batch: model(batch).sum()  # noqa: E731
+    layer = linear([1.0, 1.0], [2.0, -1.0])
+    assert scores(Taylor(), layer, [x], loss).tolist() == [[9, 9], [0, 0]]
+    assert scores(Taylor(form="independent"), layer, [x], loss).tolist() == [[5, 5], [8, 8]]
+
+
+def test_taylor_of_a_transposed_convolution() -> None:
+    """Filters of a transposed convolution lie along axis 1."""
+    layer = nn.ConvTranspose2d(2, 3, 2, bias=False).double()
+    x = torch.randn(1, 2, 3, 3).double()
+    found = scores(Taylor(), layer, [x], lambda m, b: m(b).square().sum())
+    assert found.shape == (2, 3, 2, 2)
+    for index in range(3):
+        assert len(found[:, index].unique()) == 1
+
+
+def test_synflow_by_hand() -> None:
+    """One layer: R = sum |W| 1, so every score is |w|, here over the largest, 4."""
+    found = scores(
+        SynFlow(num_iterations=1), linear([1.0, -2.0], [3.0, 4.0]), [torch.ones(1, 2)], None
+    )
+    assert found.tolist() == [[0.25, 0.5], [0.75, 1.0]]
+
+
+def test_synflow_conserves_flow() -> None:
+    """Without biases the scores of each layer sum to the same R (Tanaka et al., theorem 1)."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(4, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False), nn.ReLU(),
+        nn.Linear(8, 3, bias=False),
+    ).double()  # fmt: skip
+    found = SynFlow(num_iterations=1).scores(model, GROUPS, [torch.zeros(2, 4)], None).by_weight  # type: ignore[arg-type]
+    sums = [float(s.sum()) for s in found.values()]
+    assert sums == pytest.approx([sums[0]] * 3, rel=1e-12)
+
+
+def test_synflow_never_empties_a_layer() -> None:
+    """100 iterations to 99 % keep a path through every layer; a single shot would not."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 2)
+    )
+    criterion = SynFlow(num_iterations=100, sparsity=0.99)
+    found = criterion.scores(model, GROUPS, [torch.zeros(1, 30)], None).by_weight  # type: ignore[arg-type]
+    alive = [int((s > 0).sum()) for s in found.values()]
+    assert min(alive) > 0
+    assert found["0.weight"].dtype == torch.float32
+    total = sum(s.numel() for s in found.values())
+    assert sum(alive) <= round(0.01 ** (99 / 100) * total)
+
+
+def test_random_leaves_the_generator() -> None:
+    model = linear([1.0, 2.0], [3.0, 4.0])
+    state = torch.get_rng_state()
+    assert torch.equal(
+        scores(Random(seed=1), model, [], None), scores(Random(seed=1), model, [], None)
+    )
+    assert not torch.equal(
+        scores(Random(seed=1), model, [], None), scores(Random(seed=2), model, [], None)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert list(prunable_weights(model)) == ["weight"]
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: SynFlow(num_iterations=0), "num_iterations"),
+        (lambda: SynFlow(sparsity=1.0), "sparsity"),
+        (lambda: ProsPr(num_steps=-1), "num_steps"),
+    ],
+)
+def test_wrong_options(make: Any, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        make()
