@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,7 @@ from search.sweep_file import Sweep
 EXPERIMENT = "sparsefront"
 TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
 PARENT = "mlflow.parentRunId"
+SQLITE = "sqlite:///"
 
 
 class Tracking:
@@ -39,6 +40,8 @@ class Tracking:
             logging.getLogger(logger).setLevel(logging.WARNING)
 
         self.tracking_uri = tracking_uri
+        if tracking_uri.startswith(SQLITE):
+            make_database(Path(tracking_uri.removeprefix(SQLITE)))
         self._sweep, self._run = sweep, run
         self._client = MlflowClient(tracking_uri=tracking_uri)
         self.experiment_id = self._experiment()
@@ -151,7 +154,7 @@ class Tracking:
         if found is not None:
             return str(found.experiment_id)
         local = None
-        if self.tracking_uri.startswith("sqlite:"):
+        if self.tracking_uri.startswith(SQLITE):
             local = (self._run.out / "mlflow-artifacts").as_uri()
         return str(self._client.create_experiment(EXPERIMENT, artifact_location=local))
 
@@ -189,6 +192,25 @@ class Tracking:
             token = page.token
             if not token:
                 return found
+
+
+def make_database(path: Path) -> None:
+    """An MLflow database at `path`, unless there is one: made under another name, then linked, as
+    MLflow cannot open a database whose making was cut short.
+    """
+    from mlflow import MlflowClient
+
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        if not Path("/proc", left.suffix[1:]).exists():  # its maker was killed
+            left.unlink()
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    MlflowClient(tracking_uri=f"{SQLITE}{made}").search_experiments()
+    with suppress(FileExistsError):  # another driver was first
+        os.link(made, path)
+    made.unlink()
 
 
 def description(front: ParetoFront) -> str:

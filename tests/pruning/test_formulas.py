@@ -71,7 +71,7 @@ def test_prospr_structured() -> None:
 
 
 def test_grasp_by_hand() -> None:
-    """A = [[2, 1], [1, 3]], w = (1, -1): g = A w = (1, -2), H g = A g = (0, -5), w (H g) = (0, 5)"""
+    """A = [[2, 1], [1, 3]], w = (1, -1): g = (1, -2), H g = A g = (0, -5); w (H g) = (0, 5)."""
     a = torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double()
     assert scores(GraSP(), linear([1.0, -1.0]), [a], quadratic).tolist() == [[0.0, 5.0]]
 
