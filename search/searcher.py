@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -23,9 +24,10 @@ class TrialWatcher(Callback):
     def reason(self, trial_id: str) -> str:
         """Why a trial's process ended: killed, out of memory, node gone."""
         for trial in self._trials:
-            if trial.trial_id == trial_id:
-                error = trial.get_pickled_error() or trial.get_error()
-                return f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if trial.trial_id == trial_id and trial.error_file is not None:
+                # Trial.get_error looks where Tune copies this file to, later
+                _when, *lines = Path(trial.error_file).read_text().splitlines()
+                return " ".join(" ".join(lines).split())
         return "the worker ended without a result"
 
     def __getstate__(self) -> dict[str, Any]:

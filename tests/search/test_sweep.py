@@ -176,7 +176,8 @@ def test_killed_worker(
     _, children = runs_of(out)
     assert sorted(c.info.status for c in children) == ["FAILED", "FINISHED", "FINISHED"]
     failed = next(c for c in children if c.info.status == "FAILED")
-    assert "died" in failed.data.tags["sparsefront.reason"]
+    reason = failed.data.tags["sparsefront.reason"]
+    assert "actor died" in reason and "\n" not in reason
 
 
 def workers(mark: str) -> list[int]:
