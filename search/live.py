@@ -57,7 +57,7 @@ class Live:
 
     def started(self, trial_id: int) -> None:
         self._running[trial_id] = time.monotonic()
-        self._doing = "running"
+        self._doing = "between two trials"
         self.refresh()
 
     def failed(self, trial_id: int, reason: str) -> None:
@@ -89,7 +89,7 @@ class Live:
             f"{self._done}/{self._sweep.trials} trials, {self._failed} failed",
             f"{self._elapsed():.0f} s{self._left()}",
         )
-        return Group(head, Text(f"running: {running or self._doing}"), self._table())
+        return Group(head, Text(f"running {running}" if running else self._doing), self._table())
 
     def _table(self) -> Text:
         if self._front is None or not self._front.points:
