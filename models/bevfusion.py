@@ -102,7 +102,7 @@ class SmallBEVFusion(FusionModel):
     def __init__(self, spec: BEVFusionSmall) -> None:
         super().__init__()
         self.spec = spec
-        grid = BevGrid(half_side_m=spec.half_side_m, cell_m=spec.cell_m)
+        self.grid = grid = BevGrid(half_side_m=spec.half_side_m, cell_m=spec.cell_m)
         self.camera = CameraBranch(spec, grid)
         self.lidar = LidarBranch(spec, grid)
         self.fusion = FusionBranch(spec, grid)
@@ -113,12 +113,18 @@ class SmallBEVFusion(FusionModel):
         unknown = masked - set(MODALITIES)
         if unknown:
             raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: {list(MODALITIES)}")
-        camera, lidar = self.camera(batch), self.lidar(batch)
-        if "camera" in masked:
-            camera = torch.zeros_like(camera)
-        if "lidar" in masked:
-            lidar = torch.zeros_like(lidar)
+        spec = self.spec
+        camera = self._map(self.camera, batch, "camera" in masked, spec.camera_bev_channels)
+        lidar = self._map(self.lidar, batch, "lidar" in masked, spec.lidar_bev_channels)
         return {"camera": camera, "lidar": lidar, "fusion": self.fusion.fuser(camera, lidar)}
+
+    def _map(self, branch: nn.Module, batch: SensorBatch, masked: bool, channels: int) -> Tensor:
+        if masked:
+            cells = self.grid.cells
+            like: Tensor = next(self.fusion.parameters())
+            return like.new_zeros(len(batch.points), channels, cells, cells)
+        out: Tensor = branch(batch)
+        return out
 
     def forward(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED

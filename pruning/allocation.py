@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from pruning.groups import stage_of
+from pruning.nm_pattern import parse_pattern
 
 SCHEMA_VERSION = 1
+Rule = Literal["global", "uniform", "erk", "lamp"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +22,19 @@ class SparsityAllocation:
     weight names.
 
     rule      inside one budget: "global" is one threshold over all its weights, "uniform" the same
-              fraction in every layer
+              fraction in every layer, "erk" Erdos-Renyi-Kernel densities, "lamp" one threshold over
+              scores normalised per layer as LAMP does
+    pattern   what is removed: single weights ("unstructured"), all but N in M along the inputs
+              ("2:4"), where a sparsity is 0 or 1 - N/M, or whole channels ("channel"), where it is
+              the fraction of a budget's channels
     min_keep  weights that every layer keeps at least, so that none dies; 0 allows it
     """
 
     per_modality: dict[str, float] = field(default_factory=dict)
     per_stage: dict[str, float] = field(default_factory=dict)
     per_layer: dict[str, float] = field(default_factory=dict)
-    rule: Literal["global", "uniform"] = "global"
+    rule: Rule = "global"
+    pattern: str = "unstructured"
     min_keep: int = 1
 
     def __post_init__(self) -> None:
@@ -37,8 +44,10 @@ class SparsityAllocation:
                     raise ValueError(
                         f"{level}.{name}: value {sparsity!r} is not a sparsity; allowed: 0 <= x < 1"
                     )
-        if self.rule not in ("global", "uniform"):
-            raise ValueError(f"rule: value {self.rule!r}; allowed: global, uniform")
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"rule: value {self.rule!r}; allowed: {', '.join(get_args(Rule))}")
+        if self.pattern not in ("unstructured", "channel"):
+            self._check_pattern(*parse_pattern(self.pattern))
         if self.min_keep < 0:
             raise ValueError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
 
@@ -52,10 +61,7 @@ class SparsityAllocation:
         for group, names in weights.items():
             for name in names:
                 members.setdefault(self._budget_of(group, name), []).append(name)
-        budgets = [Budget(label, tuple(names), s) for (label, s), names in members.items()]
-        if self.rule == "global":
-            return budgets
-        return [Budget(name, (name,), b.sparsity) for b in budgets for name in b.names]
+        return [Budget(label, tuple(names), s) for (label, s), names in members.items()]
 
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2)
@@ -71,6 +77,16 @@ class SparsityAllocation:
         if unknown := set(data) - known:
             raise ValueError(f"allocation: unknown {sorted(unknown)}; allowed: {sorted(known)}")
         return SparsityAllocation(**data)
+
+    def _check_pattern(self, kept: int, block: int) -> None:
+        whole = 1 - kept / block
+        for level in ("per_modality", "per_stage", "per_layer"):
+            for name, sparsity in getattr(self, level).items():
+                if sparsity not in (0.0, whole):
+                    raise ValueError(
+                        f"{level}.{name}: value {sparsity!r}; allowed with pattern {self.pattern}: "
+                        f"0.0 or {whole!r}"
+                    )
 
     def _budget_of(self, group: str, name: str) -> tuple[str, float]:
         stage = stage_of(name)

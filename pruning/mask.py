@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from pruning.allocation import Budget, SparsityAllocation
 from pruning.groups import ModalityGroups
+from pruning.layerwise import apportion, erk_shares, lamp_normalised, uniform_shares
+from pruning.nm_pattern import input_axis, nm_mask, parse_pattern
 from pruning.scores import ImportanceScores
 
 
@@ -22,17 +24,27 @@ class PruningMask:
 
     @staticmethod
     def from_scores(
-        scores: ImportanceScores, allocation: SparsityAllocation, groups: ModalityGroups
+        scores: ImportanceScores,
+        allocation: SparsityAllocation,
+        groups: ModalityGroups,
+        model: nn.Module | None = None,
     ) -> PruningMask:
         """Keeps exactly round((1 - sparsity) N) of each budget's N weights: highest scores first,
         ties by position. ValueError where the allocation does not fit the weights.
+
+        model: for N:M patterns, which need to know each layer's input dimension. Channels are
+        removed by channels.select instead.
         """
+        if allocation.pattern == "channel":
+            raise ValueError("pattern: value 'channel'; allowed here: unstructured or N:M")
         weights = groups.assign(scores.by_weight)
         kept: dict[str, Tensor] = {}
         for budget in allocation.budgets(weights):
-            kept.update(_keep(scores.by_weight, budget, allocation.min_keep))
-        mask = PruningMask({name: kept[name] for name in scores.by_weight})
-        return mask
+            if allocation.pattern == "unstructured":
+                kept.update(_keep(scores.by_weight, budget, allocation))
+            else:
+                kept.update(_keep_nm(scores.by_weight, budget, allocation.pattern, model))
+        return PruningMask({name: kept[name] for name in scores.by_weight})
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> None:
@@ -99,24 +111,47 @@ class PruningMask:
             yield weight, kept.to(weight.device)
 
 
-def _keep(scores: Mapping[str, Tensor], budget: Budget, min_keep: int) -> dict[str, Tensor]:
-    """Masks of one budget's weights."""
-    flat = [scores[name].detach().flatten() for name in budget.names]
-    sizes = [len(s) for s in flat]
-    total = sum(sizes)
-    count = round((1 - budget.sparsity) * total)
-    floor = [min(min_keep, size) for size in sizes]
-    if sum(floor) > count:
+def _keep(
+    scores: Mapping[str, Tensor], budget: Budget, allocation: SparsityAllocation
+) -> dict[str, Tensor]:
+    """Masks of one budget's weights, spread over its layers by the allocation's rule."""
+    flat = {name: scores[name].detach().flatten() for name in budget.names}
+    if allocation.rule == "lamp" and budget.sparsity > 0:
+        flat = {name: lamp_normalised(values) for name, values in flat.items()}
+    sizes = [len(values) for values in flat.values()]
+    total = round((1 - budget.sparsity) * sum(sizes))
+    floors = [min(allocation.min_keep, size) for size in sizes]
+    if sum(floors) > total:
         raise ValueError(
-            f"allocation of {budget.label}: sparsity {budget.sparsity!r} keeps {count} of {total} "
-            f"weights; min_keep {min_keep} needs {sum(floor)}"
+            f"allocation of {budget.label}: sparsity {budget.sparsity!r} keeps {total} of "
+            f"{sum(sizes)} weights; min_keep {allocation.min_keep} needs {sum(floors)}"
         )
-    reserved = torch.cat([top(s, k) for s, k in zip(flat, floor, strict=True)])
-    joined = torch.cat(flat).masked_fill(reserved, torch.inf)
-    kept = top(joined, count)
-    assert int(kept.sum()) == count
-    parts = kept.split(sizes)
-    return {n: part.reshape(scores[n].shape) for n, part in zip(budget.names, parts, strict=True)}
+    shapes = [tuple(scores[name].shape) for name in budget.names]
+    if allocation.rule in ("uniform", "erk"):
+        spread = uniform_shares if allocation.rule == "uniform" else erk_shares
+        counts = apportion(spread(shapes, total), total, floors, sizes)
+        parts = [top(values, count) for values, count in zip(flat.values(), counts, strict=True)]
+    else:
+        reserved = torch.cat([top(v, k) for v, k in zip(flat.values(), floors, strict=True)])
+        joined = torch.cat(list(flat.values())).masked_fill(reserved, torch.inf)
+        parts = list(top(joined, total).split(sizes))
+    kept = sum(int(part.sum()) for part in parts)
+    assert kept == total, f"allocation of {budget.label}: {kept} weights stay, asked were {total}"
+    return {n: p.reshape(shape) for n, p, shape in zip(budget.names, parts, shapes, strict=True)}
+
+
+def _keep_nm(
+    scores: Mapping[str, Tensor], budget: Budget, pattern: str, model: nn.Module | None
+) -> dict[str, Tensor]:
+    if budget.sparsity == 0:
+        return {name: torch.ones_like(scores[name], dtype=torch.bool) for name in budget.names}
+    if model is None:
+        raise ValueError(f"pattern: value {pattern!r} needs the model, for the layers' layouts")
+    kept, block = parse_pattern(pattern)
+    return {
+        name: nm_mask(scores[name].detach(), kept, block, input_axis(model, name), name)
+        for name in budget.names
+    }
 
 
 def top(values: Tensor, count: int) -> Tensor:

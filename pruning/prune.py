@@ -27,6 +27,6 @@ def prune(
     """
     groups = groups or ModalityGroups.from_model(model)
     scores = criterion.scores(model, groups, batches, loss)
-    mask = PruningMask.from_scores(scores, allocation, groups)
+    mask = PruningMask.from_scores(scores, allocation, groups, model)
     mask.apply(model)
     return mask

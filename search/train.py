@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ConfigDict
@@ -35,7 +36,9 @@ Log = Callable[[str], None]
 class TrainSpec:
     """A dense training run. Give either `epochs` or `steps`.
 
-    init              checkpoint to start from (long fine-tuning), else random weights
+    init              checkpoint to start from (long fine-tuning), or one for each modality whose
+                      branch was trained apart ({camera: A, lidar: B}); else random weights
+    only              trains one branch with fusion and head, the other branch's map masked
     modality_dropout  probability of a step with the camera or the LiDAR masked (half each)
     max_minutes       ends earlier; the learning rate follows the clock then, so the result depends
                       on the machine's speed
@@ -49,7 +52,8 @@ class TrainSpec:
     val: NuScenesSpec | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
-    init: str | None = None
+    init: str | dict[str, str] | None = None
+    only: Literal["camera", "lidar"] | None = None
     epochs: int | None = None
     steps: int | None = None
     batch_size: int = 4
@@ -104,8 +108,7 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     seed_everything(spec.seed, spec.threads)
     scenes = NuScenesScenes(spec.data)
     model = build(spec.model).to(spec.device)
-    if spec.init is not None:
-        store.load_into(model, store.load(spec.init)[0], spec.init)
+    _initialise(model, spec.init)
     loader = Loader(
         scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
         drop_last=len(scenes.tokens) > spec.batch_size,
@@ -122,6 +125,19 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     return TrainResult(
         checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
     )
+
+
+def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
+    """Loads a whole checkpoint, or of each modality's checkpoint that modality's part."""
+    if isinstance(init, str):
+        store.load_into(model, store.load(init)[0], init)
+        return
+    for modality, path in (init or {}).items():
+        state = store.load(path)[0]
+        part = {k: v for k, v in state.items() if k.startswith(f"{modality}.")}
+        if not part:
+            raise ValueError(f"init.{modality}: {path} has no weights of {modality!r}")
+        store.load_into(model, {**model.state_dict(), **part}, path)
 
 
 def one_cycle(progress: float, warmup_fraction: float) -> float:
@@ -179,7 +195,7 @@ def _optimise(
         for group in optimizer.param_groups:
             group["lr"] = spec.lr * one_cycle(progress, spec.warmup_fraction)
         batch = next(batches).to(spec.device)
-        loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec.modality_dropout))
+        loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec))
         losses.append(loss)
         _update_average(averaged, model, min(spec.average, (1 + step) / (10 + step)))
         if (step + 1) % spec.log_every == 0 or step + 1 == steps:
@@ -208,8 +224,10 @@ def _step(
     return loss.item(), norm.item()
 
 
-def _masked(chooser: random.Random, probability: float) -> frozenset[str]:
-    if chooser.random() >= probability:
+def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
+    if spec.only is not None:
+        return frozenset({"camera", "lidar"} - {spec.only})
+    if chooser.random() >= spec.modality_dropout:
         return frozenset()
     return frozenset({chooser.choice(("camera", "lidar"))})
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from pruning.criteria.criterion import CriterionBase, Statistics
 from pruning.gradients import Loss
 from pruning.groups import ModalityGroups
+from pruning.layerwise import lamp_normalised
 from pruning.scores import ImportanceScores
 from pruning.weights import prunable_weights
 
@@ -28,17 +28,7 @@ class LAMP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        return {"lamp": {name: lamp_scores(w.detach()) for name, w in weights.items()}}
+        return {"lamp": {name: lamp_normalised(w.detach().abs()) for name, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["lamp"])
-
-
-def lamp_scores(weight: Tensor) -> Tensor:
-    """Scores of one layer; equal magnitudes score by their order, the first highest."""
-    squares = weight.flatten().square()
-    order = squares.argsort(descending=True, stable=True)
-    from_largest = squares[order].cumsum(0)
-    scores = torch.empty_like(squares)
-    scores[order] = squares[order] / from_largest.clamp(min=torch.finfo(squares.dtype).tiny)
-    return scores.reshape(weight.shape)

@@ -80,7 +80,7 @@ def test_wrong_allocations() -> None:
     ]:
         with pytest.raises(ValueError, match=named):
             PruningMask.from_scores(scores, SparsityAllocation(**wrong), GROUPS)  # type: ignore[arg-type]
-    for field in ({"per_modality": {"camera": 1.0}}, {"rule": "erk"}, {"min_keep": -1}):
+    for field in ({"per_modality": {"camera": 1.0}}, {"rule": "ekr"}, {"min_keep": -1}):
         with pytest.raises(ValueError, match="allowed"):
             SparsityAllocation(**field)  # type: ignore[arg-type]
 
