@@ -1,4 +1,4 @@
-"""N:M sparsity: in every run of M weights along the input dimension, N stay (Mishra et al. 2021)."""
+"""N:M sparsity: of every M weights along the inputs, N stay (Mishra et al. 2021)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def input_axis(model: nn.Module, name: str) -> int:
     """
     owner = model.get_submodule(name.rpartition(".")[0])
     if is_sparse_convolution(owner):
-        return owner.weight.ndim - 1  # type: ignore[union-attr, operator]
+        return int(owner.weight.ndim) - 1  # type: ignore[arg-type]
     return 0 if isinstance(owner, _ConvTransposeNd) else 1
 
 

@@ -79,7 +79,7 @@ def test_two_in_four_by_hand() -> None:
     """Inputs run along axis 1: (5, 1, 3, 3 | 0, 0, 2, 1) keeps 5 and the first 3; 2 and 1."""
     scores = torch.tensor([[5.0, 1, 3, 3, 0, 0, 2, 1]])
     assert nm_mask(scores, 2, 4, 1, "w").int().tolist() == [[1, 0, 1, 0, 0, 0, 1, 1]]
-    with pytest.raises(ValueError, match="camera.w: 6 inputs"):
+    with pytest.raises(ValueError, match=r"camera\.w: 6"):
         nm_mask(torch.ones(2, 6), 2, 4, 1, "camera.w")
 
 
@@ -105,7 +105,7 @@ def test_pattern_follows_each_layout() -> None:
 
 def test_wrong_patterns() -> None:
     for pattern in ("4:2", "2-4", "0:4", "filters"):
-        with pytest.raises(ValueError, match="pattern: value .* allowed"):
+        with pytest.raises(ValueError, match=r"pattern: value .* allowed"):
             SparsityAllocation(pattern=pattern)
     with pytest.raises(ValueError, match=r"per_modality.camera: value 0.6; .* 0.0 or 0.5"):
         SparsityAllocation(per_modality={"camera": 0.6}, pattern="2:4")
