@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pruning.criteria.altermoma import AlterMOMA
 from pruning.criteria.grasp import GraSP
+from pruning.criteria.imp import IMP
 from pruning.criteria.lamp import LAMP
 from pruning.criteria.magnitude import Magnitude
 from pruning.criteria.prospr import ProsPr
@@ -12,9 +13,12 @@ from pruning.criteria.snip import SNIP
 from pruning.criteria.synflow import SynFlow
 from pruning.criteria.taylor import Taylor
 
-Criterion = Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | AlterMOMA
+Criterion = (
+    Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | IMP | AlterMOMA
+)
 
 __all__ = [
+    "IMP",
     "LAMP",
     "SNIP",
     "AlterMOMA",

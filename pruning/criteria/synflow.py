@@ -55,9 +55,7 @@ class SynFlow(CriterionBase):
                 if iteration < self.num_iterations:
                     density = (1 - self.sparsity) ** (iteration / self.num_iterations)
                     _keep(weights, scores, density)
-        largest = max(float(s.max()) for s in scores.values())
-        scale = 1 / largest if largest > 0 else 1.0  # float64 flows may not fit in float32
-        return {"flow": {n: (s * scale).to(dtypes[n]) for n, s in scores.items()}}
+        return {"flow": {n: s.to(dtypes[n]) for n, s in _fitting(scores, dtypes).items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["flow"])
@@ -116,6 +114,19 @@ def output_sum(output: Any) -> Tensor:
         return output.sum() if output.is_floating_point() else torch.zeros((), dtype=torch.float64)
     values = output.values() if isinstance(output, Mapping) else output
     return torch.stack([output_sum(value) for value in values]).sum()
+
+
+def _fitting(
+    scores: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
+) -> Mapping[str, Tensor]:
+    """The scores, over their largest where that would not fit the model's dtype (float64 always
+    fits): the flow of a deep model passes float32.
+    """
+    largest = max(float(s.max()) for s in scores.values())
+    room = min(torch.finfo(dtype).max for dtype in dtypes.values())
+    if largest < room:
+        return scores
+    return {name: score / largest for name, score in scores.items()}
 
 
 def _positive_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import torch
 
 from models import NAMES, build
 from pruning.criteria import (
+    IMP,
     LAMP,
     SNIP,
     AlterMOMA,
@@ -38,6 +39,7 @@ CRITERIA: list[Criterion] = [
     ProsPr(num_steps=1, lr=1e-3, structured=True),
     Taylor(),
     LAMP(),
+    IMP(rate=0.4, sparsity=0.5, steps=2),
     AlterMOMA(),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning.criteria import LAMP, GraSP, ProsPr, Random, SynFlow, Taylor
+from pruning.criteria import IMP, LAMP, GraSP, ProsPr, Random, SynFlow, Taylor
 from pruning.groups import ModalityGroups
 from pruning.weights import prunable_weights
 
@@ -105,11 +105,19 @@ def test_taylor_of_a_transposed_convolution() -> None:
 
 
 def test_synflow_by_hand() -> None:
-    """One layer: R = sum |W| 1, so every score is |w|, here over the largest, 4."""
+    """One layer: R = sum |W| 1, so every score is |w|. Two of weight 1e30 in float32: R = 1e60,
+    more than float32 holds, so both scores are over the largest, 1.
+    """
     found = scores(
         SynFlow(num_iterations=1), linear([1.0, -2.0], [3.0, 4.0]), [torch.ones(1, 2)], None
     )
-    assert found.tolist() == [[0.25, 0.5], [0.75, 1.0]]
+    assert found.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    deep = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        for weight in deep.parameters():
+            weight.fill_(1e30)
+    found = SynFlow(num_iterations=1).scores(deep, GROUPS, [torch.ones(1, 1)], None).by_weight  # type: ignore[arg-type, assignment]
+    assert [score.item() for score in found.values()] == [1.0, 1.0]  # type: ignore[attr-defined]
 
 
 def test_synflow_conserves_flow() -> None:
@@ -139,6 +147,37 @@ def test_synflow_never_empties_a_layer() -> None:
     assert sum(alive) <= round(0.01 ** (99 / 100) * total)
 
 
+def test_imp_by_hand() -> None:
+    """w = (1, 2, 3, 4), p = 1/2, 3/4 removed, no training: round 1 removes 1 and 2, which score
+    |w| / 8; round 2 removes 3: 1 + 3/8; 4 stays: 2 + 4/8.
+    """
+    found = scores(IMP(rate=0.5, sparsity=0.75, steps=0), linear([1.0, 2.0, 3.0, 4.0]), [], None)
+    assert found.tolist() == [[0.125, 0.25, 1.375, 2.5]]
+
+
+def test_imp_trains_and_rewinds() -> None:
+    """L = |w - a|^2 / 2, one SGD step of 1/2 moves w0 to (w0 + a) / 2. w0 = (1, 2, 3, 4), a = (9, 6,
+    1, 0): round 1 sees (5, 4, 2, 2), of which 5 and 4 stay; the others score 2/10. Rewound and
+    trained again the survivors are at (5, 4) once more (not at (7, 5)): 4 scores 1 + 4/10, 5 2.5.
+    """
+    a = torch.tensor([[9.0, 6.0, 1.0, 0.0]]).double()
+    loss = lambda model, batch: (model.weight - batch).square().sum() / 2  # noqa: E731
+    layer = linear([1.0, 2.0, 3.0, 4.0])
+    imp = IMP(rate=0.5, sparsity=0.75, steps=1, lr=0.5, optimizer="sgd")
+    assert scores(imp, layer, [a], loss).tolist()[0] == pytest.approx([2.5, 1.4, 0.2, 0.2])
+    assert layer.weight.tolist() == [[1.0, 2.0, 3.0, 4.0]]
+    later = IMP(rate=0.5, sparsity=0.75, steps=1, lr=0.5, optimizer="sgd", rewind_steps=1)
+    # the start is now (5, 4, 2, 2): trained (7, 5, 1.5, 1); survivors again (7, 5)
+    assert scores(later, layer, [a], loss).tolist()[0] == pytest.approx(
+        [2.5, 1 + 5 / 14, 1.5 / 14, 1 / 14]
+    )
+
+
+def test_imp_densities() -> None:
+    assert IMP(rate=0.2, sparsity=0.5).densities() == pytest.approx([0.8, 0.64, 0.512, 0.5])
+    assert IMP(rate=0.9, sparsity=0.5).densities() == [0.5]
+
+
 def test_random_leaves_the_generator() -> None:
     model = linear([1.0, 2.0], [3.0, 4.0])
     state = torch.get_rng_state()
@@ -158,6 +197,8 @@ def test_random_leaves_the_generator() -> None:
         (lambda: SynFlow(num_iterations=0), "num_iterations"),
         (lambda: SynFlow(sparsity=1.0), "sparsity"),
         (lambda: ProsPr(num_steps=-1), "num_steps"),
+        (lambda: IMP(rate=0.0), "rate"),
+        (lambda: IMP(steps=-1), "steps"),
     ],
 )
 def test_wrong_options(make: Any, named: str) -> None:

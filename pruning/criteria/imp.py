@@ -1,0 +1,123 @@
+"""IMP: iterative magnitude pruning with rewinding (Frankle & Carbin, ICLR 2019, sec. 1, strategy 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruning.criteria.criterion import CriterionBase, Statistics
+from pruning.gradients import Loss, checked_loss
+from pruning.groups import ModalityGroups
+from pruning.mask import PruningMask, top
+from pruning.preserved import scoring
+from pruning.scores import ImportanceScores
+from pruning.weights import prunable_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMP(CriterionBase):
+    """Train, prune `rate` of the survivors by |w|, rewind them, again, until `sparsity` is reached.
+
+    The threshold is over all prunable weights. A score tells the round that a weight survived to,
+    and its |w| there, so that the mask at `sparsity` is IMP's own and any other is in its order.
+
+    rate          p, the fraction of the survivors removed a round; the last round removes less
+    sparsity      1 - density in the end
+    steps         training steps a round, over the batches again and again
+    lr, optimizer of that training
+    rewind_steps  steps of training before the point to which survivors are rewound; 0: the start
+    """
+
+    name: Literal["imp"] = "imp"
+    rate: float = 0.2
+    sparsity: float = 0.8
+    steps: int = 8
+    lr: float = 1e-4
+    optimizer: Literal["adam", "sgd"] = "adam"
+    rewind_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("rate", "sparsity"):
+            if not 0 < getattr(self, option) < 1:
+                raise ValueError(f"{option}: value {getattr(self, option)!r}; allowed: 0 < x < 1")
+        for option in ("steps", "rewind_steps"):
+            if getattr(self, option) < 0:
+                raise ValueError(
+                    f"{option}: value {getattr(self, option)!r}; allowed: 0 and above"
+                )
+
+    def densities(self) -> list[float]:
+        """Density after each round: (1 - p)^k, the last one 1 - sparsity."""
+        found = []
+        density = 1 - self.rate
+        while density > 1 - self.sparsity:
+            found.append(density)
+            density *= 1 - self.rate
+        return [*found, 1 - self.sparsity]
+
+    def statistics(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, dict[str, Tensor]]:
+        if len(batches) == 0 and self.steps + self.rewind_steps > 0:
+            raise ValueError("batches: none given; allowed: at least one")
+        weights = prunable_weights(model)
+        mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+        survival = {name: torch.zeros_like(w) for name, w in weights.items()}
+        with scoring(model, weights):
+            self._train(model, mask, batches, loss, self.rewind_steps)
+            start = {n: t.detach().clone() for n, t in model.state_dict().items()}
+            for density in self.densities():
+                model.load_state_dict(start)
+                self._train(model, mask, batches, loss, self.steps)
+                magnitude = {n: w.detach().abs() for n, w in weights.items()}
+                within = _half_of_largest(magnitude, mask)
+                mask = _survivors(magnitude, mask, density)
+                for name in weights:
+                    survival[name] = torch.where(
+                        mask[name], survival[name] + 1, survival[name] + within[name]
+                    )
+                    within[name].masked_fill_(~mask[name], 0)
+            return {"survival": {n: s + within[n] for n, s in survival.items()}}
+
+    def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
+        return ImportanceScores(statistics["survival"])
+
+    def _train(
+        self,
+        model: nn.Module,
+        mask: Mapping[str, Tensor],
+        batches: Sequence[Any],
+        loss: Loss,
+        steps: int,
+    ) -> None:
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
+        optimizer = kind([p for p in model.parameters() if p.requires_grad], lr=self.lr)
+        with PruningMask(mask).hold(model, optimizer), torch.enable_grad():
+            for batch in islice(cycle(batches), steps):
+                optimizer.zero_grad()
+                checked_loss(model, batch, loss).backward()
+                optimizer.step()
+        optimizer.zero_grad()
+
+
+def _half_of_largest(
+    magnitude: Mapping[str, Tensor], mask: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """|w| of the survivors scaled to 0..1/2, so that it orders weights within one round."""
+    largest = max(float(m.masked_fill(~mask[n], 0).max()) for n, m in magnitude.items())
+    scale = 0.5 / largest if largest > 0 else 0.0
+    return {n: (m * scale).masked_fill(~mask[n], 0) for n, m in magnitude.items()}
+
+
+def _survivors(
+    magnitude: Mapping[str, Tensor], mask: Mapping[str, Tensor], density: float
+) -> dict[str, Tensor]:
+    """The largest `density` share of all weights, among those that are left."""
+    flat = torch.cat([m.masked_fill(~mask[n], -1).flatten() for n, m in magnitude.items()])
+    kept = top(flat, round(density * len(flat))).split([m.numel() for m in magnitude.values()])
+    return {n: k.reshape(m.shape) for (n, m), k in zip(magnitude.items(), kept, strict=True)}

@@ -1,0 +1,173 @@
+"""ADMM against a quadratic whose recursion and solution are known, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning.allocation import SparsityAllocation
+from pruning.criteria import Magnitude
+from pruning.crossprune import CrossPrune, admm, cross_prune
+from pruning.groups import ModalityGroups
+from pruning.scores import ImportanceScores
+
+NO_DISTORTION: dict[str, float] = {}
+ONE_OF_TWO = SparsityAllocation(per_modality={"camera": 0.5})
+CAMERA = ModalityGroups({"camera": ("camera",)})
+
+
+class Weights(nn.Module):
+    """Two weights w; the loss is half the squared distance to a target."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.camera = nn.Linear(len(values), 1, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            self.camera.weight.copy_(torch.tensor([values], dtype=torch.float64))
+
+
+def loss(model: Any, batch: Tensor) -> Tensor:
+    return (model.camera.weight - batch).square().sum() / 2
+
+
+def no_features(model: Any, batch: Tensor) -> dict[str, Tensor]:
+    return {}
+
+
+def test_recursion_by_hand() -> None:
+    """L = |w - (3, 1)|^2 / 2 from w = (3, 1), rho = 1, one SGD step of 1/2 a round, one of two
+    weights stays. The step is w - 1/2 ((w - a) + (w - z + u)) = (a + z - u) / 2.
+
+    round 1: z0 = (3, 0), u0 = 0: w = (3, 1/2); w + u = (3, 1/2): z = (3, 0), u = (0, 1/2)
+    round 2: w = (3, (1 + 0 - 1/2) / 2) = (3, 1/4); w + u = (3, 3/4): z = (3, 0), u = (0, 3/4)
+    """
+    model = Weights(3.0, 1.0)
+    target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    options = CrossPrune(
+        lambdas=NO_DISTORTION, rho=1.0, num_rounds=2, steps=1, lr=0.5, optimizer="sgd"
+    )
+    rounds = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options)
+    name = "camera.weight"
+    assert [r.W[name].tolist() for r in rounds] == [[[3.0, 0.5]], [[3.0, 0.25]]]
+    assert [r.Z[name].tolist() for r in rounds] == [[[3.0, 0.0]], [[3.0, 0.0]]]
+    assert [r.U[name].tolist() for r in rounds] == [[[0.0, 0.5]], [[0.0, 0.75]]]
+    assert [r.primal for r in rounds] == [0.5, 0.25]
+    assert [r.dual for r in rounds] == [0.0, 0.0]
+    assert model.camera.weight.tolist() == [[3.0, 0.25]]
+
+
+def test_known_solution_and_stopping_rule() -> None:
+    """The best w with one non-zero is (3, 0). From a start at (0, 1) the support moves there, U
+    ends at -dL/dw / rho = (0, 1), and the rounds stop by themselves.
+    """
+    model = Weights(0.0, 1.0)
+    target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    options = CrossPrune(
+        lambdas=NO_DISTORTION, rho=1.0, num_rounds=200, steps=50, lr=0.3, optimizer="sgd",
+        tolerance=1e-6,
+    )  # fmt: skip
+    rounds = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options)
+    assert len(rounds) < 60
+    last = rounds[-1]
+    assert last.Z["camera.weight"].tolist()[0] == pytest.approx([3.0, 0.0], abs=1e-5)
+    assert last.U["camera.weight"].tolist()[0] == pytest.approx([0.0, 1.0], abs=1e-4)
+    assert last.primal < 1e-5
+
+
+def test_distortion_pulls_to_the_dense_features() -> None:
+    """L = 0, F = w, dense w = (2, 1): lambda / |F|^2 = 5 / 5 = 1, so the distortion's gradient is
+    2 (w - dense). rho 0. One step of 1/4 from dense stays there; the distortion is 0. From z's
+    pull with rho = 2, z0 = (2, 0): round 1 step 1 has gradient 2 (w - z) = (0, 2): w = (2, 1/2);
+    step 2: 2 (w - dense) + 2 (w - z) = (0, -1 + 1) = 0, so w stays.
+    """
+    model = Weights(2.0, 1.0)
+    options = CrossPrune(
+        lambdas={"camera": 5.0}, rho=2.0, num_rounds=1, steps=2, lr=0.25, optimizer="sgd"
+    )
+
+    def features(model: Any, batch: Tensor) -> dict[str, Tensor]:
+        return {"camera": model.camera.weight * 1.0}
+
+    def nothing(model: Any, batch: Tensor) -> Tensor:
+        return model.camera.weight.sum() * 0
+
+    (only,) = admm(model, CAMERA, ONE_OF_TWO, [torch.zeros(1)], nothing, features, options)
+    assert only.W["camera.weight"].tolist() == [[2.0, 0.5]]
+    assert only.distortion == {"camera": 0.05}  # 0.5^2 / 5, before the second step
+
+
+def test_warm_start_decides_the_first_support() -> None:
+    """Scores (0, 1) start Z at (0, 1); rho 1000 and tiny steps cannot move it back at once."""
+    model = Weights(3.0, 1.0)
+    target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    options = CrossPrune(
+        lambdas=NO_DISTORTION, rho=1.0, num_rounds=1, steps=1, lr=1.0, optimizer="sgd"
+    )
+    scores = ImportanceScores({"camera.weight": torch.tensor([[0.0, 1.0]]).double()})
+    (only,) = admm(
+        model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options, scores=scores
+    )
+    assert only.W["camera.weight"].tolist() == [[0.0, 1.0]]  # (3, 1) - ((0, 0) + (3, 0))
+
+
+def test_cross_prune_ends_hard_pruned() -> None:
+    model = Weights(3.0, 1.0)
+    target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
+    model.train()
+    mask, log = cross_prune(
+        model, CAMERA, ONE_OF_TWO, [target], loss, no_features, CrossPrune(lambdas={}, num_rounds=3)
+    )
+    mask.check(model)
+    assert mask.by_weight["camera.weight"].tolist() == [[True, False]]
+    assert len(log) == 3
+    assert set(log[0]) == {"primal", "dual", "loss"}
+    assert model.training
+    assert model.camera.weight.grad is None
+
+
+def test_wrong_input_leaves_the_model() -> None:
+    model = Weights(3.0, 1.0)
+    batch = torch.ones(1, 2, dtype=torch.float64)
+    wrong: list[tuple[CrossPrune, str]] = [
+        (CrossPrune(lambdas={"radar": 1.0}), r"lambdas\.radar"),
+        (CrossPrune(lambdas={}, rho={"radar": 1.0}), "rho: groups"),
+    ]
+    for options, named in wrong:
+        with pytest.raises(ValueError, match=named):
+            admm(model, CAMERA, ONE_OF_TWO, [batch], loss, no_features, options)
+    with pytest.raises(ValueError, match="batches"):
+        admm(model, CAMERA, ONE_OF_TWO, [], loss, no_features)
+    with pytest.raises(ArithmeticError, match="not finite"):
+        admm(
+            model, CAMERA, ONE_OF_TWO, [batch, batch * torch.nan], loss, no_features,
+            CrossPrune(lambdas={}, steps=2),
+        )  # fmt: skip
+    assert model.camera.weight.tolist() == [[3.0, 1.0]]
+    with pytest.raises(ValueError, match=r"rho\.all: value -1"):
+        CrossPrune(rho=-1.0)
+
+
+def test_two_groups_on_a_network() -> None:
+    """Exact per-group counts after hard pruning, from any criterion's scores."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"camera": nn.Linear(6, 4), "lidar": nn.Linear(6, 4)})
+    groups = ModalityGroups.from_model(model)
+    allocation = SparsityAllocation(per_modality={"camera": 0.5, "lidar": 0.25})
+
+    def maps(model: Any, batch: Tensor) -> dict[str, Tensor]:
+        return {name: branch(batch) for name, branch in model.items()}
+
+    def distance(model: Any, batch: Tensor) -> Tensor:
+        return torch.stack([m.square().mean() for m in maps(model, batch).values()]).sum()
+
+    batches = [torch.randn(3, 6) for _ in range(2)]
+    scores = Magnitude().scores(model, groups, batches, distance)
+    mask, log = cross_prune(
+        model, groups, allocation, batches, distance, maps,
+        CrossPrune(lambdas={"camera": 0.5, "lidar": 2.0}, num_rounds=2), scores=scores,
+    )  # fmt: skip
+    assert mask.achieved(groups) == {"camera": 0.5, "lidar": 0.25}
+    assert set(log[0]) == {"primal", "dual", "loss", "distortion.camera", "distortion.lidar"}
