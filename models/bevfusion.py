@@ -126,15 +126,12 @@ class SmallBEVFusion(FusionModel):
         out: Tensor = branch(batch)
         return out
 
-    def forward(
-        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> dict[str, Tensor]:
-        fused = self.features(batch, masked)["fusion"]
-        out: dict[str, Tensor] = self.fusion.head(self.fusion.decoder(fused))
+    def heads(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = self.fusion.head(self.fusion.decoder(features["fusion"]))
         return out
 
-    def loss(self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED) -> Tensor:
-        out: Tensor = self.fusion.head.loss(self(batch, masked), batch.targets)
+    def task_loss(self, outputs: dict[str, Tensor], batch: SensorBatch) -> Tensor:
+        out: Tensor = self.fusion.head.loss(outputs, batch.targets)
         return out
 
     def predict(

@@ -28,14 +28,22 @@ class FusionModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def heads(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw head outputs from the maps of `features`."""
+
+    @abstractmethod
+    def task_loss(self, outputs: dict[str, Tensor], batch: SensorBatch) -> Tensor:
+        """Scalar loss of raw head outputs against batch.targets."""
+
     def forward(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
     ) -> dict[str, Tensor]:
         """Raw head outputs."""
+        return self.heads(self.features(batch, masked))
 
-    @abstractmethod
     def loss(self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED) -> Tensor:
         """Scalar task loss against batch.targets."""
+        return self.task_loss(self(batch, masked), batch)
 
     @abstractmethod
     def predict(

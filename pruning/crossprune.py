@@ -160,7 +160,8 @@ def admm_rounds(
         optimizer = _optimizer(model, options)
         order = cycle(range(len(batches)))
         for _ in range(options.num_rounds):
-            value, terms = 0.0, {}
+            value: float = 0.0
+            terms: dict[str, float] = {}
             for at in islice(order, options.steps):
                 optimizer.zero_grad()
                 value, terms = _w_step(
@@ -245,7 +246,9 @@ def _dense_features(
         maps = features(model, batch) if wanted else {}
         for group in wanted:
             if group not in maps:
-                raise ValueError(f"lambdas.{group}: no such feature map; allowed: {', '.join(maps)}")
+                raise ValueError(
+                    f"lambdas.{group}: no such feature map; allowed: {', '.join(maps)}"
+                )
         found.append({group: maps[group].detach().clone() for group in wanted})
     return found
 
@@ -291,4 +294,6 @@ def _distance(left: Tensors, right: Tensors) -> float:
 
 
 def _norm(values: Tensors) -> float:
-    return float(torch.stack([value.double().square().sum() for value in values.values()]).sum().sqrt())
+    return float(
+        torch.stack([value.double().square().sum() for value in values.values()]).sum().sqrt()
+    )

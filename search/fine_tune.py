@@ -7,13 +7,15 @@ from collections.abc import Callable
 from itertools import islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.fusion_model import FusionModel
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
-from search.train import endless, parameter_groups
+from search.distill import distillation
+from search.moving_average import MovingAverage
+from search.train import endless, one_cycle, parameter_groups
 from search.trial_spec import FineTuneSpec
 
 Progress = Callable[[float], None]
@@ -25,28 +27,42 @@ def fine_tune(
     loader: Loader,
     spec: FineTuneSpec,
     *,
+    teacher: FusionModel | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[float]:
-    """AdamW, linear warm-up, cosine decay to 0; returns the loss of each step.
+    """AdamW under the spec's schedule; returns the loss of each step, distillation included.
 
-    Pruned weights are zero after every step, and so is their optimizer state. A loss that is not
-    finite raises ArithmeticError. `steps = 0` does nothing.
+    Pruned weights are zero after every step, and so is their optimizer state. `teacher` is the
+    dense model, needed to distil. A loss that is not finite raises ArithmeticError. `steps = 0`
+    does nothing.
     """
     if spec.steps == 0:
         return []
     optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+    average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
     losses: list[float] = []
     _training_mode(model, spec)
     with mask.hold(model, optimizer):
         for step, batch in enumerate(islice(endless(loader), spec.steps)):
             for group in optimizer.param_groups:
-                group["lr"] = spec.lr * warm_cosine(step, spec.steps, spec.warmup)
-            losses.append(_step(model, batch.to(device), optimizer, spec.clip))
+                group["lr"] = spec.lr * schedule(spec, step)
+            losses.append(_step(model, teacher, batch.to(device), optimizer, spec))
+            if average is not None:
+                average.update(model)
             if progress is not None:
                 progress((step + 1) / spec.steps)
+    if average is not None:
+        average.copy_to(model)
     model.eval()
     return losses
+
+
+def schedule(spec: FineTuneSpec, step: int) -> float:
+    """Factor of the learning rate at a step."""
+    if spec.schedule == "one_cycle":
+        return one_cycle(step / spec.steps, spec.warmup / spec.steps)
+    return warm_cosine(step, spec.steps, spec.warmup)
 
 
 def warm_cosine(step: int, steps: int, warmup: int) -> float:
@@ -57,16 +73,34 @@ def warm_cosine(step: int, steps: int, warmup: int) -> float:
 
 
 def _step(
-    model: FusionModel, batch: SensorBatch, optimizer: torch.optim.Optimizer, clip: float
+    model: FusionModel,
+    teacher: FusionModel | None,
+    batch: SensorBatch,
+    optimizer: torch.optim.Optimizer,
+    spec: FineTuneSpec,
 ) -> float:
     optimizer.zero_grad(set_to_none=True)
-    loss = model.loss(batch)
+    half = spec.precision == "bfloat16"
+    with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
+        loss = _loss(model, teacher, batch, spec)
     if not torch.isfinite(loss):
         raise ArithmeticError(f"fine-tuning loss is not finite: {loss.item()}")
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
     optimizer.step()
     return loss.item()
+
+
+def _loss(
+    model: FusionModel, teacher: FusionModel | None, batch: SensorBatch, spec: FineTuneSpec
+) -> Tensor:
+    if teacher is None:
+        return model.loss(batch)
+    features = model.features(batch)
+    outputs = model.heads(features)
+    return model.task_loss(outputs, batch) + distillation(
+        features, outputs, teacher, batch, spec.distill_features, spec.distill_heads
+    )
 
 
 def _training_mode(model: FusionModel, spec: FineTuneSpec) -> None:

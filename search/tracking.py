@@ -22,11 +22,13 @@ from search.front import ParetoFront
 from search.optimizer import Optimizer
 from search.run_store import RunFolder, StoredTrial, read_finished, write_json
 from search.sweep_file import Sweep
+from search.trial_spec import TrialResult
 
 EXPERIMENT = "sparsefront"
 TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
 PARENT = "mlflow.parentRunId"
 SQLITE = "sqlite:///"
+METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 
 
 class Tracking:
@@ -94,6 +96,7 @@ class Tracking:
                 write_json(path, allocation_document(trial, self._run.name))
                 self._client.log_artifact(run_id, str(path))
             self._client.log_artifact(run_id, str(trial.path / "result.json"))
+            self._curves(run_id, trial.result)
 
     def failed(self, trial_id: int, values: Mapping[str, Any], reason: str) -> None:
         """Logs a failed trial with its reason."""
@@ -118,6 +121,17 @@ class Tracking:
         for number, run_id in self._children.items():
             self._client.set_tag(run_id, ON_FRONT, "yes" if number in on_front else "no")
         self._client.set_terminated(self.parent_id, "FINISHED")
+
+    def _curves(self, run_id: str, result: TrialResult) -> None:
+        """Fine-tuning loss by step, residuals and terms of ADMM by round."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric("fine_tune.loss", v, now, step) for step, v in enumerate(result.losses)]
+        for number, terms in enumerate(result.admm):
+            points += [Metric(f"admm.{name}", v, now, number) for name, v in terms.items()]
+        for first in range(0, len(points), METRICS_A_CALL):
+            self._client.log_batch(run_id, metrics=points[first : first + METRICS_A_CALL])
 
     @contextmanager
     def _child(

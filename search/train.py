@@ -28,6 +28,7 @@ from scenes.loader import AugmentSpec, ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from search import strict_yaml
 from search.evaluate import evaluate
+from search.moving_average import MovingAverage
 
 Log = Callable[[str], None]
 
@@ -185,7 +186,7 @@ def _optimise(
     batches = endless(loader)
     started = time.monotonic()
     losses: list[float] = []
-    averaged = _snapshot(model)
+    average = MovingAverage(model, spec.average)
     model.train()
     for step in range(steps):
         progress = max(step / steps, _clock(started, spec.max_minutes))
@@ -197,12 +198,12 @@ def _optimise(
         batch = next(batches).to(spec.device)
         loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec))
         losses.append(loss)
-        _update_average(averaged, model, min(spec.average, (1 + step) / (10 + step)))
+        average.update(model)
         if (step + 1) % spec.log_every == 0 or step + 1 == steps:
             _log_step(log, step + 1, steps, losses[-spec.log_every :], norm, started)
         if (step + 1) % spec.save_every == 0:
             store.save(out, model, _metadata(spec, step + 1))
-    return losses, averaged
+    return losses, average.state
 
 
 def _step(
@@ -249,19 +250,6 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
             per_class = "  ".join(f"{name} {ap:.3f}" for name, ap in scores.per_class.items())
             log(f"AP: {per_class}")
     return metrics
-
-
-def _snapshot(model: FusionModel) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-@torch.no_grad()
-def _update_average(averaged: dict[str, Tensor], model: FusionModel, decay: float) -> None:
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and decay > 0:
-            averaged[name].lerp_(tensor, 1 - decay)
-        else:
-            averaged[name].copy_(tensor)
 
 
 def _clock(started: float, max_minutes: float | None) -> float:

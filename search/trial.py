@@ -20,9 +20,10 @@ from models import build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.cost import CostProfile, ModelCost, profile
+from pruning.criteria import Magnitude
+from pruning.crossprune import cross_prune
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
-from pruning.weights import prunable_weights
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
@@ -80,12 +81,12 @@ def run_trial(
     with _timed(timings, "prune_s"):
         report("prune", 0.0)
         groups = ModalityGroups.from_model(model)
-        mask = make_mask(spec, shared, groups)
-        mask.apply(model)
+        mask, rounds = prune_model(spec, shared, model, groups, device)
         cost = shared.profiles[cost_key(spec)].cost(mask)
     with _timed(timings, "fine_tune_s"):
         losses = fine_tune(
-            model, mask, _train_loader(spec), spec.fine_tune, device=device,
+            model, mask, _train_loader(spec), spec.fine_tune,
+            teacher=_teacher(spec, shared, device), device=device,
             progress=lambda done: report("fine_tune", done),
         )  # fmt: skip
     mask.check(model)
@@ -96,7 +97,7 @@ def run_trial(
         )  # fmt: skip
         cost = shared.profiles[cost_key(spec)].cost(model)
     timings["total_s"] = time.monotonic() - started
-    result = _result(scores, cost, mask, groups, timings, losses)
+    result = _result(scores, cost, mask, groups, timings, losses, rounds)
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     return TrialOutcome(result=result, mask=_on_cpu(mask.by_weight), state_dict=state)
 
@@ -169,11 +170,35 @@ def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
     return model
 
 
-def make_mask(spec: TrialSpec, shared: Shared, groups: ModalityGroups) -> PruningMask:
-    """Statistics -> scores -> mask at the spec's allocation; exact in its achieved sparsity."""
+def prune_model(
+    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+) -> tuple[PruningMask, list[dict[str, float]]]:
+    """Statistics -> scores -> mask at the spec's allocation, applied in place; where the spec asks
+    for CrossPrune, its ADMM starts there. Returns the mask and the ADMM's rounds.
+    """
     statistics = shared.statistics[score_cache.key_of(spec)]
     scores = score_cache.scores(spec, statistics, groups)
-    return PruningMask.from_scores(scores, spec.allocation, groups)
+    if spec.cross_prune is not None:
+        batches = score_cache.scoring_batches(spec, open_scenes(spec.train), device)
+        return cross_prune(
+            model, groups, spec.allocation, batches, score_cache.task_loss, _features,
+            spec.cross_prune, scores=scores,
+        )  # fmt: skip
+    mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
+    mask.apply(model)
+    return mask, []
+
+
+def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
+    """The dense model, where fine-tuning distils from it."""
+    tune = spec.fine_tune
+    if tune.distill_features == 0 and tune.distill_heads == 0:
+        return None
+    return dense_model(spec, shared).to(device).eval()
+
+
+def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
+    return model.features(batch)
 
 
 def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:
@@ -214,9 +239,10 @@ def check_trial(spec: TrialSpec) -> None:
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
     """ValueError where the allocation names a modality, stage or layer that the model lacks."""
-    weights = ModalityGroups.from_model(model).assign(prunable_weights(model))
+    groups = ModalityGroups.from_model(model)
+    magnitude = Magnitude().scores(model, groups, [], score_cache.task_loss)
     try:
-        spec.allocation.budgets(weights)
+        PruningMask.from_scores(magnitude, spec.allocation, groups, model)
     except ValueError as error:
         raise ValueError(f"field trial.allocation.{error}") from error
 
@@ -250,6 +276,7 @@ def _result(
     groups: ModalityGroups,
     timings: dict[str, float],
     losses: list[float],
+    rounds: list[dict[str, float]],
 ) -> TrialResult:
     return TrialResult(
         metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
@@ -261,6 +288,7 @@ def _result(
         cost=cost.to_json(),
         timings=timings,
         losses=losses,
+        admm=rounds,
     )
 
 

@@ -13,13 +13,22 @@ from pydantic import ConfigDict, TypeAdapter
 from models import ModelSpec
 from pruning.allocation import SparsityAllocation
 from pruning.criteria import Criterion
+from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
 from scenes.nuscenes import NuScenesSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneSpec:
-    """Training of the surviving weights after pruning: AdamW, linear warm-up, cosine decay to 0."""
+    """Training of the surviving weights after pruning: AdamW, gradient clipping, warm-up.
+
+    schedule          "cosine": linear warm-up over `warmup` steps, then cosine to 0; "one_cycle":
+                      cosine from 1/25 up over `warmup` steps, then cosine down
+    precision         "bfloat16": mixed precision by autocast, for GPUs
+    ema               decay of the moving average that is kept instead of the last weights; 0: off
+    distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative
+                      squared) and head outputs (relative squared); 0: no teacher
+    """
 
     steps: int = 50
     batch_size: int = 2
@@ -28,16 +37,30 @@ class FineTuneSpec:
     warmup: int = 5
     clip: float = 10.0
     batch_norm: Literal["eval", "train"] = "train"
+    schedule: Literal["cosine", "one_cycle"] = "cosine"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema: float = 0.0
+    distill_features: float = 0.0
+    distill_heads: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, steps=0, batch_size=1, lr=0.0, weight_decay=0.0, warmup=0)
+        _at_least(
+            self, steps=0, batch_size=1, lr=0.0, weight_decay=0.0, warmup=0, ema=0.0,
+            distill_features=0.0, distill_heads=0.0,
+        )  # fmt: skip
+        if self.ema >= 1:
+            raise ValueError(f"ema: value {self.ema!r}; allowed: 0 <= x < 1")
         if self.clip <= 0:
             raise ValueError(f"clip: value {self.clip!r}; allowed: above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """Everything that defines one trial: same spec, same machine type, same numbers."""
+    """Everything that defines one trial: same spec, same machine type, same numbers.
+
+    cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
+                 scoring batches
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -49,6 +72,7 @@ class TrialSpec:
     augment: AugmentSpec | None = None
     criterion: Criterion
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
+    cross_prune: CrossPrune | None = None
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
@@ -77,6 +101,7 @@ class TrialResult:
     cost                   ModelCost as JSON data
     timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
     losses                 fine-tuning loss, one value a step
+    admm                   residuals and terms of CrossPrune's rounds
     """
 
     metrics: dict[str, float]
@@ -88,6 +113,7 @@ class TrialResult:
     cost: dict[str, Any]
     timings: dict[str, float]
     losses: list[float] = field(default_factory=list)
+    admm: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
@@ -106,7 +132,9 @@ def spec_from_dict(data: dict[str, Any]) -> TrialSpec:
 
 def result_from_dict(data: dict[str, Any]) -> TrialResult:
     """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
-    return TrialResult(**{f.name: data[f.name] for f in dataclasses.fields(TrialResult)})
+    return TrialResult(
+        **{f.name: data[f.name] for f in dataclasses.fields(TrialResult) if f.name in data}
+    )
 
 
 def _at_least(spec: object, **lowest: float) -> None:

@@ -13,9 +13,7 @@ from pruning.criteria.snip import SNIP
 from pruning.criteria.synflow import SynFlow
 from pruning.criteria.taylor import Taylor
 
-Criterion = (
-    Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | IMP | AlterMOMA
-)
+Criterion = Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | IMP | AlterMOMA
 
 __all__ = [
     "IMP",

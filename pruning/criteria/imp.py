@@ -1,4 +1,4 @@
-"""IMP: iterative magnitude pruning with rewinding (Frankle & Carbin, ICLR 2019, sec. 1, strategy 1)."""
+"""IMP: iterative magnitude pruning, rewound (Frankle & Carbin, ICLR 2019, sec. 1, strategy 1)."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ class IMP(CriterionBase):
                 raise ValueError(f"{option}: value {getattr(self, option)!r}; allowed: 0 < x < 1")
         for option in ("steps", "rewind_steps"):
             if getattr(self, option) < 0:
-                raise ValueError(
-                    f"{option}: value {getattr(self, option)!r}; allowed: 0 and above"
-                )
+                raise ValueError(f"{option}: value {getattr(self, option)!r}; allowed: 0 and above")
 
     def densities(self) -> list[float]:
         """Density after each round: (1 - p)^k, the last one 1 - sparsity."""

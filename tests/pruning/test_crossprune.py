@@ -107,9 +107,7 @@ def test_warm_start_decides_the_first_support() -> None:
         lambdas=NO_DISTORTION, rho=1.0, num_rounds=1, steps=1, lr=1.0, optimizer="sgd"
     )
     scores = ImportanceScores({"camera.weight": torch.tensor([[0.0, 1.0]]).double()})
-    (only,) = admm(
-        model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options, scores=scores
-    )
+    (only,) = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options, scores=scores)
     assert only.W["camera.weight"].tolist() == [[0.0, 1.0]]  # (3, 1) - ((0, 0) + (3, 0))
 
 

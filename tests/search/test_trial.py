@@ -78,3 +78,36 @@ def test_unfinished_and_unknown_trials(tmp_path: Path) -> None:
         run_store.read_trial(run, 0)
     run_store.remove_unfinished(run, 0)
     assert not run.trial_dir(0).exists()
+
+
+def test_cross_prune_in_a_trial(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """Every lambda and rho is a searchable field; the ADMM's rounds are in the result."""
+    sweep_data["trial"]["cross_prune"] = {"num_rounds": 2, "steps": 1}
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    spec = with_values(spec, {"cross_prune.lambdas.camera": 0.25, "cross_prune.rho": 0.5})
+    assert spec.cross_prune is not None
+    assert spec.cross_prune.lambdas == {"camera": 0.25, "lidar": 1.0, "fusion": 1.0}
+    result = run_trial(spec).result
+    assert len(result.admm) == 2
+    assert {"primal", "dual", "loss", "distortion.fusion"} <= set(result.admm[0])
+    for modality, asked in spec.allocation.per_modality.items():
+        assert result.per_modality_sparsity[modality] == pytest.approx(asked, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "one_cycle", "ema": 0.9},
+        {"distill_features": 1.0, "distill_heads": 0.5, "precision": "bfloat16"},
+    ],
+)
+def test_fine_tuning_options(spec: TrialSpec, options: dict[str, Any]) -> None:
+    """Each option changes the weights, none lets a pruned weight live."""
+    tuned = replace(spec, fine_tune=replace(spec.fine_tune, **options))
+    shared = prepare(spec)
+    plain, other = run_trial(spec, shared), run_trial(tuned, shared)
+    assert any(not torch.equal(v, other.state_dict[k]) for k, v in plain.state_dict.items())
+    for name, kept in other.mask.items():
+        assert not other.state_dict[name][~kept].any()
+    if "distill_features" in options:  # the student differs from its teacher
+        assert other.result.losses[0] > plain.result.losses[0]
