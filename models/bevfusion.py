@@ -68,6 +68,10 @@ class CameraBranch(nn.Module):
         )
         return out
 
+    @property
+    def channels_out(self) -> int:
+        return self.view.channels_out
+
 
 class LidarBranch(nn.Module):
     """Points to a BEV map."""
@@ -79,6 +83,10 @@ class LidarBranch(nn.Module):
     def forward(self, batch: SensorBatch) -> Tensor:
         out: Tensor = self.encoder(batch.points)
         return out
+
+    @property
+    def channels_out(self) -> int:
+        return self.encoder.channels_out
 
 
 class FusionBranch(nn.Module):
@@ -113,16 +121,15 @@ class SmallBEVFusion(FusionModel):
         unknown = masked - set(MODALITIES)
         if unknown:
             raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: {list(MODALITIES)}")
-        spec = self.spec
-        camera = self._map(self.camera, batch, "camera" in masked, spec.camera_bev_channels)
-        lidar = self._map(self.lidar, batch, "lidar" in masked, spec.lidar_bev_channels)
+        camera = self._map(self.camera, batch, "camera" in masked)
+        lidar = self._map(self.lidar, batch, "lidar" in masked)
         return {"camera": camera, "lidar": lidar, "fusion": self.fusion.fuser(camera, lidar)}
 
-    def _map(self, branch: nn.Module, batch: SensorBatch, masked: bool, channels: int) -> Tensor:
+    def _map(self, branch: CameraBranch | LidarBranch, batch: SensorBatch, masked: bool) -> Tensor:
         if masked:
-            cells = self.grid.cells
             like: Tensor = next(self.fusion.parameters())
-            return like.new_zeros(len(batch.points), channels, cells, cells)
+            cells = self.grid.cells
+            return like.new_zeros(len(batch.points), branch.channels_out, cells, cells)
         out: Tensor = branch(batch)
         return out
 

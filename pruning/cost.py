@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning.groups import ModalityGroups
+from pruning.groups import ModalityGroups, stage_of
 from pruning.mask import PruningMask
 from pruning.uses import LayerUses, UseCounter
 from pruning.weights import counted_weights
@@ -43,10 +43,13 @@ NOTHING = CostRow(0, 0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Totals, rows per modality (biases and norms among the parameters) and per weight."""
+    """Totals, rows per modality (biases and norms among the parameters), per stage (multiplied
+    weights only) and per weight.
+    """
 
     total: CostRow
     per_modality: dict[str, CostRow]
+    per_stage: dict[str, CostRow]
     per_layer: dict[str, CostRow]
     not_counted: tuple[str, ...]
 
@@ -67,8 +70,28 @@ class ModelCost:
         return self.total.macs
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: total, per_modality, per_layer, and what counts zero."""
+        """Plain data: total, per_modality, per_stage, per_layer, and what counts zero."""
         return asdict(self)
+
+
+def combined(dense: ModelCost, smaller: ModelCost) -> ModelCost:
+    """The cost of a model whose channels were removed, beside the dense model it came from:
+    parameters and dense MACs of the dense one, non-zeros and MACs of the smaller one.
+    """
+
+    def row(before: CostRow, after: CostRow) -> CostRow:
+        return CostRow(before.parameters, after.nonzeros, before.macs_dense, after.macs)
+
+    def rows(before: dict[str, CostRow], after: dict[str, CostRow]) -> dict[str, CostRow]:
+        return {name: row(cost, after[name]) for name, cost in before.items()}
+
+    return ModelCost(
+        row(dense.total, smaller.total),
+        rows(dense.per_modality, smaller.per_modality),
+        rows(dense.per_stage, smaller.per_stage),
+        rows(dense.per_layer, smaller.per_layer),
+        dense.not_counted,
+    )
 
 
 @dataclass(frozen=True)
@@ -96,8 +119,11 @@ class CostProfile:
             modalities[self.modality[name]] += row
         for group, count in self.others.items():
             modalities[group] += CostRow(count, count, 0.0, 0.0)
+        stages: dict[str, CostRow] = {}
+        for name, row in rows.items():
+            stages[stage_of(name)] = stages.get(stage_of(name), NOTHING) + row
         total = sum(modalities.values(), NOTHING)
-        return ModelCost(total, modalities, rows, self.not_counted)
+        return ModelCost(total, modalities, stages, rows, self.not_counted)
 
     def _kept(self, pruned: nn.Module | PruningMask | Mapping[str, Tensor]) -> dict[str, Tensor]:
         if isinstance(pruned, PruningMask):

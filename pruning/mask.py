@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,13 @@ from pruning.scores import ImportanceScores
 
 @dataclass(frozen=True)
 class PruningMask:
-    """by_weight[name] is a bool tensor shaped like the weight: True is kept."""
+    """by_weight[name] is a bool tensor shaped like the weight: True is kept.
+
+    tied: the same for biases and norms, where whole channels go; they count in no sparsity.
+    """
 
     by_weight: Mapping[str, Tensor]
+    tied: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def from_scores(
@@ -79,7 +83,8 @@ class PruningMask:
 
     def check(self, model: nn.Module) -> None:
         """AssertionError unless every pruned weight of the model is exactly zero."""
-        for name, (weight, kept) in zip(self.by_weight, self._pairs(model), strict=True):
+        names = (*self.by_weight, *self.tied)
+        for name, (weight, kept) in zip(names, self._pairs(model), strict=True):
             alive = int(torch.count_nonzero(weight.detach()[~kept]))
             assert alive == 0, f"{name}: {alive} pruned weights are not zero"
 
@@ -103,7 +108,7 @@ class PruningMask:
 
     def _pairs(self, model: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
         parameters = dict(model.named_parameters())
-        for name, kept in self.by_weight.items():
+        for name, kept in (*self.by_weight.items(), *self.tied.items()):
             weight = parameters.get(name)
             if weight is None or weight.shape != kept.shape:
                 there = "no such weight" if weight is None else f"shape {list(weight.shape)}"

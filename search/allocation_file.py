@@ -21,6 +21,7 @@ def allocation_document(trial: StoredTrial, sweep_name: str) -> dict[str, Any]:
             "per_stage": dict(asked.per_stage),
             "per_layer": dict(asked.per_layer),
             "rule": asked.rule,
+            "pattern": asked.pattern,
             "min_keep": asked.min_keep,
         },
         "model": trial.spec.to_dict()["model"],

@@ -6,12 +6,16 @@ import hashlib
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
 
+from models import FusionModel, build
+from models.checkpoint import store
+from pruning.channels.removal import Kept, kept_from_json, kept_to_json, shrink
 from search.allocation_file import allocation_document
 from search.front import ParetoFront, load_front
 from search.plots import save_front
@@ -28,13 +32,16 @@ from search.trial_spec import TrialSpec, spec_from_dict
 
 SCHEMA_VERSION = 1
 WEIGHTS, MASKS, MANIFEST = "weights.safetensors", "masks.safetensors", "manifest.json"
+CHANNELS, SMALL = "channels.json", "small.safetensors"
 
 
 def export(name: str, runs: Path, pick: str, destination: Path) -> Path:
     """Writes DESTINATION whole or not at all; ValueError where the pick fits no trial.
 
     allocation.json, masks.safetensors (bool, True = kept), weights.safetensors (state dict, pruned
-    weights zero), manifest.json (the trial's spec, metrics, file hashes), report.md, front.png.
+    weights zero), manifest.json (the trial's spec, metrics, file hashes), report.md, front.png;
+    where channels were removed also channels.json (positions left of each tensor) and
+    small.safetensors (state dict of the smaller model).
     """
     front = load_front(name, runs)
     trial = front.pick(pick)
@@ -52,10 +59,34 @@ def export(name: str, runs: Path, pick: str, destination: Path) -> Path:
     return destination
 
 
-def load_export(
-    folder: Path,
-) -> tuple[TrialSpec, dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Spec, state dict, masks and manifest. ValueError where a file is missing or was changed."""
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An exported folder, read back: the trial's spec, full-size state dict, masks, and positions
+    left where channels were removed.
+    """
+
+    spec: TrialSpec
+    state: dict[str, Tensor]
+    mask: dict[str, Tensor]
+    channels: Kept
+    manifest: dict[str, Any]
+
+
+def load_small(folder: Path) -> FusionModel:
+    """The model of an export without its removed channels, in eval mode: built from the spec, cut
+    to channels.json, filled from small.safetensors. ValueError where the export has none.
+    """
+    found = load_export(folder)
+    if not found.channels:
+        raise ValueError(f"{folder}: no channel was removed; allowed: exports of pattern channel")
+    model = build(found.spec.model)
+    shrink(model, found.channels)
+    store.load_into(model, load_tensors(Path(folder) / SMALL), Path(folder) / SMALL)
+    return model.eval()
+
+
+def load_export(folder: Path) -> Exported:
+    """ValueError where a file is missing or was changed."""
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise ValueError(f"{folder}: not an exported folder; allowed: one that holds {MANIFEST}")
@@ -74,7 +105,14 @@ def load_export(
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{folder / MANIFEST}: field spec.{where}: {first['msg']}") from error
-    return spec, load_tensors(folder / WEIGHTS), load_tensors(folder / MASKS), manifest
+    cut = CHANNELS in manifest["sha256"]
+    return Exported(
+        spec=spec,
+        state=load_tensors(folder / WEIGHTS),
+        mask=load_tensors(folder / MASKS),
+        channels=kept_from_json(read_json(folder / CHANNELS)) if cut else {},
+        manifest=manifest,
+    )
 
 
 def sha256(path: Path) -> str:
@@ -86,6 +124,11 @@ def _write(folder: Path, trial: StoredTrial, front: ParetoFront, pick: str) -> N
     write_json(folder / "allocation.json", allocation_document(trial, front.name))
     write_tensors(folder / MASKS, trial.mask())
     write_tensors(folder / WEIGHTS, trial.state_dict())
+    files = [WEIGHTS, MASKS, "allocation.json"]
+    if channels := trial.channels():
+        write_json(folder / CHANNELS, kept_to_json(channels))
+        write_tensors(folder / SMALL, _small_state(trial, channels))
+        files += [CHANNELS, SMALL]
     save_front(front, folder / "front.png", marked=trial)
     write_bytes(folder / "report.md", report(trial, front, pick).encode())
     manifest = {
@@ -95,6 +138,12 @@ def _write(folder: Path, trial: StoredTrial, front: ParetoFront, pick: str) -> N
         "pick": pick,
         "metrics": trial.result.metrics,
         "spec": trial.spec.to_dict(),
-        "sha256": {n: sha256(folder / n) for n in (WEIGHTS, MASKS, "allocation.json")},
+        "sha256": {n: sha256(folder / n) for n in files},
     }
     write_json(folder / MANIFEST, manifest)
+
+
+def _small_state(trial: StoredTrial, channels: Kept) -> dict[str, Tensor]:
+    model = build(trial.spec.model)
+    store.load_into(model, trial.state_dict(), trial.path)
+    return dict(shrink(model, channels).state_dict())

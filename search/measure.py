@@ -21,9 +21,10 @@ from scenes.nuscenes import NuScenesSpec
 from scenes.scoring.nuscenes_detection import DetectionScores
 from search import strict_yaml
 from search.evaluate import evaluate
+from search.shared import open_scenes
 from search.train import seed_everything
 from search.trial import measure as measure_weights
-from search.trial import metrics_of, open_scenes
+from search.trial import metrics_of
 
 
 def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
@@ -34,10 +35,11 @@ def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     """
     from search.export import load_export
 
-    spec, state, mask, _ = load_export(folder)
+    found = load_export(folder)
+    spec, mask = found.spec, found.mask
     if data_root is not None:
         spec = replace(spec, val=replace(spec.val, root=data_root))
-    scores, cost = measure_weights(spec, dict(state))
+    scores, cost = measure_weights(spec, found.state, found.channels)
     kept = sum(int(m.sum()) for m in mask.values())
     total = sum(m.numel() for m in mask.values())
     return _answer(scores, {**metrics_of(scores, cost), "sparsity": 1 - kept / total}, cost)

@@ -29,7 +29,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from search.trial_spec import TrialResult, TrialSpec, result_from_dict, spec_from_dict
+from pruning.channels.removal import kept_from_json, kept_to_json
+from search.trial_spec import (
+    TrialOutcome,
+    TrialResult,
+    TrialSpec,
+    result_from_dict,
+    spec_from_dict,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,11 @@ class StoredTrial:
     def state_dict(self) -> dict[str, Tensor]:
         return load_tensors(self.path / "weights.safetensors")
 
+    def channels(self) -> dict[str, dict[int, list[int]]]:
+        """Positions left of each tensor; empty where no channel was removed."""
+        file = self.path / "channels.json"
+        return kept_from_json(read_json(file)) if file.is_file() else {}
+
 
 def list_sweeps(out: Path) -> list[str]:
     """Names of the sweeps under a runs folder, sorted."""
@@ -106,18 +118,18 @@ def write_trial(
     run: RunFolder,
     trial_id: int,
     spec: TrialSpec,
-    result: TrialResult,
-    mask: Mapping[str, Tensor],
-    state_dict: Mapping[str, Tensor],
+    outcome: TrialOutcome,
 ) -> Path:
     """Writes a finished trial; result.json goes last and atomically."""
     folder = run.trial_dir(trial_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.to_dict())
-    write_tensors(folder / "mask.safetensors", mask)
-    write_tensors(folder / "weights.safetensors", state_dict)
+    write_tensors(folder / "mask.safetensors", outcome.mask)
+    write_tensors(folder / "weights.safetensors", outcome.state_dict)
+    if outcome.channels:
+        write_json(folder / "channels.json", kept_to_json(outcome.channels))
     (folder / "failure.json").unlink(missing_ok=True)
-    write_json(folder / "result.json", result.to_dict())
+    write_json(folder / "result.json", outcome.result.to_dict())
     return folder
 
 

@@ -120,7 +120,7 @@ def _tune(
     from ray import tune
 
     from search.searcher import OptunaSearcher, TrialWatcher
-    from search.trial import prepare_all
+    from search.shared import prepare_all
     from search.worker import TrialActor
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher

@@ -6,59 +6,41 @@ sweep needs (dense weights, criterion statistics, cost profile) is prepared once
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from models import build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
-from pruning.cost import CostProfile, ModelCost, profile
+from pruning.channels.removal import Kept
+from pruning.cost import ModelCost
 from pruning.criteria import Magnitude
-from pruning.crossprune import cross_prune
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
-from scenes.batch import SensorBatch
 from scenes.loader import Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.nuscenes_detection import DetectionScores
 from search import score_cache
 from search.evaluate import evaluate
 from search.fine_tune import fine_tune
+from search.pruned_model import Pruned, deployed, deployed_cost, prune_channels, prune_model
+from search.shared import (
+    Shared,
+    cost_key,
+    cost_profile,
+    dense_graph,
+    dense_model,
+    open_scenes,
+    prepare,
+    resolve_device,
+)
 from search.train import seed_everything
-from search.trial_spec import TrialResult, TrialSpec
+from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
 
 Report = Callable[[str, float], None]
 """Called with the stage (prepare, prune, fine_tune, evaluate) and the fraction of it done."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What trials have in common; picklable, so Ray's object store carries it once.
-
-    state       dense state dict by checkpoint path
-    statistics  criterion statistics by score_cache.key_of
-    profiles    cost profile by cost_key
-    """
-
-    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    statistics: dict[str, dict[str, dict[str, Tensor]]] = field(default_factory=dict)
-    profiles: dict[str, CostProfile] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialOutcome:
-    """A result with the tensors it was measured on: bool masks, and the pruned weights."""
-
-    result: TrialResult
-    mask: dict[str, Tensor]
-    state_dict: dict[str, Tensor]
 
 
 def run_trial(
@@ -81,70 +63,48 @@ def run_trial(
     with _timed(timings, "prune_s"):
         report("prune", 0.0)
         groups = ModalityGroups.from_model(model)
-        mask, rounds = prune_model(spec, shared, model, groups, device)
-        cost = shared.profiles[cost_key(spec)].cost(mask)
+        pruned = prune_model(spec, shared, model, groups, device)
     with _timed(timings, "fine_tune_s"):
         losses = fine_tune(
-            model, mask, _train_loader(spec), spec.fine_tune,
+            model, pruned.mask, _train_loader(spec), spec.fine_tune,
             teacher=_teacher(spec, shared, device), device=device,
             progress=lambda done: report("fine_tune", done),
         )  # fmt: skip
-    mask.check(model)
+    pruned.mask.check(model)
+    smaller = deployed(model, pruned.channels)
+    cost = deployed_cost(spec, shared, model, smaller, device)
     with _timed(timings, "evaluate_s"):
         scores = evaluate(
-            model, open_scenes(spec.val), spec.image, device=device,
+            smaller, open_scenes(spec.val), spec.image, device=device,
             progress=lambda done: report("evaluate", done),
         )  # fmt: skip
-        cost = shared.profiles[cost_key(spec)].cost(model)
     timings["total_s"] = time.monotonic() - started
-    result = _result(scores, cost, mask, groups, timings, losses, rounds)
-    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    return TrialOutcome(result=result, mask=_on_cpu(mask.by_weight), state_dict=state)
-
-
-def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
-    """Shared with all that this spec needs; what it has already is kept, not recomputed."""
-    shared = shared or Shared()
-    state, statistics, profiles = dict(shared.state), dict(shared.statistics), dict(shared.profiles)
-    if spec.checkpoint not in state:
-        state[spec.checkpoint] = store.load(spec.checkpoint)[0]
-    wanted, wanted_cost = score_cache.key_of(spec), cost_key(spec)
-    if wanted in statistics and wanted_cost in profiles:
-        return Shared(state=state, statistics=statistics, profiles=profiles)
-    device = resolve_device(spec.device)
-    if wanted not in statistics:
-        seed_everything(spec.seed, spec.threads)
-        model = dense_model(spec, Shared(state=state)).to(device)
-        groups = ModalityGroups.from_model(model)
-        scenes = open_scenes(spec.train)
-        statistics[wanted] = score_cache.compute(spec, model, groups, scenes, device)
-    if wanted_cost not in profiles:
-        model = dense_model(spec, Shared(state=state)).to(device).eval()
-        profiles[wanted_cost] = cost_profile(spec, model, device)
-    return Shared(state=state, statistics=statistics, profiles=profiles)
-
-
-def prepare_all(specs: list[TrialSpec]) -> Shared:
-    """Shared with all that these specs need."""
-    shared = Shared()
-    for spec in specs:
-        shared = prepare(spec, shared)
-    return shared
+    return TrialOutcome(
+        result=_result(scores, cost, pruned, groups, timings, losses),
+        mask=_on_cpu(pruned.mask.by_weight),
+        state_dict=_on_cpu(model.state_dict()),
+        channels=pruned.channels,
+    )
 
 
 def measure(
-    spec: TrialSpec, state: dict[str, Tensor], report: Report | None = None
+    spec: TrialSpec,
+    state: Mapping[str, Tensor],
+    channels: Kept | None = None,
+    report: Report | None = None,
 ) -> tuple[DetectionScores, ModelCost]:
-    """Metrics and cost of given weights, as the spec's trial measured them, bit for bit."""
+    """Metrics and cost of a trial's weights, as that trial measured them, bit for bit."""
     report = report or _silent
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
     model = build(spec.model)
     store.load_into(model, state, "the weights given")
     model.to(device).eval()
-    cost = cost_profile(spec, model, device).cost(model)
+    shared = Shared(profiles={cost_key(spec): cost_profile(spec, model, device)})
+    smaller = deployed(model, channels or {})
+    cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
-        model, open_scenes(spec.val), spec.image, device=device,
+        smaller, open_scenes(spec.val), spec.image, device=device,
         progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost
@@ -161,63 +121,6 @@ def metrics_of(scores: DetectionScores, cost: ModelCost) -> dict[str, float]:
         "parameters": float(cost.parameters),
         "nonzeros": float(cost.nonzeros),
     }
-
-
-def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
-    """A fresh model with the dense checkpoint's weights. ValueError where they do not fit."""
-    model = build(spec.model)
-    store.load_into(model, shared.state[spec.checkpoint], spec.checkpoint)
-    return model
-
-
-def prune_model(
-    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
-) -> tuple[PruningMask, list[dict[str, float]]]:
-    """Statistics -> scores -> mask at the spec's allocation, applied in place; where the spec asks
-    for CrossPrune, its ADMM starts there. Returns the mask and the ADMM's rounds.
-    """
-    statistics = shared.statistics[score_cache.key_of(spec)]
-    scores = score_cache.scores(spec, statistics, groups)
-    if spec.cross_prune is not None:
-        batches = score_cache.scoring_batches(spec, open_scenes(spec.train), device)
-        return cross_prune(
-            model, groups, spec.allocation, batches, score_cache.task_loss, _features,
-            spec.cross_prune, scores=scores,
-        )  # fmt: skip
-    mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
-    mask.apply(model)
-    return mask, []
-
-
-def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
-    """The dense model, where fine-tuning distils from it."""
-    tune = spec.fine_tune
-    if tune.distill_features == 0 and tune.distill_heads == 0:
-        return None
-    return dense_model(spec, shared).to(device).eval()
-
-
-def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
-    return model.features(batch)
-
-
-def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:
-    """Uses per weight on the first `cost_frames` evaluation frames; sparse convs by true pairs."""
-    batches = [batch.to(device) for batch in cost_batches(spec)]
-    with torch.no_grad():
-        return profile(model, batches, _forward)
-
-
-def cost_batches(spec: TrialSpec) -> list[SensorBatch]:
-    """The evaluation frames, one at a time and in order, that MACs are averaged over."""
-    loader = Loader(open_scenes(spec.val), spec.image, None, batch_size=1, shuffle=False, seed=0)
-    return [batch for batch, _ in zip(loader, range(spec.cost_frames), strict=False)]
-
-
-def cost_key(spec: TrialSpec) -> str:
-    """What a cost profile depends on."""
-    parts = [asdict(spec.model), asdict(spec.val), asdict(spec.image), spec.cost_frames]
-    return json.dumps(parts, sort_keys=True)
 
 
 def check_trial(spec: TrialSpec) -> None:
@@ -238,26 +141,28 @@ def check_trial(spec: TrialSpec) -> None:
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
-    """ValueError where the allocation names a modality, stage or layer that the model lacks."""
+    """ValueError where the allocation does not fit the model: a modality, stage or layer that is
+    not there, a pattern that a layer's width does not allow, too few weights left.
+    """
     groups = ModalityGroups.from_model(model)
     magnitude = Magnitude().scores(model, groups, [], score_cache.task_loss)
     try:
-        PruningMask.from_scores(magnitude, spec.allocation, groups, model)
+        if spec.allocation.pattern != "channel":
+            PruningMask.from_scores(magnitude, spec.allocation, groups, model)
+        elif spec.cross_prune is not None:
+            raise ValueError("pattern: value 'channel'; allowed with cross_prune: unstructured")
+        else:
+            prune_channels(spec, model, magnitude, groups, dense_graph(spec, model, "cpu"))
     except ValueError as error:
         raise ValueError(f"field trial.allocation.{error}") from error
 
 
-@lru_cache(maxsize=4)
-def open_scenes(spec: NuScenesSpec) -> NuScenesScenes:
-    """Scenes of a spec, kept for the next trial in this process."""
-    return NuScenesScenes(spec)
-
-
-def resolve_device(device: str) -> str:
-    """'auto' is the GPU that this process may see, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
+    """The dense model, where fine-tuning distils from it."""
+    tune = spec.fine_tune
+    if tune.distill_features == 0 and tune.distill_heads == 0:
+        return None
+    return dense_model(spec, shared).to(device).eval()
 
 
 def _train_loader(spec: TrialSpec) -> Loader:
@@ -272,12 +177,12 @@ def _train_loader(spec: TrialSpec) -> Loader:
 def _result(
     scores: DetectionScores,
     cost: ModelCost,
-    mask: PruningMask,
+    pruned: Pruned,
     groups: ModalityGroups,
     timings: dict[str, float],
     losses: list[float],
-    rounds: list[dict[str, float]],
 ) -> TrialResult:
+    mask = pruned.mask
     return TrialResult(
         metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
         per_modality_sparsity=mask.achieved(groups),
@@ -288,16 +193,12 @@ def _result(
         cost=cost.to_json(),
         timings=timings,
         losses=losses,
-        admm=rounds,
+        admm=pruned.rounds,
     )
 
 
-def _forward(model: FusionModel, batch: SensorBatch) -> object:
-    return model(batch)
-
-
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def _silent(stage: str, fraction: float) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter
+from torch import Tensor
 
 from models import ModelSpec
 from pruning.allocation import SparsityAllocation
+from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
@@ -123,6 +125,21 @@ class TrialResult:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict; `result_from_dict` reads it back bit for bit (floats as repr)."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOutcome:
+    """A result with the tensors it was measured on.
+
+    mask        bool, what stays of each prunable weight
+    state_dict  the whole model's, pruned weights zero
+    channels    positions left along each axis of each tensor, where whole channels were removed
+    """
+
+    result: TrialResult
+    mask: dict[str, Tensor]
+    state_dict: dict[str, Tensor]
+    channels: Kept = field(default_factory=dict)
 
 
 def spec_from_dict(data: dict[str, Any]) -> TrialSpec:

@@ -11,9 +11,10 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.run_store import RunFolder, write_failure, write_trial
+from search.shared import Shared, prepare
 from search.space import with_values
 from search.sweep_file import Sweep
-from search.trial import Shared, prepare, run_trial
+from search.trial import run_trial
 
 WATCH_S = 0.2
 
@@ -45,10 +46,7 @@ class TrialActor(Trainable):
             spec = with_values(self.sweep.trial, self.values)
             self.shared = prepare(spec, self.shared)
             outcome = run_trial(spec, self.shared)
-            write_trial(
-                self.run_folder, self.number, spec, outcome.result, outcome.mask,
-                outcome.state_dict,
-            )  # fmt: skip
+            write_trial(self.run_folder, self.number, spec, outcome)
             return None
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -28,7 +28,6 @@ class DepthLift(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = grid
-        self.channels = channels_out
         first, last, step = depth_bins
         self.depths: Tensor
         self.register_buffer("depths", torch.arange(first, last, step), persistent=False)
@@ -43,6 +42,12 @@ class DepthLift(nn.Module):
             nn.Conv2d(channels_in, len(self.depths) + channels_out, 1),
         )
         self.smooth = conv_bn_relu(channels_out, channels_out, 3, 1)
+
+    @property
+    def channels_out(self) -> int:
+        last = self.smooth[0]
+        assert isinstance(last, nn.Conv2d)
+        return last.out_channels
 
     def forward(
         self,
@@ -63,7 +68,7 @@ class DepthLift(nn.Module):
         cells = self._cells(lidar_to_image, height, width)  # [B*N*D*h*w]
         kept = cells >= 0
         side = self.grid.cells
-        bev = bev_pool(lifted.reshape(-1, self.channels)[kept], cells[kept], frames * side * side)
+        bev = bev_pool(lifted.flatten(0, 3)[kept], cells[kept], frames * side * side)
         out: Tensor = self.smooth(bev.view(frames, side, side, -1).permute(0, 3, 1, 2).contiguous())
         return out
 

@@ -13,6 +13,7 @@ from models.lidar.sparse_conv import spconv, strided, submanifold
 from models.lidar.voxelize import voxelize
 
 INTENSITY_SCALE = 255.0
+HEIGHTS_OUT = 2
 
 
 class SparseEncoder(nn.Module):
@@ -34,7 +35,13 @@ class SparseEncoder(nn.Module):
         self.stage3 = spconv.SparseSequential(
             submanifold(third, third, "stage3"), submanifold(third, third, "stage3")
         )
-        self.conv_out = strided(third, channels_out // 2, (1, 1, 3), (1, 1, 2), (0, 0, 1), "out")
+        self.conv_out = strided(
+            third, channels_out // HEIGHTS_OUT, (1, 1, 3), (1, 1, 2), (0, 0, 1), "out"
+        )
+
+    @property
+    def channels_out(self) -> int:
+        return int(self.conv_out[0].out_channels) * HEIGHTS_OUT
 
     @torch.autocast("cpu", enabled=False)  # spconv has no bfloat16 kernels on the CPU
     def forward(self, points: tuple[Tensor, ...]) -> Tensor:

@@ -157,8 +157,9 @@ def test_imp_by_hand() -> None:
 
 def test_imp_trains_and_rewinds() -> None:
     """L = |w - a|^2 / 2, one SGD step of 1/2 moves w0 to (w0 + a) / 2. w0 = (1, 2, 3, 4) and
-    a = (9, 6, 1, 0): round 1 sees (5, 4, 2, 2), of which 5 and 4 stay; the others score 2/10. Rewound and
-    trained again the survivors are at (5, 4) once more (not at (7, 5)): 4 scores 1 + 4/10, 5 2.5.
+    a = (9, 6, 1, 0): round 1 sees (5, 4, 2, 2), of which 5 and 4 stay; the others score 2/10.
+    Rewound and trained again the survivors are at (5, 4) once more (not at (7, 5)): 4 scores
+    1 + 4/10, 5 scores 2.5.
     """
     a = torch.tensor([[9.0, 6.0, 1.0, 0.0]]).double()
     loss = lambda model, batch: (model.weight - batch).square().sum() / 2  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from pruning.allocation import SparsityAllocation
 from search import run_store
+from search.shared import prepare
 from search.space import with_values
 from search.sweep_file import read_sweep
-from search.trial import measure, metrics_of, prepare, run_trial
+from search.trial import check_trial, measure, metrics_of, run_trial
 from search.trial_spec import TrialSpec
 
 
@@ -42,7 +45,7 @@ def test_trial_measures_and_repeats(spec: TrialSpec, tmp_path: Path) -> None:
     assert all(torch.equal(v, again.state_dict[k]) for k, v in outcome.state_dict.items())
 
     run = run_store.RunFolder(out=tmp_path, name="one")
-    run_store.write_trial(run, 3, spec, result, outcome.mask, outcome.state_dict)
+    run_store.write_trial(run, 3, spec, outcome)
     stored = run_store.read_trial(run, 3)
     assert stored.spec == spec
     assert stored.result.metrics == result.metrics
@@ -111,3 +114,40 @@ def test_fine_tuning_options(spec: TrialSpec, options: dict[str, Any]) -> None:
         assert not other.state_dict[name][~kept].any()
     if "distill_features" in options:  # the student differs from its teacher
         assert other.result.losses[0] > plain.result.losses[0]
+
+
+def test_channels_leave_the_model(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """Whole channels: the smaller model is what is measured, stored and exported."""
+    sweep_data["trial"]["allocation"]["pattern"] = "channel"
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    outcome = run_trial(spec)
+    metrics = outcome.result.metrics
+    assert outcome.channels
+    assert metrics["GMACs"] < 0.8 * metrics["GMACs_dense"]
+
+    run = run_store.RunFolder(out=tmp_path, name="channels")
+    run_store.write_trial(run, 0, spec, outcome)
+    stored = run_store.read_trial(run, 0)
+    scores, cost = measure(stored.spec, stored.state_dict(), stored.channels())
+    assert {k: metrics[k] for k in metrics_of(scores, cost)} == metrics_of(scores, cost)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"pattern": "2:4", "per_modality": {"lidar": 0.5}}, "lidar.encoder.conv_input.0.weight"),
+        ({"pattern": "channel", "per_modality": {"lidar": 0.99}}, "channels"),
+        (
+            {"pattern": "channel", "rule": "erk", "per_modality": {"lidar": 0.5}},
+            "rule: value 'erk'",
+        ),
+        ({"per_layer": {"camera.nothing.weight": 0.5}}, "per_layer.camera.nothing.weight"),
+    ],
+)
+def test_allocations_that_do_not_fit(spec: TrialSpec, fields: dict[str, Any], named: str) -> None:
+    spec = replace(spec, allocation=SparsityAllocation(**fields))
+    with pytest.raises(ValueError, match=re.escape(named)) as caught:
+        check_trial(spec)
+    assert str(caught.value).startswith("field trial.allocation.")

@@ -1,0 +1,1 @@
+"""Channels: which are tied together, which stay, and their physical removal."""

@@ -1,0 +1,124 @@
+"""Which channels stay: scores of whole channels under an allocation's budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pruning.allocation import Budget, SparsityAllocation
+from pruning.channels.graph import STAYS, ChannelGraph
+from pruning.groups import ModalityGroups
+from pruning.layerwise import apportion
+from pruning.mask import top
+from pruning.scores import ImportanceScores
+
+
+def select(
+    scores: ImportanceScores,
+    allocation: SparsityAllocation,
+    groups: ModalityGroups,
+    graph: ChannelGraph,
+) -> Tensor:
+    """Bool [units]: which channels stay. Of each budget's channels exactly round((1 - sparsity) N)
+    stay, highest score first; at least one (or min_keep) of every set of tied layers.
+
+    A channel's score is the mean over the weights that make it (its filters in all tied layers, a
+    head's rows of q, k and v). Its budget is that of the first of these weights. ValueError where
+    the allocation does not fit.
+    """
+    if allocation.rule not in ("global", "uniform"):
+        raise ValueError(f"rule: value {allocation.rule!r}; allowed for channels: global, uniform")
+    importance = unit_scores(scores, graph)
+    kept = torch.ones(len(graph), dtype=torch.bool)
+    first_maker = [makers[0] for makers in graph.made_by]
+    for budget in allocation.budgets(groups.assign(scores.by_weight)):
+        names = set(budget.names)
+        units = [u for u, maker in enumerate(first_maker) if maker in names]
+        if budget.sparsity > 0 and units:
+            kept[units] = _keep(importance, units, graph, budget, allocation)
+    return kept
+
+
+def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:
+    """Mean score of the weights that make each channel, float64 [units]."""
+    total, count = torch.zeros(len(graph)).double(), torch.zeros(len(graph)).double()
+    makers = {name for names in graph.made_by for name in names}
+    for name in makers & set(scores.by_weight):
+        score = scores.by_weight[name].detach().double().cpu()
+        axis, line = made_axis(graph, name)
+        others = [a for a in range(score.ndim) if a != axis]
+        sums = score.sum(others) if others else score
+        alive = line != STAYS
+        total.index_add_(0, line[alive], sums[alive])
+        size = float(score.numel() // score.shape[axis])
+        count.index_add_(0, line[alive], torch.full_like(sums[alive], size))
+    return total / count.clamp(min=1)
+
+
+def made_axis(graph: ChannelGraph, name: str) -> tuple[int, Tensor]:
+    """The axis along which a weight makes channels, and their units."""
+    mine = {u for u, names in enumerate(graph.made_by) if name in names}
+    for axis, line in graph.axes[name].items():
+        units = set(line.tolist()) - {STAYS}
+        if units and units <= mine:
+            return axis, line
+    raise KeyError(name)
+
+
+def weight_masks(
+    graph: ChannelGraph, kept: Tensor, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Bool masks of every tensor that loses channels: False wherever a position of any axis goes.
+    Running statistics are left out: they may keep their values.
+    """
+    masks = {}
+    for name, axes in graph.axes.items():
+        if name.rpartition(".")[2] in ("running_mean", "running_var"):
+            continue
+        mask = torch.ones(tensors[name].shape, dtype=torch.bool, device=tensors[name].device)
+        for axis, line in axes.items():
+            view = [1] * mask.ndim
+            view[axis] = len(line)
+            mask &= stays(line, kept).view(view).to(mask.device)
+        masks[name] = mask
+    return masks
+
+
+def stays(line: Tensor, kept: Tensor) -> Tensor:
+    """Bool [positions] of an axis: those whose channel stays."""
+    return (line == STAYS) | kept[line.clamp(min=0)]
+
+
+def _keep(
+    importance: Tensor,
+    units: list[int],
+    graph: ChannelGraph,
+    budget: Budget,
+    allocation: SparsityAllocation,
+) -> Tensor:
+    """Bool, which of these units stay."""
+    values = importance[units]
+    total = round((1 - budget.sparsity) * len(units))
+    sets: dict[tuple[str, ...], list[int]] = {}
+    for position, unit in enumerate(units):
+        sets.setdefault(graph.made_by[unit], []).append(position)
+    floors = [min(max(1, allocation.min_keep), len(found)) for found in sets.values()]
+    if sum(floors) > total:
+        raise ValueError(
+            f"allocation of {budget.label}: sparsity {budget.sparsity!r} keeps {total} of "
+            f"{len(units)} channels; {len(sets)} sets of tied layers need {sum(floors)}"
+        )
+    if allocation.rule == "uniform":
+        sizes = [len(found) for found in sets.values()]
+        shares = [total * size / len(units) for size in sizes]
+        counts = apportion(shares, total, floors, sizes)
+        kept = torch.zeros(len(units), dtype=torch.bool)
+        for found, count in zip(sets.values(), counts, strict=True):
+            kept[found] = top(values[found], count)
+        return kept
+    reserved = torch.zeros(len(units), dtype=torch.bool)
+    for found, floor in zip(sets.values(), floors, strict=True):
+        reserved[found] = top(values[found], floor)
+    return top(values.masked_fill(reserved, torch.inf), total)

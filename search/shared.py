@@ -1,0 +1,123 @@
+"""What the trials of a sweep have in common, computed once: dense weights, criterion statistics,
+cost profile, channel graph.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from models import build
+from models.checkpoint import store
+from models.fusion_model import FusionModel
+from pruning.channels.graph import ChannelGraph, channel_graph
+from pruning.cost import CostProfile, profile
+from pruning.groups import ModalityGroups
+from scenes.batch import SensorBatch
+from scenes.loader import Loader
+from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from search import score_cache
+from search.train import seed_everything
+from search.trial_spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What trials have in common; picklable, so Ray's object store carries it once.
+
+    state       dense state dict by checkpoint path
+    statistics  criterion statistics by score_cache.key_of
+    profiles    cost profile by cost_key
+    graphs      channel graph by cost_key, where a trial prunes channels
+    """
+
+    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    statistics: dict[str, dict[str, dict[str, Tensor]]] = field(default_factory=dict)
+    profiles: dict[str, CostProfile] = field(default_factory=dict)
+    graphs: dict[str, ChannelGraph] = field(default_factory=dict)
+
+
+def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
+    """Shared with all that this spec needs; what it has already is kept, not recomputed."""
+    shared = shared or Shared()
+    shared = Shared(
+        state=dict(shared.state), statistics=dict(shared.statistics),
+        profiles=dict(shared.profiles), graphs=dict(shared.graphs),
+    )  # fmt: skip
+    if spec.checkpoint not in shared.state:
+        shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
+    device = resolve_device(spec.device)
+    statistics, cost = score_cache.key_of(spec), cost_key(spec)
+    if statistics not in shared.statistics:
+        seed_everything(spec.seed, spec.threads)
+        model = dense_model(spec, shared).to(device)
+        groups = ModalityGroups.from_model(model)
+        scenes = open_scenes(spec.train)
+        shared.statistics[statistics] = score_cache.compute(spec, model, groups, scenes, device)
+    if cost not in shared.profiles:
+        model = dense_model(spec, shared).to(device).eval()
+        shared.profiles[cost] = cost_profile(spec, model, device)
+    if spec.allocation.pattern == "channel" and cost not in shared.graphs:
+        shared.graphs[cost] = dense_graph(spec, dense_model(spec, shared).to(device), device)
+    return shared
+
+
+def prepare_all(specs: list[TrialSpec]) -> Shared:
+    """Shared with all that these specs need."""
+    shared = Shared()
+    for spec in specs:
+        shared = prepare(spec, shared)
+    return shared
+
+
+def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
+    """A fresh model with the dense checkpoint's weights. ValueError where they do not fit."""
+    model = build(spec.model)
+    store.load_into(model, shared.state[spec.checkpoint], spec.checkpoint)
+    return model
+
+
+def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:
+    """Uses per weight on the first `cost_frames` evaluation frames; sparse convs by true pairs."""
+    batches = [batch.to(device) for batch in cost_batches(spec)]
+    with torch.no_grad():
+        return profile(model, batches, _forward)
+
+
+def dense_graph(spec: TrialSpec, model: FusionModel, device: str) -> ChannelGraph:
+    """Which channels are tied, found on the first evaluation frame."""
+    batch = cost_batches(replace(spec, cost_frames=1))[0]
+    return channel_graph(model, batch.to(device), _forward)
+
+
+def cost_batches(spec: TrialSpec) -> list[SensorBatch]:
+    """The evaluation frames, one at a time and in order, that MACs are averaged over."""
+    loader = Loader(open_scenes(spec.val), spec.image, None, batch_size=1, shuffle=False, seed=0)
+    return [batch for batch, _ in zip(loader, range(spec.cost_frames), strict=False)]
+
+
+def cost_key(spec: TrialSpec) -> str:
+    """What a cost profile depends on."""
+    parts = [asdict(spec.model), asdict(spec.val), asdict(spec.image), spec.cost_frames]
+    return json.dumps(parts, sort_keys=True)
+
+
+@lru_cache(maxsize=4)
+def open_scenes(spec: NuScenesSpec) -> NuScenesScenes:
+    """Scenes of a spec, kept for the next trial in this process."""
+    return NuScenesScenes(spec)
+
+
+def resolve_device(device: str) -> str:
+    """'auto' is the GPU that this process may see, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _forward(model: FusionModel, batch: SensorBatch) -> object:
+    return model(batch)
