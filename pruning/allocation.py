@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
@@ -18,9 +18,10 @@ Rule = Literal["global", "uniform", "erk", "lamp"]
 class SparsityAllocation:
     """Fractions REMOVED, in [0, 1); a layer's beats its stage's beats its modality's.
 
-    What no entry covers stays dense. Stages are the first two parts of a weight's name, layers are
-    weight names.
+    Stages are the first two parts of a weight's name, layers are weight names.
 
+    overall   what no entry covers shares this fraction under one threshold, across modalities, as
+              both papers prune; 0: it stays dense
     rule      inside one budget: "global" is one threshold over all its weights, "uniform" the same
               fraction in every layer, "erk" Erdos-Renyi-Kernel densities, "lamp" one threshold over
               scores normalised per layer as LAMP does
@@ -30,6 +31,7 @@ class SparsityAllocation:
     min_keep  weights that every layer keeps at least, so that none dies; 0 allows it
     """
 
+    overall: float = 0.0
     per_modality: dict[str, float] = field(default_factory=dict)
     per_stage: dict[str, float] = field(default_factory=dict)
     per_layer: dict[str, float] = field(default_factory=dict)
@@ -38,12 +40,11 @@ class SparsityAllocation:
     min_keep: int = 1
 
     def __post_init__(self) -> None:
-        for level in ("per_modality", "per_stage", "per_layer"):
-            for name, sparsity in getattr(self, level).items():
-                if not 0.0 <= sparsity < 1.0:
-                    raise ValueError(
-                        f"{level}.{name}: value {sparsity!r} is not a sparsity; allowed: 0 <= x < 1"
-                    )
+        for name, sparsity in self._entries():
+            if not 0.0 <= sparsity < 1.0:
+                raise ValueError(
+                    f"{name}: value {sparsity!r} is not a sparsity; allowed: 0 <= x < 1"
+                )
         if self.rule not in get_args(Rule):
             raise ValueError(f"rule: value {self.rule!r}; allowed: {', '.join(get_args(Rule))}")
         if self.pattern not in ("unstructured", "channel"):
@@ -80,13 +81,19 @@ class SparsityAllocation:
 
     def _check_pattern(self, kept: int, block: int) -> None:
         whole = 1 - kept / block
+        for name, sparsity in self._entries():
+            if sparsity not in (0.0, whole):
+                raise ValueError(
+                    f"{name}: value {sparsity!r}; allowed with pattern {self.pattern}: "
+                    f"0.0 or {whole!r}"
+                )
+
+    def _entries(self) -> Iterator[tuple[str, float]]:
+        """Every sparsity with the name of its field."""
+        yield "overall", self.overall
         for level in ("per_modality", "per_stage", "per_layer"):
             for name, sparsity in getattr(self, level).items():
-                if sparsity not in (0.0, whole):
-                    raise ValueError(
-                        f"{level}.{name}: value {sparsity!r}; allowed with pattern {self.pattern}: "
-                        f"0.0 or {whole!r}"
-                    )
+                yield f"{level}.{name}", sparsity
 
     def _budget_of(self, group: str, name: str) -> tuple[str, float]:
         stage = stage_of(name)
@@ -94,7 +101,9 @@ class SparsityAllocation:
             return name, self.per_layer[name]
         if stage in self.per_stage:
             return stage, self.per_stage[stage]
-        return group, self.per_modality.get(group, 0.0)
+        if group in self.per_modality:
+            return group, self.per_modality[group]
+        return "all other weights", self.overall
 
     def _check_names(self, weights: Mapping[str, tuple[str, ...]]) -> None:
         names = [name for found in weights.values() for name in found]

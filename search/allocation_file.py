@@ -17,6 +17,7 @@ def allocation_document(trial: StoredTrial, sweep_name: str) -> dict[str, Any]:
         "per_modality": trial.result.per_modality_sparsity,
         "per_layer": trial.result.per_layer_sparsity,
         "asked": {
+            "overall": asked.overall,
             "per_modality": dict(asked.per_modality),
             "per_stage": dict(asked.per_stage),
             "per_layer": dict(asked.per_layer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from models import NAMES, ModelSpec, build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.cost import ModelCost, profile
+from pruning.latency import latency
 from scenes.batch import DETECTION_CLASSES, SensorBatch, Targets
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesSpec
 from scenes.scoring.nuscenes_detection import DetectionScores
 from search import strict_yaml
 from search.evaluate import evaluate
-from search.shared import open_scenes
+from search.shared import open_scenes, resolve_device
 from search.train import seed_everything
 from search.trial import measure as measure_weights
 from search.trial import metrics_of
@@ -62,30 +63,54 @@ def of_checkpoint(
 
 
 def cost_of(
-    model_name: str, checkpoint: Path | None, frames: NuScenesSpec | None
+    model_name: str,
+    checkpoint: Path | None,
+    frames: NuScenesSpec | None,
+    timing: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """Parameters, non-zeros and MACs, per modality and layer, averaged over the frames."""
+    """Parameters, non-zeros and MACs, per modality, stage and layer, averaged over the frames.
+
+    timing: passes and warm-up passes of a latency measurement, on the GPU if there is one.
+    """
     model, image = load_model(model_name, checkpoint)
     batches = [made_frame(image)] if frames is None else _first_frames(frames, image, None)
     cost = _cost(model, batches)
-    return {
+    answer = {
         "frames": ["made frame"] if frames is None else [b.tokens[0] for b in batches],
         "GMACs": cost.macs / 1e9,
         "GFLOPs": 2 * cost.macs / 1e9,
         **cost.to_json(),
     }
+    if timing is not None:
+        device = resolve_device("auto")
+        on_device = [batch.to(device) for batch in batches]
+        measured = latency(
+            model.to(device), on_device, _forward, repeats=timing[0], warmup=timing[1]
+        )
+        answer["latency"] = {**asdict(measured), "text": str(measured)}
+    return answer
 
 
 def cost_table(answer: dict[str, Any]) -> str:
-    """The answer of `cost_of` as text: totals, modalities, layers."""
-    lines = [f"measured on: {', '.join(answer['frames'])}"]
-    lines.append(f"total: {answer['GMACs']:.4f} GMACs = {answer['GFLOPs']:.4f} GFLOPs (2 x MACs)")
-    for part in ("per_modality", "per_layer"):
-        lines.append(f"{'parameters':>12} {'non-zeros':>12} {'MMACs':>10}  {part}")
-        for name, row in answer.get(part, {}).items():
-            macs = row["macs"] / 1e6
-            lines.append(f"{row['parameters']:>12,} {row['nonzeros']:>12,} {macs:>10.3f}  {name}")
-    return "\n".join(lines)
+    """The answer of `cost_of` as text: totals, modalities, stages, layers, what counts zero."""
+    total = answer["total"]
+    lines = [
+        f"frames   {', '.join(answer['frames'])}",
+        f"MACs     {answer['GMACs']:.4f} G = {answer['GFLOPs']:.4f} GFLOPs (2 x MACs), dense "
+        f"{total['macs_dense'] / 1e9:.4f} G",
+        f"weights  {total['parameters']:,} parameters, {total['nonzeros']:,} of them not zero",
+    ]
+    if "latency" in answer:
+        lines.append(f"latency  {answer['latency']['text']}")
+    for part in ("per_modality", "per_stage", "per_layer"):
+        lines += ["", f"{'parameters':>12} {'non-zeros':>12} {'MMACs':>10} {'dense':>10}  {part}"]
+        for name, row in answer[part].items():
+            macs, dense = row["macs"] / 1e6, row["macs_dense"] / 1e6
+            lines.append(
+                f"{row['parameters']:>12,} {row['nonzeros']:>12,} {macs:>10.3f} {dense:>10.3f}"
+                f"  {name}"
+            )
+    return "\n".join([*lines, "", f"counted as zero: {', '.join(answer['not_counted'])}"])
 
 
 def model_keys(name: str) -> dict[str, dict[str, Any]]:
@@ -188,7 +213,11 @@ def _looking(yaw: float, height: int, width: int) -> torch.Tensor:
 
 def _cost(model: FusionModel, batches: list[SensorBatch]) -> ModelCost:
     with torch.no_grad():
-        return profile(model, batches, lambda module, batch: module(batch)).cost(model)
+        return profile(model, batches, _forward).cost(model)
+
+
+def _forward(model: FusionModel, batch: SensorBatch) -> object:
+    return model(batch)
 
 
 def _first_frames(frames: NuScenesSpec, image: ImageSpec, count: int | None) -> list[SensorBatch]:

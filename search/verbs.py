@@ -5,6 +5,7 @@ Heavy imports wait until a verb runs, so that --help is quick.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -261,6 +262,9 @@ class Cost:
     """Split whose first frames are counted."""
     frames: int = 4
     """Number of frames averaged over."""
+    latency: int = 0
+    """Forward passes to time beside it (median and quartiles), after a quarter as many to warm up;
+    0: none."""
     json: bool = False
     """One JSON document on stdout."""
 
@@ -272,7 +276,8 @@ class Cost:
             if self.data
             else None
         )
-        answer = measure.cost_of(self.model, self.checkpoint, frames)
+        timing = (self.latency, math.ceil(self.latency / 4)) if self.latency else None
+        answer = measure.cost_of(self.model, self.checkpoint, frames, timing)
         return as_json(answer) if self.json else measure.cost_table(answer)
 
 

@@ -42,6 +42,23 @@ def test_budgets_by_hand() -> None:
     }
 
 
+def test_overall_is_one_threshold_across_modalities() -> None:
+    """Without entries 4 of the 8 weights stay, camera's and LiDAR's competing; an entry of its own
+    takes camera out of it, and then 2 of LiDAR's 4 stay.
+    """
+    scores = scores_of(camera_a=[8, 7, 6, 1], lidar_a=[5, 4, 3, 2])
+    shared = SparsityAllocation(overall=0.5)
+    assert kept(PruningMask.from_scores(scores, shared, GROUPS)) == {
+        "camera.a.weight": [1, 1, 1, 0],
+        "lidar.a.weight": [1, 0, 0, 0],
+    }
+    own = SparsityAllocation(overall=0.5, per_modality={"camera": 0.0})
+    assert kept(PruningMask.from_scores(scores, own, GROUPS)) == {
+        "camera.a.weight": [1, 1, 1, 1],
+        "lidar.a.weight": [1, 1, 0, 0],
+    }
+
+
 def test_global_and_uniform_rules() -> None:
     scores = scores_of(camera_a=[8, 7, 6, 5], camera_b=[4, 3, 2, 1])
     half = {"camera": 0.5}
@@ -80,7 +97,12 @@ def test_wrong_allocations() -> None:
     ]:
         with pytest.raises(ValueError, match=named):
             PruningMask.from_scores(scores, SparsityAllocation(**wrong), GROUPS)  # type: ignore[arg-type]
-    for field in ({"per_modality": {"camera": 1.0}}, {"rule": "ekr"}, {"min_keep": -1}):
+    for field in (
+        {"overall": -0.1},
+        {"per_modality": {"camera": 1.0}},
+        {"rule": "ekr"},
+        {"min_keep": -1},
+    ):
         with pytest.raises(ValueError, match="allowed"):
             SparsityAllocation(**field)  # type: ignore[arg-type]
 

@@ -1,0 +1,226 @@
+"""`make study`: the papers' methods side by side on the procedural scenes (docs/replication.md).
+
+From one dense checkpoint whose branches were trained apart, with one budget of fine-tuning and
+three seeds: unstructured at 80, 85 and 90 %, AlterMOMA's beta / alpha curve, channels at 30 and
+50 % less FLOPs. All methods prune under their papers' own global threshold. Finished runs are kept
+in study/results.jsonl and not repeated; tables go to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models import BEVFusionSmall
+from pruning.allocation import SparsityAllocation
+from pruning.criteria import IMP, SNIP, AlterMOMA, Criterion, Magnitude, ProsPr, SynFlow
+from pruning.crossprune import CrossPrune
+from pruning.groups import ModalityGroups
+from scenes.loader import ImageSpec
+from scenes.nuscenes import NuScenesSpec
+from search import score_cache
+from search.pruned_model import prune_channels
+from search.shared import Shared, cost_key, dense_model, prepare
+from search.trial import run_trial
+from search.trial_spec import FineTuneSpec, TrialSpec
+
+CHECKPOINT = "examples/checkpoints/study.safetensors"
+DATA = NuScenesSpec(
+    root="demo-data/procedural", version="v1.0-procedural", split="procedural_train", num_sweeps=1
+)
+RESULTS = Path("study/results.jsonl")
+SEEDS = (0, 1, 2)
+SPARSITIES = (0.8, 0.85, 0.9)
+BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+FLOPS_CUTS = (0.3, 0.5)
+BUDGET = FineTuneSpec(steps=30, batch_size=4, lr=4e-4, warmup=3)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a table and one seed. `cut` is the share of FLOPs to remove, for channels."""
+
+    table: str
+    method: str
+    level: float
+    seed: int
+    spec: TrialSpec
+    cut: float | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.table}/{self.method}/{self.level:g}/{self.seed}"
+
+
+def main() -> None:
+    done = read_results()
+    todo = [run for run in all_runs() if run.key not in done]
+    jobs = [(key, list(runs)) for key, runs in by_statistics(todo).items()]
+    RESULTS.parent.mkdir(exist_ok=True)
+    workers = int(os.environ.get("STUDY_WORKERS", "2"))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool, open(RESULTS, "a") as out:
+        for future in as_completed([pool.submit(run_together, runs) for _, runs in jobs]):
+            for result in future.result():
+                done[result["key"]] = result
+                out.write(json.dumps(result) + "\n")
+                out.flush()
+                left = len(todo) - sum(run.key in done for run in todo)
+                print(f"{result['key']}: mAP {result['mAP']:.4f}; {left} left", file=sys.stderr)
+    print(tables(done))
+
+
+def all_runs() -> list[Run]:
+    runs = [Run("dense", "dense", 0.0, s, spec_of(Magnitude(), s)) for s in SEEDS]
+    for seed in SEEDS:
+        for level in SPARSITIES:
+            for method, criterion in methods(level).items():
+                spec = spec_of(criterion, seed, SparsityAllocation(overall=level))
+                if method == "CrossPrune":
+                    spec = replace(spec, cross_prune=CrossPrune())
+                runs.append(Run("unstructured", method, level, seed, spec))
+        for beta in BETAS:
+            spec = spec_of(AlterMOMA(beta=beta), seed, SparsityAllocation(overall=0.8))
+            runs.append(Run("beta", "AlterMOMA", beta, seed, spec))
+        for cut in FLOPS_CUTS:
+            for method, criterion in channel_methods().items():
+                spec = spec_of(criterion, seed, SparsityAllocation(pattern="channel"))
+                runs.append(Run("channels", method, cut, seed, spec, cut))
+    return runs
+
+
+def methods(sparsity: float) -> dict[str, Criterion]:
+    """CrossPrune is ADMM, warm-started by magnitude. SynFlow takes 20 iterations, not 100."""
+    return {
+        "IMP": IMP(sparsity=sparsity),
+        "SynFlow": SynFlow(num_iterations=20, sparsity=sparsity),
+        "SNIP": SNIP(),
+        "ProsPr": ProsPr(num_steps=3, lr=1e-3),
+        "magnitude": Magnitude(),
+        "AlterMOMA": AlterMOMA(),
+        "CrossPrune": Magnitude(),
+    }
+
+
+def channel_methods() -> dict[str, Criterion]:
+    return {
+        "IMP": IMP(sparsity=0.5),
+        "ProsPr": ProsPr(num_steps=3, lr=1e-3, structured=True),
+        "magnitude": Magnitude(),
+        "AlterMOMA": AlterMOMA(),
+    }
+
+
+def spec_of(
+    criterion: Criterion, seed: int, allocation: SparsityAllocation | None = None
+) -> TrialSpec:
+    return TrialSpec(
+        model=BEVFusionSmall(),
+        checkpoint=CHECKPOINT,
+        train=DATA,
+        val=replace(DATA, split="procedural_val"),
+        image=ImageSpec(height=96, width=256),
+        criterion=criterion,
+        allocation=allocation or SparsityAllocation(),
+        score_batches=4,
+        fine_tune=BUDGET,
+        cost_frames=2,
+        seed=seed,
+        device="cpu",
+    )
+
+
+def by_statistics(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs that share criterion statistics go to one worker, which computes them once."""
+    found = defaultdict(list)
+    for run in runs:
+        found[score_cache.key_of(run.spec)].append(run)
+    return found
+
+
+def run_together(runs: list[Run]) -> list[dict[str, Any]]:
+    shared, found = Shared(), []
+    for run in runs:
+        spec = run.spec
+        shared = prepare(spec, shared)
+        if run.cut is not None:
+            spec = replace(spec, allocation=allocation_of_cut(spec, shared, run.cut))
+        result = run_trial(spec, shared).result
+        found.append(
+            {
+                "key": run.key, "table": run.table, "method": run.method, "level": run.level,
+                "seed": run.seed, "overall": spec.allocation.overall, **result.metrics,
+                "by_modality": result.per_modality_sparsity, "timings": result.timings,
+            }
+        )  # fmt: skip
+    return found
+
+
+def allocation_of_cut(spec: TrialSpec, shared: Shared, cut: float) -> SparsityAllocation:
+    """The overall share of channels whose removal leaves 1 - cut of the MACs, by bisection."""
+    low, high = 0.0, 0.95
+    allocation = spec.allocation
+    for _ in range(12):
+        middle = (low + high) / 2
+        allocation = replace(spec.allocation, overall=middle)
+        if _left(replace(spec, allocation=allocation), shared) > 1 - cut:
+            low = middle
+        else:
+            high = middle
+    return allocation
+
+
+def _left(spec: TrialSpec, shared: Shared) -> float:
+    model = dense_model(spec, shared)
+    groups = ModalityGroups.from_model(model)
+    scores = score_cache.scores(spec, shared.statistics[score_cache.key_of(spec)], groups)
+    prune_channels(spec, model, scores, groups, shared.graphs[cost_key(spec)])
+    cost = shared.profiles[cost_key(spec)].cost(model)
+    return cost.macs / cost.macs_dense
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    if not RESULTS.is_file():
+        return {}
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    return {row["key"]: row for row in rows}
+
+
+def tables(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown: mAP / NDS, mean of the seeds and half of their spread."""
+    cells: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
+    for row in results.values():
+        cells[row["table"], row["method"], row["level"]].append(row)
+    lines = []
+    for table in dict.fromkeys(key[0] for key in cells):
+        levels = sorted({key[2] for key in cells if key[0] == table})
+        lines += ["", f"{table}", "", "| | " + " | ".join(f"{v:g}" for v in levels) + " |"]
+        lines.append("|---" * (len(levels) + 1) + "|")
+        for method in dict.fromkeys(key[1] for key in cells if key[0] == table):
+            shown = [cell(cells.get((table, method, level), [])) for level in levels]
+            lines.append(f"| {method} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def cell(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "-"
+    parts = []
+    for metric in ("mAP", "NDS"):
+        values = [100 * row[metric] for row in rows]
+        half = (max(values) - min(values)) / 2
+        parts.append(f"{statistics.mean(values):.1f} ± {half:.1f}")
+    return " / ".join(parts) + f" at {statistics.mean(r['GFLOPs'] for r in rows):.2f} GFLOPs"
+
+
+if __name__ == "__main__":
+    main()
