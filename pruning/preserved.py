@@ -8,18 +8,21 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Whatever happens inside, also an error, the model and the random generators come back."""
+def preserved(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Whatever happens inside, also an error, the model and the random generators come back.
+
+    Yields what its tensors were, by name; not to be written to.
+    """
     state = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
     modes = {module: module.training for module in model.modules()}
     needs_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
     generators = _random_state()
     try:
-        yield
+        yield state
     finally:
         with torch.no_grad():
             for name, tensor in _tensors(model):
@@ -32,7 +35,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
         _restore_random(generators)
 
 
-def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
@@ -51,10 +54,12 @@ def _restore_random(state: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def scoring(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> Iterator[None]:
+def scoring(
+    model: nn.Module, weights: Mapping[str, nn.Parameter]
+) -> Iterator[dict[str, Tensor]]:
     """preserved(), with the model in eval mode and gradients on for the weights."""
-    with preserved(model):
+    with preserved(model) as state:
         model.eval()
         for weight in weights.values():
             weight.requires_grad_(True)
-        yield
+        yield state

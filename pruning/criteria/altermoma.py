@@ -64,16 +64,15 @@ class AlterMOMA(CriterionBase):
         batches = self._batches(batches)
         weights = prunable_weights(model)
         by_group = groups.assign(weights)
-        initial = {name: weight.detach().clone() for name, weight in weights.items()}
-        with scoring(model, weights):
-            slope = self._initial_gradient(model, weights, batches, loss)
-            found = {DECI: {n: (initial[n] * slope[n]).abs() for n in weights}}  # eq. 6
-            del slope
+        found: dict[str, dict[str, Tensor]] = {}
         for group in backbones(by_group, self.fusion):
             others = {n: w for n, w in weights.items() if n not in by_group[group]}
-            with scoring(model, weights):
+            with scoring(model, weights) as initial:
                 self._mask(model, groups, group)
                 found[RERI + group] = self._redundancy(model, others, initial, batches, loss)
+        with scoring(model, weights):  # last, so that it never adds to a reactivation's memory
+            slope = self._initial_gradient(model, weights, batches, loss)
+            found[DECI] = {n: slope[n].mul_(w.detach()).abs_() for n, w in weights.items()}  # eq. 6
         return found
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
@@ -111,7 +110,7 @@ class AlterMOMA(CriterionBase):
     ) -> dict[str, Tensor]:
         used = batches if self.data == "mean" else batches[:1]
         summed = summed_gradients(model, weights, used, loss)
-        return {name: gradient / len(used) for name, gradient in summed.items()}
+        return {name: gradient.div_(len(used)) for name, gradient in summed.items()}
 
     @torch.no_grad()
     def _mask(self, model: nn.Module, groups: ModalityGroups, group: str) -> None:
@@ -133,8 +132,10 @@ class AlterMOMA(CriterionBase):
     ) -> dict[str, Tensor]:
         """ReRI, eq. 10: |theta_0 g(theta_0) - theta_0 g(theta_B)|, one modality masked."""
         before = self._initial_gradient(model, weights, batches, loss)
+        for name, slope in before.items():
+            slope.mul_(initial[name])
         after = self._reactivate(model, weights, batches, loss)
-        return {n: (initial[n] * before[n] - initial[n] * after[n]).abs() for n in weights}
+        return {n: before[n].sub_(initial[n] * after[n]).abs_() for n in weights}
 
     def _reactivate(
         self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
