@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-quick lint types bench clean-demo
+.PHONY: install demo test test-quick lint types bench study
 
 install: $(STAMP)
 
@@ -36,3 +36,6 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+study: $(STAMP) demo-data/procedural/procedural.json
+	$(BIN)/python -m benchmarks.study

@@ -54,9 +54,7 @@ def _restore_random(state: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def scoring(
-    model: nn.Module, weights: Mapping[str, nn.Parameter]
-) -> Iterator[dict[str, Tensor]]:
+def scoring(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> Iterator[dict[str, Tensor]]:
     """preserved(), with the model in eval mode and gradients on for the weights."""
     with preserved(model) as state:
         model.eval()

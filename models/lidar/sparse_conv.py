@@ -7,6 +7,7 @@ the CPU; on a CPU-only torch that call is replaced by a null stream. The CUDA pa
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 with warnings.catch_warnings():  # spconv 2.3 decorates with names that torch has since renamed
     warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # told for the same
     import spconv.pytorch as spconv
     from spconv.core import ConvAlgo
 
