@@ -28,7 +28,7 @@ from pruning.groups import ModalityGroups
 from scenes.loader import ImageSpec
 from scenes.nuscenes import NuScenesSpec
 from search import score_cache
-from search.pruned_model import prune_channels
+from search.pruned_model import prune_model
 from search.shared import Shared, cost_key, dense_model, prepare
 from search.trial import run_trial
 from search.trial_spec import FineTuneSpec, TrialSpec
@@ -116,7 +116,7 @@ def channel_methods() -> dict[str, Criterion]:
         "IMP": IMP(sparsity=0.5),
         "ProsPr": ProsPr(num_steps=3, lr=1e-3, structured=True),
         "magnitude": Magnitude(),
-        "AlterMOMA": AlterMOMA(),
+        "AlterMOMA": AlterMOMA(structured=True),
     }
 
 
@@ -181,9 +181,7 @@ def allocation_of_cut(spec: TrialSpec, shared: Shared, cut: float) -> SparsityAl
 
 def _left(spec: TrialSpec, shared: Shared) -> float:
     model = dense_model(spec, shared)
-    groups = ModalityGroups.from_model(model)
-    scores = score_cache.scores(spec, shared.statistics[score_cache.key_of(spec)], groups)
-    prune_channels(spec, model, scores, groups, shared.graphs[cost_key(spec)])
+    prune_model(spec, shared, model, ModalityGroups.from_model(model), "cpu")
     cost = shared.profiles[cost_key(spec)].cost(model)
     return cost.macs / cost.macs_dense
 

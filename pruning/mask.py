@@ -20,11 +20,13 @@ from pruning.scores import ImportanceScores
 class PruningMask:
     """by_weight[name] is a bool tensor shaped like the weight: True is kept.
 
-    tied: the same for biases and norms, where whole channels go; they count in no sparsity.
+    Where whole channels go: `tied` is the same for biases and norms, which count in no sparsity;
+    `channels` is what is left (tensor name -> axis -> positions), for channels.removal.shrink.
     """
 
     by_weight: Mapping[str, Tensor]
     tied: Mapping[str, Tensor] = field(default_factory=dict)
+    channels: Mapping[str, Mapping[int, list[int]]] = field(default_factory=dict)
 
     @staticmethod
     def from_scores(
@@ -36,8 +38,8 @@ class PruningMask:
         """Keeps exactly round((1 - sparsity) N) of each budget's N weights: highest scores first,
         ties by position. ValueError where the allocation does not fit the weights.
 
-        model: for N:M patterns, which need to know each layer's input dimension. Channels are
-        removed by channels.select instead.
+        model: for N:M patterns, which need to know each layer's input dimension. Channels need
+        a graph: channels.select.channel_mask.
         """
         if allocation.pattern == "channel":
             raise ValueError("pattern: value 'channel'; allowed here: unstructured or N:M")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
 from pruning.allocation import SparsityAllocation
+from pruning.channels.graph import channel_graph
+from pruning.channels.select import channel_mask
 from pruning.criteria import Criterion
 from pruning.gradients import Loss
 from pruning.groups import ModalityGroups
@@ -21,12 +23,28 @@ def prune(
     batches: Sequence[Any],
     loss: Loss,
     groups: ModalityGroups | None = None,
+    forward: Callable[[Any, Any], object] | None = None,
 ) -> PruningMask:
     """Zeroes the least important weights of `model` in place; returns the mask, to hold while
     fine-tuning. Groups default to the first part of each weight's name.
+
+    With pattern "channel" whole channels go, found by running forward(model, batch) on the first
+    batch (default: model(batch)); channels.removal.shrink(model, mask.channels) takes them out.
+    ValueError for what does not fit, ArithmeticError for a loss that is not finite: the model is
+    as it was then.
     """
     groups = groups or ModalityGroups.from_model(model)
     scores = criterion.scores(model, groups, batches, loss)
-    mask = PruningMask.from_scores(scores, allocation, groups, model)
+    if allocation.pattern == "channel":
+        if len(batches) == 0:
+            raise ValueError("batches: none given; allowed: one, to follow the channels")
+        graph = channel_graph(model, batches[0], forward or _call)
+        mask = channel_mask(scores, allocation, groups, graph, model)
+    else:
+        mask = PruningMask.from_scores(scores, allocation, groups, model)
     mask.apply(model)
     return mask
+
+
+def _call(model: Any, batch: Any) -> object:
+    return model(batch)

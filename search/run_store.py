@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pruning.channels.removal import kept_from_json, kept_to_json
+from pruning.channels.removal import Kept, kept_from_json, kept_to_json
 from search.trial_spec import (
     TrialOutcome,
     TrialResult,
@@ -103,7 +103,7 @@ class StoredTrial:
     def state_dict(self) -> dict[str, Tensor]:
         return load_tensors(self.path / "weights.safetensors")
 
-    def channels(self) -> dict[str, dict[int, list[int]]]:
+    def channels(self) -> Kept:
         """Positions left of each tensor; empty where no channel was removed."""
         file = self.path / "channels.json"
         return kept_from_json(read_json(file)) if file.is_file() else {}

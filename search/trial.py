@@ -16,6 +16,7 @@ from models import build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.channels.removal import Kept
+from pruning.channels.select import select
 from pruning.cost import ModelCost
 from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
@@ -25,7 +26,7 @@ from scenes.scoring.nuscenes_detection import DetectionScores
 from search import score_cache
 from search.evaluate import evaluate
 from search.fine_tune import fine_tune
-from search.pruned_model import Pruned, deployed, deployed_cost, prune_channels, prune_model
+from search.pruned_model import deployed, deployed_cost, prune_model
 from search.shared import (
     Shared,
     cost_key,
@@ -63,15 +64,15 @@ def run_trial(
     with _timed(timings, "prune_s"):
         report("prune", 0.0)
         groups = ModalityGroups.from_model(model)
-        pruned = prune_model(spec, shared, model, groups, device)
+        mask, rounds = prune_model(spec, shared, model, groups, device)
     with _timed(timings, "fine_tune_s"):
         losses = fine_tune(
-            model, pruned.mask, _train_loader(spec), spec.fine_tune,
+            model, mask, _train_loader(spec), spec.fine_tune,
             teacher=_teacher(spec, shared, device), device=device,
             progress=lambda done: report("fine_tune", done),
         )  # fmt: skip
-    pruned.mask.check(model)
-    smaller = deployed(model, pruned.channels)
+    mask.check(model)
+    smaller = deployed(model, mask.channels)
     cost = deployed_cost(spec, shared, model, smaller, device)
     with _timed(timings, "evaluate_s"):
         scores = evaluate(
@@ -80,10 +81,10 @@ def run_trial(
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
     return TrialOutcome(
-        result=_result(scores, cost, pruned, groups, timings, losses),
-        mask=_on_cpu(pruned.mask.by_weight),
+        result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
+        mask=_on_cpu(mask.by_weight),
         state_dict=_on_cpu(model.state_dict()),
-        channels=pruned.channels,
+        channels=mask.channels,
     )
 
 
@@ -152,7 +153,7 @@ def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
         elif spec.cross_prune is not None:
             raise ValueError("pattern: value 'channel'; allowed with cross_prune: unstructured")
         else:
-            prune_channels(spec, model, magnitude, groups, dense_graph(spec, model, "cpu"))
+            select(magnitude, spec.allocation, groups, dense_graph(spec, model, "cpu"))
     except ValueError as error:
         raise ValueError(f"field trial.allocation.{error}") from error
 
@@ -175,14 +176,15 @@ def _train_loader(spec: TrialSpec) -> Loader:
 
 
 def _result(
+    spec: TrialSpec,
     scores: DetectionScores,
     cost: ModelCost,
-    pruned: Pruned,
+    mask: PruningMask,
     groups: ModalityGroups,
     timings: dict[str, float],
     losses: list[float],
+    rounds: list[dict[str, float]],
 ) -> TrialResult:
-    mask = pruned.mask
     return TrialResult(
         metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
         per_modality_sparsity=mask.achieved(groups),
@@ -190,10 +192,10 @@ def _result(
         per_class_AP=dict(scores.per_class),
         tp_errors=dict(scores.tp_errors),
         per_layer_sparsity=mask.by_layer_sparsity(),
-        cost=cost.to_json(),
+        cost={**cost.to_json(), "frames": list(open_scenes(spec.val).tokens[: spec.cost_frames])},
         timings=timings,
         losses=losses,
-        admm=pruned.rounds,
+        admm=rounds,
     )
 
 

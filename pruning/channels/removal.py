@@ -6,29 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from pruning.channels.graph import ChannelGraph
 from pruning.channels.layers import is_window_attention
 from pruning.channels.norms import WideLayerNorm
-from pruning.channels.select import stays
 from pruning.weights import is_sparse_convolution
 
 Kept = Mapping[str, Mapping[int, list[int]]]
 """Tensor name -> axis -> positions that are left: all that is needed to rebuild the model."""
-
-
-def kept_positions(graph: ChannelGraph, kept: Tensor) -> dict[str, dict[int, list[int]]]:
-    """What is left along each axis that loses channels."""
-    found: dict[str, dict[int, list[int]]] = {}
-    for name, axes in graph.axes.items():
-        for axis, line in axes.items():
-            alive = stays(line, kept)
-            if not alive.all():
-                found.setdefault(name, {})[axis] = alive.nonzero().flatten().tolist()
-    return found
 
 
 def shrink(model: nn.Module, kept: Kept) -> nn.Module:
@@ -74,7 +61,7 @@ def kept_to_json(kept: Kept) -> dict[str, Any]:
     return {name: {str(a): p for a, p in axes.items()} for name, axes in kept.items()}
 
 
-def kept_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[int, list[int]]]:
+def kept_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> Kept:
     return {name: {int(a): list(p) for a, p in axes.items()} for name, axes in data.items()}
 
 

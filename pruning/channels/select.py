@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruning.allocation import Budget, SparsityAllocation
 from pruning.channels.graph import STAYS, ChannelGraph
 from pruning.groups import ModalityGroups
 from pruning.layerwise import apportion
-from pruning.mask import top
+from pruning.mask import PruningMask, top
 from pruning.scores import ImportanceScores
 
 
@@ -39,6 +39,32 @@ def select(
         if budget.sparsity > 0 and units:
             kept[units] = _keep(importance, units, graph, budget, allocation)
     return kept
+
+
+def channel_mask(
+    scores: ImportanceScores,
+    allocation: SparsityAllocation,
+    groups: ModalityGroups,
+    graph: ChannelGraph,
+    model: nn.Module,
+) -> PruningMask:
+    """The mask that zeroes what `select` does not keep, biases and norms along with it."""
+    kept = select(scores, allocation, groups, graph)
+    masks = weight_masks(graph, kept, dict(model.named_parameters()))
+    whole = {name: masks.get(name, ~s.isnan()) for name, s in scores.by_weight.items()}
+    tied = {name: mask for name, mask in masks.items() if name not in whole}
+    return PruningMask(whole, tied, kept_positions(graph, kept))
+
+
+def kept_positions(graph: ChannelGraph, kept: Tensor) -> dict[str, dict[int, list[int]]]:
+    """What is left along each axis that loses channels."""
+    found: dict[str, dict[int, list[int]]] = {}
+    for name, axes in graph.axes.items():
+        for axis, line in axes.items():
+            alive = stays(line, kept)
+            if not alive.all():
+                found.setdefault(name, {})[axis] = alive.nonzero().flatten().tolist()
+    return found
 
 
 def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:

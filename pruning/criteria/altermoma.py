@@ -18,10 +18,11 @@ from pruning.gradients import Loss, gradients, summed_gradients
 from pruning.groups import ModalityGroups
 from pruning.preserved import scoring
 from pruning.scores import ImportanceScores
-from pruning.weights import prunable_weights
+from pruning.weights import filter_axis, prunable_weights
 
 DECI = "deci"
 RERI = "reri_without_"
+SIZE = "filter_size"
 Weights = Mapping[str, nn.Parameter]
 
 
@@ -36,6 +37,8 @@ class AlterMOMA(CriterionBase):
     lr, optimizer  of the reactivation; the paper trains with Adam at 1e-4
     data           D of eq. 6 and of eq. 10's first gradient: the mean over the B batches, or D_1
     last_gradient  eq. 10's second gradient, on D_B: "after" its own update (at theta_B) or "before"
+    structured     mask and weight of eq. 6 and 10 stand for whole filters: the products are summed
+                   over each filter before the absolute value, sums run over filters
     masked         "parameters" zeroes all of the masked group, biases and norms too, so that it
                    contributes nothing; "weights" only its prunable weights
     """
@@ -50,6 +53,7 @@ class AlterMOMA(CriterionBase):
     data: Literal["mean", "first"] = "mean"
     last_gradient: Literal["after", "before"] = "after"
     masked: Literal["parameters", "weights"] = "parameters"
+    structured: bool = False
 
     def __post_init__(self) -> None:
         for option in ("alpha", "beta", "lr"):
@@ -64,19 +68,26 @@ class AlterMOMA(CriterionBase):
         batches = self._batches(batches)
         weights = prunable_weights(model)
         by_group = groups.assign(weights)
+        axes = {n: filter_axis(model, n) for n in weights} if self.structured else {}
         found: dict[str, dict[str, Tensor]] = {}
         for group in backbones(by_group, self.fusion):
             others = {n: w for n, w in weights.items() if n not in by_group[group]}
             with scoring(model, weights) as initial:
                 self._mask(model, groups, group)
-                found[RERI + group] = self._redundancy(model, others, initial, batches, loss)
+                change = self._change(model, others, initial, batches, loss)
+            found[RERI + group] = _magnitudes(change, axes)
         with scoring(model, weights):  # last, so that it never adds to a reactivation's memory
             slope = self._initial_gradient(model, weights, batches, loss)
-            found[DECI] = {n: slope[n].mul_(w.detach()).abs_() for n, w in weights.items()}  # eq. 6
+            products = {n: slope[n].mul_(w.detach()) for n, w in weights.items()}
+            found[DECI] = _magnitudes(products, axes)  # eq. 6
+        if self.structured:
+            sizes = {n: w.numel() / w.shape[axes[n]] for n, w in weights.items()}
+            found[SIZE] = {n: torch.full_like(w, sizes[n]) for n, w in weights.items()}
         return found
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         deci = statistics[DECI]
+        sizes = statistics.get(SIZE, {})
         by_group = groups.assign(deci)
         masked = backbones(by_group, self.fusion)
         scores: dict[str, Tensor] = {}
@@ -84,8 +95,8 @@ class AlterMOMA(CriterionBase):
             maskings = [
                 m for m in masked if m != group
             ]  # one for a backbone of two, two for fusion
-            importance = _share(deci, names)
-            redundancy = [_share(statistics[RERI + m], names) for m in maskings]
+            importance = _share(deci, names, sizes)
+            redundancy = [_share(statistics[RERI + m], names, sizes) for m in maskings]
             for name in names:
                 score = self.alpha * importance[name]
                 for share in redundancy:
@@ -122,7 +133,7 @@ class AlterMOMA(CriterionBase):
                 parameter.zero_()
                 parameter.requires_grad_(False)
 
-    def _redundancy(
+    def _change(
         self,
         model: nn.Module,
         weights: Weights,
@@ -130,12 +141,12 @@ class AlterMOMA(CriterionBase):
         batches: Sequence[Any],
         loss: Loss,
     ) -> dict[str, Tensor]:
-        """ReRI, eq. 10: |theta_0 g(theta_0) - theta_0 g(theta_B)|, one modality masked."""
+        """theta_0 g(theta_0) - theta_0 g(theta_B), one modality masked: ReRI's inside, eq. 10."""
         before = self._initial_gradient(model, weights, batches, loss)
         for name, slope in before.items():
             slope.mul_(initial[name])
         after = self._reactivate(model, weights, batches, loss)
-        return {n: before[n].sub_(initial[n] * after[n]).abs_() for n in weights}
+        return {n: before[n].sub_(initial[n] * after[n]) for n in weights}
 
     def _reactivate(
         self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
@@ -167,10 +178,26 @@ def backbones(by_group: Mapping[str, tuple[str, ...]], fusion: str) -> list[str]
     return found
 
 
-def _share(statistic: Mapping[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    """Each value over the sum over its group; a group of zeros stays zero."""
+def _magnitudes(products: Mapping[str, Tensor], axes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Absolute values; with axes, of the sum over each filter, which all its weights then carry."""
+    if not axes:
+        return {name: product.abs_() for name, product in products.items()}
+    found = {}
+    for name, product in products.items():
+        others = [a for a in range(product.ndim) if a != axes[name]]
+        found[name] = product.sum(others, keepdim=True).abs().expand_as(product).clone()
+    return found
+
+
+def _share(
+    statistic: Mapping[str, Tensor], names: tuple[str, ...], sizes: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Each value over the sum over its group (of filters, where sizes of them are given); a group
+    of zeros stays zero.
+    """
     if not names:
         return {}
-    total = torch.stack([statistic[name].sum() for name in names]).sum()
+    sums = [(statistic[n] / sizes[n] if n in sizes else statistic[n]).sum() for n in names]
+    total = torch.stack(sums).sum()
     total = torch.where(total == 0, torch.ones_like(total), total)
     return {name: statistic[name] / total for name in names}

@@ -127,3 +127,22 @@ def test_wrong_options_and_groups() -> None:
             BATCHES,
             loss,
         )
+
+
+def test_structured_by_hand() -> None:
+    """Each layer above is one filter of two inputs: DeCI |7 + 14| = 21 and |7 + 21| = 28, ReRI
+    without lidar |2.993 + 6|; sums run over filters, so every filter's share is 1.
+    """
+    model = TwoBranches()
+    groups = ModalityGroups.from_model(model)
+    criterion = AlterMOMA(
+        lr=0.1, optimizer="sgd", data="first", last_gradient="before", structured=True, beta=0.25
+    )
+    found = criterion.statistics(model, groups, BATCHES, loss)
+    assert found["deci"]["camera.weight"].tolist() == [[21.0, 21.0]]
+    assert found["deci"]["lidar.weight"].tolist() == [[28.0, 28.0]]
+    assert found["reri_without_lidar"]["camera.weight"].flatten().tolist() == pytest.approx(
+        [8.993, 8.993]
+    )
+    scores = criterion.combine(found, groups).by_weight
+    assert scores["camera.weight"].flatten().tolist() == pytest.approx([0.75, 0.75])

@@ -16,8 +16,8 @@ from models.lidar.sparse_encoder import to_dense
 from pruning.allocation import SparsityAllocation
 from pruning.channels.graph import STAYS, ChannelGraph, channel_graph
 from pruning.channels.norms import WideLayerNorm
-from pruning.channels.removal import kept_from_json, kept_positions, kept_to_json, shrink
-from pruning.channels.select import select, unit_scores, weight_masks
+from pruning.channels.removal import kept_from_json, kept_to_json, shrink
+from pruning.channels.select import kept_positions, select, unit_scores, weight_masks
 from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
 from pruning.scores import ImportanceScores

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from pruning.allocation import SparsityAllocation
+from pruning.channels.removal import shrink
 from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
 from pruning.prune import prune
@@ -20,3 +22,23 @@ def test_prune_zeroes_the_smallest() -> None:
     )
     assert model["camera"].weight.tolist() == [[0, 0, 0, 0], [5, 6, 7, 8]]
     assert mask.achieved(ModalityGroups.from_model(model)) == {"camera": 0.5, "lidar": 0.0}
+
+
+def test_prune_channels_of_a_model_of_your_own() -> None:
+    """Two of four hidden channels go, the ones with the smaller weights, and leave the model."""
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 1], [4, 4], [3, 3], [2, 2]]))  # type: ignore[operator]
+    x = torch.randn(3, 2)
+    groups = ModalityGroups({"all": ("0", "2")})
+    half = SparsityAllocation(overall=0.5, pattern="channel")
+    mask = prune(model, Magnitude(), half, [x], lambda m, b: m(b).sum(), groups)
+    assert mask.by_weight["0.weight"].tolist() == [[False] * 2, [True] * 2, [True] * 2, [False] * 2]
+    assert mask.by_weight["2.weight"].tolist() == [[False, True, True, False]]
+    assert mask.tied["0.bias"].tolist() == [False, True, True, False]
+    wanted = model(x)
+    smaller = shrink(model, mask.channels)
+    assert [tuple(p.shape) for p in smaller.parameters()] == [(2, 2), (2,), (1, 2), (1,)]
+    assert torch.allclose(smaller(x), wanted)
+    with pytest.raises(ValueError, match="batches"):
+        prune(model, Magnitude(), half, [], lambda m, b: m(b).sum(), groups)
