@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pruning.allocation import SparsityAllocation
+from pruning.channels.removal import shrink
 from pruning.cost import profile
 from pruning.criteria import AlterMOMA
 from pruning.groups import ModalityGroups
@@ -49,3 +50,8 @@ with mask.hold(model, optimizer):  # pruned weights stay zero
         loss(model, batch).backward()
         optimizer.step()
 mask.check(model)
+
+half = SparsityAllocation(overall=0.5, pattern="channel")  # whole channels, physically removed
+mask = prune(model, AlterMOMA(structured=True), half, batches, loss, groups)
+smaller = shrink(model, mask.channels)
+print("sizes now:", {name: list(p.shape) for name, p in smaller.named_parameters() if p.ndim > 1})

@@ -44,10 +44,10 @@ class CrossPrune:
     lambdas: dict[str, float] = field(
         default_factory=lambda: {"camera": 1.0, "lidar": 1.0, "fusion": 1.0}
     )
-    rho: float | dict[str, float] = 0.01
+    rho: float | dict[str, float] = 10.0
     num_rounds: int = 8
     steps: int = 4
-    lr: float = 1e-4
+    lr: float = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"
     tolerance: float = 1e-3
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from models import build
 from pruning.allocation import SparsityAllocation
 from search import run_store
-from search.shared import prepare
+from search.export import export, load_small
+from search.shared import cost_batches, prepare
 from search.space import with_values
 from search.sweep_file import read_sweep
 from search.trial import check_trial, measure, metrics_of, run_trial
@@ -132,6 +134,17 @@ def test_channels_leave_the_model(
     stored = run_store.read_trial(run, 0)
     scores, cost = measure(stored.spec, stored.state_dict(), stored.channels())
     assert {k: metrics[k] for k in metrics_of(scores, cost)} == metrics_of(scores, cost)
+
+    run.sweep_file.write_bytes(write_yaml(sweep_data).read_bytes())
+    folder = export("channels", tmp_path, "trial:0", tmp_path / "out")
+    small = load_small(folder)
+    full = build(spec.model)
+    full.load_state_dict(outcome.state_dict)
+    batch = cost_batches(spec)[0]
+    with torch.no_grad():
+        for name, value in full.eval()(batch).items():
+            assert torch.allclose(small(batch)[name], value, rtol=0, atol=1e-5)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in full.parameters())
 
 
 @pytest.mark.parametrize(
