@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from models.bevfusion import BEVFusionSmall
+from models.bevfusion_mit import BEVFusionMIT
 from models.fusion_model import FusionModel
 
-ModelSpec = BEVFusionSmall
+ModelSpec = BEVFusionSmall | BEVFusionMIT
 """Union of the specs of every model (discriminated by `name`)."""
 
-NAMES: dict[str, type[ModelSpec]] = {"bevfusion-small": BEVFusionSmall}
+NAMES: dict[str, type[BEVFusionSmall] | type[BEVFusionMIT]] = {
+    "bevfusion-small": BEVFusionSmall,
+    "mit_bevfusion-det": BEVFusionMIT,
+}
 
 
 def build(spec: ModelSpec) -> FusionModel:
@@ -16,4 +20,4 @@ def build(spec: ModelSpec) -> FusionModel:
     return spec.build()
 
 
-__all__ = ["NAMES", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]
+__all__ = ["NAMES", "BEVFusionMIT", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]

@@ -18,3 +18,19 @@ class ConvFuser(nn.Module):
     def forward(self, camera: Tensor, lidar: Tensor) -> Tensor:
         out: Tensor = self.conv(torch.cat([camera, lidar], dim=1))
         return out
+
+
+class ConcatConv(nn.Sequential):
+    """The same under the published names: 0 the convolution, 1 the batch norm."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Maps [B, C_i, X, Y] -> [B, C, X, Y]"""
+        out: Tensor = super().forward(torch.cat(maps, dim=1))
+        return out

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruning.pairs import output_sites, pairs_of_offset
 from pruning.weights import is_sparse_convolution
@@ -20,12 +21,15 @@ from pruning.weights import is_sparse_convolution
 
 @contextmanager
 def plain_sparse_layers(model: nn.Module) -> Iterator[None]:
-    """While open, the model's SubMConv and SparseConv layers run through `sparse_convolution`."""
+    """While open, the model's SubMConv and SparseConv layers run through `sparse_convolution`, and
+    attention through torch's plain kernel, the one that is differentiable twice.
+    """
     layers = [m for m in model.modules() if is_sparse_convolution(m)]
     for layer in layers:
         layer.forward = _bound(layer)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         for layer in layers:
             del layer.forward

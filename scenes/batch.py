@@ -52,6 +52,28 @@ class Detections:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationParts:
+    """What lidar_to_image is made of, for models that must round exactly as the published ones.
+
+    projection  [B, N, 4, 4] float32: un-augmented LiDAR frame -> (u d, v d, d, 1), stored pixels
+    image       [B, N, 4, 4] float32: stored pixels (u, v) -> input pixels; rotation and scale in
+                [:2, :2], shift in [:2, 3]
+    lidar       [B, 4, 4] float32: un-augmented -> augmented LiDAR frame
+    """
+
+    projection: Tensor
+    image: Tensor
+    lidar: Tensor
+
+    def to(self, device: torch.device | str) -> CalibrationParts:
+        return CalibrationParts(
+            projection=self.projection.to(device),
+            image=self.image.to(device),
+            lidar=self.lidar.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SensorBatch:
     """Everything a fusion model reads of B frames.
 
@@ -60,6 +82,7 @@ class SensorBatch:
     lidar_to_image     [B, N, 4, 4] float32: (x, y, z, 1) -> (u * d, v * d, d, 1), u and v in input
                        pixels and d the depth in metres; contains every augmentation, so its
                        inverse lifts a pixel with a depth into the (augmented) LiDAR frame
+    parts              what lidar_to_image is made of; None where only the product is known
     lidar_to_global    [B, 4, 4] float64: un-augmented LiDAR frame -> global frame
     targets            B Targets in the (augmented) LiDAR frame
     tokens             B sample tokens
@@ -71,6 +94,7 @@ class SensorBatch:
     lidar_to_global: Tensor
     targets: tuple[Targets, ...]
     tokens: tuple[str, ...]
+    parts: CalibrationParts | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -89,4 +113,5 @@ class SensorBatch:
             points=tuple(p.to(device) for p in self.points),
             lidar_to_image=self.lidar_to_image.to(device),
             targets=tuple(t.to(device) for t in self.targets),
+            parts=None if self.parts is None else self.parts.to(device),
         )

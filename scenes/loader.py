@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
-from scenes.batch import SensorBatch, Targets
+from scenes.batch import CalibrationParts, SensorBatch, Targets
 from scenes.geometry import Array, lidar_to_image, transform
 from scenes.nuscenes import Frame, NuScenesScenes
 
@@ -45,11 +45,14 @@ class ImageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class _Decoded:
-    """A frame with its images [N, height, width, 3] uint8 and plain lidar_to_image [N, 4, 4]."""
+    """A frame with its images [N, height, width, 3] uint8, the projections to stored images
+    [N, 4, 4] and the 4x4 of stored -> input pixels, which acts on (u d, v d, d, 1).
+    """
 
     frame: Frame
     images: NDArray[np.uint8]
-    lidar_to_image: Array
+    projection: Array
+    resize: Array
 
 
 class Loader:
@@ -120,18 +123,33 @@ def collate(samples: Sequence[SensorBatch]) -> SensorBatch:
         lidar_to_global=torch.cat([s.lidar_to_global for s in samples]),
         targets=tuple(t for s in samples for t in s.targets),
         tokens=tuple(t for s in samples for t in s.tokens),
+        parts=_joined([s.parts for s in samples if s.parts is not None], len(samples)),
+    )
+
+
+def _joined(parts: Sequence[CalibrationParts], samples: int) -> CalibrationParts | None:
+    if len(parts) < samples:
+        return None
+    return CalibrationParts(
+        projection=torch.cat([p.projection for p in parts]),
+        image=torch.cat([p.image for p in parts]),
+        lidar=torch.cat([p.lidar for p in parts]),
     )
 
 
 def _decode(frame: Frame, spec: ImageSpec) -> _Decoded:
-    images, matrices = [], []
+    images, projections, resizes = [], [], []
     cameras = zip(frame.image_paths, frame.intrinsics, frame.lidar_to_camera, strict=True)
     for path, intrinsic, to_camera in cameras:
         with Image.open(path) as stored:
             pixels, resize = _fit(stored.convert("RGB"), spec)
         images.append(pixels)
-        matrices.append(resize @ lidar_to_image(intrinsic, to_camera))
-    return _Decoded(frame=frame, images=np.stack(images), lidar_to_image=np.stack(matrices))
+        projections.append(lidar_to_image(intrinsic, to_camera))
+        resizes.append(resize)
+    return _Decoded(
+        frame=frame, images=np.stack(images), projection=np.stack(projections),
+        resize=np.stack(resizes),
+    )  # fmt: skip
 
 
 def _fit(image: Image.Image, spec: ImageSpec) -> tuple[NDArray[np.uint8], Array]:
@@ -151,25 +169,24 @@ def _fit(image: Image.Image, spec: ImageSpec) -> tuple[NDArray[np.uint8], Array]
 
 def _plain(decoded: _Decoded) -> SensorBatch:
     frame = decoded.frame
-    return _batch(frame, decoded.images, decoded.lidar_to_image, frame.points, frame.boxes)
+    return _batch(decoded, decoded.images, decoded.resize, np.eye(4), frame.points, frame.boxes)
 
 
 def _augmented(decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator) -> SensorBatch:
     frame = decoded.frame
     move = draw_lidar_matrix(spec, random)
-    back = np.linalg.inv(move)
     height, width = decoded.images.shape[1:3]
     images, matrices = [], []
-    for image, matrix in zip(decoded.images, decoded.lidar_to_image, strict=True):
+    for image, resize in zip(decoded.images, decoded.resize, strict=True):
         pixels = draw_image_matrix(spec, height, width, random)
         images.append(_warp(image, pixels))
         wide = np.eye(4)
         wide[:3, :3] = pixels
-        matrices.append(wide @ matrix @ back)
+        matrices.append(wide @ resize)
     points = frame.points.copy()
     points[:, :3] = transform(move, points[:, :3].astype(np.float64))
     boxes = move_boxes(move, frame.boxes)
-    return _batch(frame, np.stack(images), np.stack(matrices), points, boxes)
+    return _batch(decoded, np.stack(images), np.stack(matrices), move, points, boxes)
 
 
 def _warp(image: NDArray[np.uint8], matrix: Array) -> NDArray[np.uint8]:
@@ -183,13 +200,16 @@ def _warp(image: NDArray[np.uint8], matrix: Array) -> NDArray[np.uint8]:
 
 
 def _batch(
-    frame: Frame,
+    decoded: _Decoded,
     images: NDArray[np.uint8],
-    matrices: Array,
+    pixels: Array,
+    move: Array,
     points: NDArray[np.float32],
     boxes: Array,
 ) -> SensorBatch:
+    frame = decoded.frame
     normalised = (images.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    matrices = pixels @ decoded.projection @ np.linalg.inv(move)
     return SensorBatch(
         images=torch.from_numpy(normalised).permute(0, 3, 1, 2).contiguous()[None],
         points=(torch.from_numpy(points),),
@@ -199,4 +219,16 @@ def _batch(
             Targets(boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(frame.labels)),
         ),
         tokens=(frame.token,),
+        parts=CalibrationParts(
+            projection=torch.from_numpy(decoded.projection).float()[None],
+            image=torch.from_numpy(_shift_last(pixels)).float()[None],
+            lidar=torch.from_numpy(move).float()[None],
+        ),
     )
+
+
+def _shift_last(pixels: Array) -> Array:
+    """4x4 on (u d, v d, d, 1) -> 4x4 on (u, v, 1, 1) with the shift in the last column."""
+    found = pixels.copy()
+    found[:, :3, 3], found[:, :2, 2] = pixels[:, :3, 2] - np.eye(3)[2], 0
+    return found

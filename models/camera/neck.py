@@ -22,3 +22,39 @@ class LssFpn(nn.Module):
         up = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         out: Tensor = self.smooth(self.lateral(torch.cat([fine, up], dim=1)))
         return out
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution without bias, batch norm, ReLU; parts named conv and bn."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x)).relu()
+
+
+class GeneralizedLssFpn(nn.Module):
+    """Top-down: the coarser map upsampled (align_corners False), concatenated, 1x1, then 3x3."""
+
+    def __init__(self, channels_in: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.lateral_convs, self.fpn_convs = nn.ModuleList(), nn.ModuleList()
+        last = len(channels_in) - 1
+        for i in range(last):
+            coarser = channels_in[i + 1] if i == last - 1 else channels
+            self.lateral_convs.append(ConvNormReLU(channels_in[i] + coarser, channels, 1))
+            self.fpn_convs.append(ConvNormReLU(channels, channels, 3))
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps from fine to coarse -> as many less one, all of `channels`"""
+        found = [maps[-1]]
+        for i in reversed(range(len(maps) - 1)):
+            up = F.interpolate(
+                found[0], size=maps[i].shape[-2:], mode="bilinear", align_corners=False
+            )
+            x = self.lateral_convs[i](torch.cat([maps[i], up], dim=1))
+            found.insert(0, self.fpn_convs[i](x))
+        return found[:-1]

@@ -80,7 +80,7 @@ def positive_copy(model: nn.Module) -> nn.Module:
     """A float64 copy in eval mode, absolute values throughout; raw inputs become positive too."""
     copied = copy.deepcopy(model).double().eval()
     with torch.no_grad():
-        for tensor in (*copied.parameters(), *copied.buffers()):
+        for tensor in copied.state_dict().values():  # not what only follows from a configuration
             if tensor.is_floating_point():
                 tensor.abs_()
     for parameter in copied.parameters():
