@@ -113,20 +113,6 @@ def cost_table(answer: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"counted as zero: {', '.join(answer['not_counted'])}"])
 
 
-def model_keys(name: str) -> dict[str, dict[str, Any]]:
-    """Shape, dtype and kind (param or buffer) of every entry of the state dict."""
-    model = build(model_spec(name))
-    parameters = dict(model.named_parameters())
-    return {
-        key: {
-            "shape": list(tensor.shape),
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "kind": "param" if key in parameters else "buffer",
-        }
-        for key, tensor in model.state_dict().items()
-    }
-
-
 def model_spec(name: str) -> ModelSpec:
     """The default spec of a model. ValueError listing the names."""
     if name not in NAMES:

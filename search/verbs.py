@@ -304,12 +304,49 @@ class ModelKeys:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import measure
+        from search import published
 
-        keys = measure.model_keys(self.name)
+        keys = published.model_keys(self.name)
         if self.json:
             return as_json(keys)
         return "\n".join(f"{k}  {v['shape']}  {v['dtype']}  {v['kind']}" for k, v in keys.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTrace:
+    """Write the output of every stage of a published model for one frame."""
+
+    name: Positional[str]
+    """Model name."""
+    weights: str = "rule"
+    """"rule" (a function of names and shapes), or a published checkpoint."""
+    inputs: Path
+    """Frame (.npz): images, points, calibration, boxes."""
+    out: Path
+    """File to write (.npz)."""
+
+    def run(self) -> str:
+        from search import published
+
+        count = published.trace_model(self.name, self.weights, self.inputs, self.out)
+        return f"{self.out}: {count} arrays"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConvert:
+    """Read a published checkpoint and write it as safetensors; says what was matched."""
+
+    file: Positional[Path]
+    """Checkpoint (.pth; nothing but tensors is unpickled)."""
+    model: str
+    """Model name."""
+    out: Path
+    """safetensors file to write."""
+
+    def run(self) -> str:
+        from search import published
+
+        return f"{self.out}: {published.convert(self.file, self.model, self.out)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +402,12 @@ class ScenesInfo:
 class Model:
     """The catalogue of models."""
 
-    verb: Annotated[ModelList, subcommand("list")] | Annotated[ModelKeys, subcommand("keys")]
+    verb: (
+        Annotated[ModelList, subcommand("list")]
+        | Annotated[ModelKeys, subcommand("keys")]
+        | Annotated[ModelTrace, subcommand("trace")]
+        | Annotated[ModelConvert, subcommand("convert")]
+    )
 
     def run(self) -> str:
         return self.verb.run()
