@@ -142,8 +142,7 @@ def memory() -> None:
 def peak_of(what: str) -> int:
     """Runs in the child: bytes at most resident while scoring, or in one training step."""
     torch.set_num_threads(1)
-    half = DEPTH // 2
-    model = nn.ModuleDict({n: stack(half) for n in ("camera", "lidar")} | {"fusion": stack(1)})
+    model = Branches()
     batches = [torch.randn(4, WIDTH) for _ in range(2)]
     if what == "step":
         optimizer = torch.optim.Adam(model.parameters())
@@ -155,12 +154,25 @@ def peak_of(what: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+class Branches(nn.Module):
+    """Two stacks of wide layers, and one layer on their sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        half = DEPTH // 2
+        self.camera, self.lidar, self.fusion = stack(half), stack(half), stack(1)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        out: Tensor = self.fusion(self.camera(batch) + self.lidar(batch))
+        return out
+
+
 def stack(depth: int) -> nn.Module:
     return nn.Sequential(*[nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(depth)])
 
 
 def stacked_loss(model: Any, batch: Tensor) -> Tensor:
-    value: Tensor = model["fusion"](model["camera"](batch) + model["lidar"](batch)).square().mean()
+    value: Tensor = model(batch).square().mean()
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -139,9 +139,11 @@ def _keep(
         counts = apportion(spread(shapes, total), total, floors, sizes)
         parts = [top(values, count) for values, count in zip(flat.values(), counts, strict=True)]
     else:
-        reserved = torch.cat([top(v, k) for v, k in zip(flat.values(), floors, strict=True)])
-        joined = torch.cat(list(flat.values())).masked_fill(reserved, torch.inf)
-        parts = list(top(joined, total).split(sizes))
+        raised = [
+            values.masked_fill(top(values, floor), torch.inf)
+            for values, floor in zip(flat.values(), floors, strict=True)
+        ]
+        parts = top_of(raised, total)
     kept = sum(int(part.sum()) for part in parts)
     assert kept == total, f"allocation of {budget.label}: {kept} weights stay, asked were {total}"
     return {n: p.reshape(shape) for n, p, shape in zip(budget.names, parts, shapes, strict=True)}
@@ -163,13 +165,32 @@ def _keep_nm(
 
 def top(values: Tensor, count: int) -> Tensor:
     """Bool mask [N] of the `count` highest values; of equal ones those that come first."""
+    return top_of([values], count)[0]
+
+
+def top_of(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Bool masks of the `count` highest values of all tensors together; of equal ones those that
+    come first. One copy of the values is the most that it needs beside them.
+    """
+    total = sum(values.numel() for values in tensors)
     if count == 0:
-        return torch.zeros(len(values), dtype=torch.bool, device=values.device)
-    threshold = torch.kthvalue(values, len(values) - count + 1).values
-    above = values > threshold
-    level = values == threshold
-    room = count - above.sum()
-    return above | (level & (level.cumsum(0) <= room))
+        return [torch.zeros_like(values, dtype=torch.bool) for values in tensors]
+    flat = torch.cat([values.flatten() for values in tensors])
+    if flat.device.type == "cpu":
+        array = flat.numpy()
+        array.partition(total - count)
+        threshold = flat[total - count].clone()
+    else:
+        threshold = torch.kthvalue(flat, total - count + 1).values
+    del flat
+    masks = [values > threshold for values in tensors]
+    room = count - sum(int(mask.sum()) for mask in masks)
+    for values, mask in zip(tensors, masks, strict=True):
+        if room > 0:
+            level = (values == threshold).flatten().nonzero().flatten()[:room]
+            mask.view(-1)[level] = True
+            room -= len(level)
+    return masks
 
 
 def _masking(kept: Tensor):  # type: ignore[no-untyped-def]

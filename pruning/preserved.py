@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def preserved(model: nn.Module, *, weights_too: bool = True) -> Iterator[dict[str, Tensor]]:
     """Whatever happens inside, also an error, the model and the random generators come back.
 
-    Yields what its tensors were, by name; not to be written to.
+    Yields what its tensors were, by name; not to be written to. weights_too = False saves the copy
+    of the parameters, for work that only reads them.
     """
-    state = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
+    tensors = _tensors(model) if weights_too else list(model.named_buffers())
+    state = {name: tensor.detach().clone() for name, tensor in tensors}
     modes = {module: module.training for module in model.modules()}
     needs_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
     generators = _random_state()
@@ -25,7 +27,7 @@ def preserved(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         yield state
     finally:
         with torch.no_grad():
-            for name, tensor in _tensors(model):
+            for name, tensor in tensors:
                 tensor.copy_(state[name])
         for module, mode in modes.items():
             module.training = mode
@@ -54,9 +56,11 @@ def _restore_random(state: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def scoring(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> Iterator[dict[str, Tensor]]:
+def scoring(
+    model: nn.Module, weights: Mapping[str, nn.Parameter], *, weights_too: bool = True
+) -> Iterator[dict[str, Tensor]]:
     """preserved(), with the model in eval mode and gradients on for the weights."""
-    with preserved(model) as state:
+    with preserved(model, weights_too=weights_too) as state:
         model.eval()
         for weight in weights.values():
             weight.requires_grad_(True)

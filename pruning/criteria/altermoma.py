@@ -162,6 +162,7 @@ class AlterMOMA(CriterionBase):
                 parameter.grad = last[name]
             optimizer.step()
         optimizer.zero_grad()
+        optimizer.state.clear()  # now, not when the garbage collector comes by
         if self.last_gradient == "after":
             last = gradients(model, weights, batches[-1], loss)
         return {name: last[name] for name in weights}

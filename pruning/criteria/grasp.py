@@ -32,7 +32,7 @@ class GraSP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        with scoring(model, weights), plain_sparse_layers(model):
+        with scoring(model, weights, weights_too=False), plain_sparse_layers(model):
             slope = summed_gradients(model, weights, batches, loss)
             total = {name: torch.zeros_like(w) for name, w in weights.items()}
             for batch in batches:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruning.criteria.criterion import CriterionBase, Statistics
 from pruning.gradients import Loss, checked_loss
 from pruning.groups import ModalityGroups
-from pruning.mask import PruningMask, top
+from pruning.mask import PruningMask, top_of
 from pruning.preserved import scoring
 from pruning.scores import ImportanceScores
 from pruning.weights import prunable_weights
@@ -66,21 +66,23 @@ class IMP(CriterionBase):
         weights = prunable_weights(model)
         mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
         survival = {name: torch.zeros_like(w) for name, w in weights.items()}
-        with scoring(model, weights):
-            self._train(model, mask, batches, loss, self.rewind_steps)
-            start = {n: t.detach().clone() for n, t in model.state_dict().items()}
+        with scoring(model, weights) as start:
+            if self.rewind_steps:
+                self._train(model, mask, batches, loss, self.rewind_steps)
+                start = {n: t.detach().clone() for n, t in model.state_dict().items()}
             for density in self.densities():
-                model.load_state_dict(start)
+                _rewind(model, start)
                 self._train(model, mask, batches, loss, self.steps)
-                magnitude = {n: w.detach().abs() for n, w in weights.items()}
-                within = _half_of_largest(magnitude, mask)
-                mask = _survivors(magnitude, mask, density)
+                magnitude = _half_of_largest(weights, mask)
+                survivors = _survivors(magnitude, mask, density)
                 for name in weights:
-                    survival[name] = torch.where(
-                        mask[name], survival[name] + 1, survival[name] + within[name]
-                    )
-                    within[name].masked_fill_(~mask[name], 0)
-            return {"survival": {n: s + within[n] for n, s in survival.items()}}
+                    lost = mask[name] & ~survivors[name]
+                    survival[name] += survivors[name]
+                    survival[name] += magnitude[name].masked_fill_(~lost, 0)
+                mask = survivors
+                del magnitude, lost  # before the next training: memory
+            magnitude = _half_of_largest(weights, mask)
+            return {"survival": {n: s.add_(magnitude[n]) for n, s in survival.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["survival"])
@@ -101,21 +103,33 @@ class IMP(CriterionBase):
                 checked_loss(model, batch, loss).backward()
                 optimizer.step()
         optimizer.zero_grad()
+        optimizer.state.clear()  # now, not when the garbage collector comes by
 
 
+@torch.no_grad()
+def _rewind(model: nn.Module, start: Mapping[str, Tensor]) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in start:
+            tensor.copy_(start[name])
+
+
+@torch.no_grad()
 def _half_of_largest(
-    magnitude: Mapping[str, Tensor], mask: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor], mask: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """|w| of the survivors scaled to 0..1/2, so that it orders weights within one round."""
-    largest = max(float(m.masked_fill(~mask[n], 0).max()) for n, m in magnitude.items())
+    found = {n: w.detach().abs().masked_fill_(~mask[n], 0) for n, w in weights.items()}
+    largest = max(float(magnitude.max()) for magnitude in found.values())
     scale = 0.5 / largest if largest > 0 else 0.0
-    return {n: (m * scale).masked_fill(~mask[n], 0) for n, m in magnitude.items()}
+    return {n: magnitude.mul_(scale) for n, magnitude in found.items()}
 
 
 def _survivors(
     magnitude: Mapping[str, Tensor], mask: Mapping[str, Tensor], density: float
 ) -> dict[str, Tensor]:
-    """The largest `density` share of all weights, among those that are left."""
-    flat = torch.cat([m.masked_fill(~mask[n], -1).flatten() for n, m in magnitude.items()])
-    kept = top(flat, round(density * len(flat))).split([m.numel() for m in magnitude.values()])
-    return {n: k.reshape(m.shape) for (n, m), k in zip(magnitude.items(), kept, strict=True)}
+    """The largest `density` share of all weights, among those that are left; the magnitudes of the
+    others become -1.
+    """
+    values = [m.masked_fill_(~mask[n], -1) for n, m in magnitude.items()]
+    kept = top_of(values, round(density * sum(v.numel() for v in values)))
+    return dict(zip(magnitude, kept, strict=True))

@@ -49,12 +49,12 @@ class ProsPr(CriterionBase):
     ) -> dict[str, dict[str, Tensor]]:
         used = self._batches(batches)
         weights = prunable_weights(model)
-        with scoring(model, weights), plain_sparse_layers(model):
+        with scoring(model, weights, weights_too=False), plain_sparse_layers(model):
             slopes = self._meta_gradients(model, weights, used, loss)
-        scores = {name: weights[name].detach() * slopes[name] for name in weights}
+        scores = {name: slopes[name].mul_(weights[name].detach()) for name in weights}
         if self.structured:
             scores = {name: _by_filter(s, filter_axis(model, name)) for name, s in scores.items()}
-        return {"meta": {name: score.abs() for name, score in scores.items()}}
+        return {"meta": {name: score.abs_() for name, score in scores.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["meta"])
@@ -75,12 +75,9 @@ class ProsPr(CriterionBase):
         """dL(w_T)/dw_0, or dL(w_T)/dw_T in first order, by weight name."""
         start = {n: p for n, p in model.named_parameters() if p.requires_grad}
         current: dict[str, Tensor] = dict(start)
-        velocity = {name: torch.zeros_like(p) for name, p in start.items()}
+        velocity: dict[str, Tensor] = {}
         for batch in batches[:-1]:
-            slopes = self._slopes(model, current, batch, loss, self.second_order)
-            for name, slope in slopes.items():
-                velocity[name] = self.momentum * velocity[name] + slope
-                current[name] = current[name] - self.lr * velocity[name]
+            self._step(model, current, velocity, batch, loss)
             if not self.second_order:
                 current = {n: t.detach().requires_grad_(True) for n, t in current.items()}
         at = start if self.second_order else current
@@ -90,6 +87,24 @@ class ProsPr(CriterionBase):
             name: torch.zeros_like(weights[name]) if slope is None else slope.detach()
             for name, slope in zip(weights, found, strict=True)
         }
+
+    def _step(
+        self,
+        model: nn.Module,
+        current: dict[str, Tensor],
+        velocity: dict[str, Tensor],
+        batch: Any,
+        loss: Loss,
+    ) -> None:
+        """One step of SGD, in place in the two dicts; without momentum there is no velocity."""
+        slopes = self._slopes(model, current, batch, loss, self.second_order)
+        for name in list(slopes):
+            slope = slopes.pop(name)
+            if self.momentum > 0:
+                if name in velocity:
+                    slope = self.momentum * velocity[name] + slope
+                velocity[name] = slope
+            current[name] = current[name] - self.lr * slope
 
     def _slopes(
         self, model: nn.Module, at: Mapping[str, Tensor], batch: Any, loss: Loss, graph: bool

@@ -29,7 +29,7 @@ class SNIP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        with scoring(model, weights):
+        with scoring(model, weights, weights_too=False):
             gradients = summed_gradients(model, weights, batches, loss)
         return {"sensitivity": {n: (w.detach() * gradients[n]).abs() for n, w in weights.items()}}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruning.criteria.criterion import CriterionBase, Statistics
 from pruning.gradients import Loss
 from pruning.groups import ModalityGroups
-from pruning.mask import top
+from pruning.mask import top_of
 from pruning.scores import ImportanceScores
 from pruning.sparse_autograd import absolute_features, plain_sparse_layers
 from pruning.weights import prunable_weights, weight_fields
@@ -51,7 +51,8 @@ class SynFlow(CriterionBase):
         scores: dict[str, Tensor] = {}
         with plain_sparse_layers(positive):
             for iteration in range(1, self.num_iterations + 1):
-                scores = flow_scores(positive, weights, ones)
+                scores.clear()  # before the next ones are made: memory
+                scores.update(flow_scores(positive, weights, ones))
                 if iteration < self.num_iterations:
                     density = (1 - self.sparsity) ** (iteration / self.num_iterations)
                     _keep(weights, scores, density)
@@ -71,7 +72,7 @@ def flow_scores(
             raise ArithmeticError(f"synaptic flow is not finite: {total.item()}")
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(w) if g is None else (w * g).detach().abs()
+        name: torch.zeros_like(w) if g is None else g.detach().mul_(w.detach()).abs_()
         for (name, w), g in zip(weights.items(), found, strict=True)
     }
 
@@ -138,7 +139,7 @@ def _keep(
     weights: Mapping[str, nn.Parameter], scores: Mapping[str, Tensor], density: float
 ) -> None:
     """Zeroes all but the `density` share of highest scores, over all weights at once."""
-    flat = torch.cat([s.flatten() for s in scores.values()])
-    kept = top(flat, round(density * len(flat))).split([s.numel() for s in scores.values()])
+    total = sum(score.numel() for score in scores.values())
+    kept = top_of(list(scores.values()), round(density * total))
     for weight, part in zip(weights.values(), kept, strict=True):
-        weight.masked_fill_(~part.reshape(weight.shape), 0)
+        weight.masked_fill_(~part, 0)

@@ -34,7 +34,7 @@ class Taylor(CriterionBase):
         weights = prunable_weights(model)
         axes = {name: filter_axis(model, name) for name in weights}
         total: dict[str, Tensor] = {}
-        with scoring(model, weights):
+        with scoring(model, weights, weights_too=False):
             for batch in batches:
                 for name, gradient in gradients(model, weights, batch, loss).items():
                     score = self._filters(gradient * weights[name].detach(), axes[name])
