@@ -68,15 +68,10 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     workers = int(os.environ.get("STUDY_WORKERS", "2"))
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool, open(RESULTS, "a") as out:
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         for future in as_completed([pool.submit(run_together, runs) for _, runs in jobs]):
-            for result in future.result():
-                done[result["key"]] = result
-                out.write(json.dumps(result) + "\n")
-                out.flush()
-                left = len(todo) - sum(run.key in done for run in todo)
-                print(f"{result['key']}: mAP {result['mAP']:.4f}; {left} left", file=sys.stderr)
-    print(tables(done))
+            future.result()
+    print(tables(read_results()))
 
 
 def all_runs() -> list[Run]:
@@ -147,22 +142,23 @@ def by_statistics(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return found
 
 
-def run_together(runs: list[Run]) -> list[dict[str, Any]]:
-    shared, found = Shared(), []
+def run_together(runs: list[Run]) -> None:
+    """Runs them in turn; each result is written when it is there."""
+    shared = Shared()
     for run in runs:
         spec = run.spec
         shared = prepare(spec, shared)
         if run.cut is not None:
             spec = replace(spec, allocation=allocation_of_cut(spec, shared, run.cut))
         result = run_trial(spec, shared).result
-        found.append(
-            {
-                "key": run.key, "table": run.table, "method": run.method, "level": run.level,
-                "seed": run.seed, "overall": spec.allocation.overall, **result.metrics,
-                "by_modality": result.per_modality_sparsity, "timings": result.timings,
-            }
-        )  # fmt: skip
-    return found
+        row = {
+            "key": run.key, "table": run.table, "method": run.method, "level": run.level,
+            "seed": run.seed, "overall": spec.allocation.overall, **result.metrics,
+            "by_modality": result.per_modality_sparsity, "timings": result.timings,
+        }  # fmt: skip
+        with open(RESULTS, "a") as out:
+            out.write(json.dumps(row) + "\n")
+        print(f"{run.key}: mAP {row['mAP']:.4f}", file=sys.stderr, flush=True)
 
 
 def allocation_of_cut(spec: TrialSpec, shared: Shared, cut: float) -> SparsityAllocation:

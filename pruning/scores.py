@@ -11,9 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ImportanceScores:
-    """by_weight[name] is shaped like the weight; the highest scores are kept."""
+    """by_weight[name] is shaped like the weight; the highest scores are kept.
+
+    by_filter: each weight carries the score of its whole filter (structured criteria), so a channel
+    is worth that score; otherwise it is worth the sum over its weights.
+    """
 
     by_weight: Mapping[str, Tensor]
+    by_filter: bool = False
 
     def __post_init__(self) -> None:
         for name, score in self.by_weight.items():

@@ -102,7 +102,8 @@ class AlterMOMA(CriterionBase):
                 for share in redundancy:
                     score = score - self.beta / len(maskings) * share[name]
                 scores[name] = score
-        return ImportanceScores({name: scores[name] for name in deci})
+        ordered = {name: scores[name] for name in deci}
+        return ImportanceScores(ordered, by_filter=self.structured)
 
     def combine_only(self) -> frozenset[str]:
         return frozenset({"alpha", "beta"})

@@ -327,7 +327,7 @@ def two_branches() -> tuple[nn.Module, ChannelGraph, ModalityGroups]:
 
 
 def test_selection_by_hand() -> None:
-    """Camera rows have mean scores 1, 4, 3, 2; half of four stay: rows 1 and 2."""
+    """Camera rows of two weights sum to 2, 8, 6, 4; half of four stay: rows 1 and 2."""
     _, graph, groups = two_branches()
     rows = torch.tensor([1.0, 4.0, 3.0, 2.0])
     scores = ImportanceScores(
@@ -337,7 +337,9 @@ def test_selection_by_hand() -> None:
             "fusion.weight": torch.ones(1, 2),
         }
     )
-    assert unit_scores(scores, graph)[:4].tolist() == [1.0, 4.0, 3.0, 2.0]
+    assert unit_scores(scores, graph)[:4].tolist() == [2.0, 8.0, 6.0, 4.0]
+    structured = ImportanceScores(scores.by_weight, by_filter=True)
+    assert unit_scores(structured, graph)[:4].tolist() == [1.0, 4.0, 3.0, 2.0]
     allocation = SparsityAllocation(per_modality={"camera": 0.5}, pattern="channel")
     assert select(scores, allocation, groups, graph).tolist() == [
         False, True, True, False, True, True,
