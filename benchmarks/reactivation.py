@@ -36,7 +36,8 @@ def main() -> None:
             reri = flat(by_weight, names)
             negative = deci / deci.sum() < reri / reri.sum()
             highest = deci.argsort(descending=True)[: len(deci) // 20]
-            chosen = torch.randperm(len(deci), generator=torch.Generator().manual_seed(0))[:SAMPLE]
+            generator = torch.Generator().manual_seed(0)
+            chosen = torch.randperm(len(deci), generator=generator)[:SAMPLE]
             rank = float(spearmanr(deci[chosen], reri[chosen])[0])
             top = float(negative[highest].double().mean())
             mass = float(deci[negative].sum() / deci.sum())
