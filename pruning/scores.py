@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 class ImportanceScores:
     """by_weight[name] is shaped like the weight; the highest scores are kept.
 
-    by_filter: each weight carries the score of its whole filter (structured criteria), so a channel
-    is worth that score; otherwise it is worth the sum over its weights.
+    channels: what a channel is worth. "sum" of its weights' scores, where these are shares of the
+    loss; their "mean", where they are sizes or ranks; "filter": each weight carries the score of
+    its whole filter (structured criteria), and those of a channel's filters add.
     """
 
     by_weight: Mapping[str, Tensor]
-    by_filter: bool = False
+    channels: Literal["mean", "sum", "filter"] = "mean"
 
     def __post_init__(self) -> None:
         for name, score in self.by_weight.items():

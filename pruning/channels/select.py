@@ -24,9 +24,9 @@ def select(
     """Bool [units]: which channels stay. Of each budget's channels exactly round((1 - sparsity) N)
     stay, highest score first; at least one (or min_keep) of every set of tied layers.
 
-    A channel's score is the sum over the filters that make it (in all tied layers; a head's rows of
-    q, k and v), a filter's score the sum over its weights, or what a structured criterion says. Its
-    budget is that of the first of these layers. ValueError where the allocation does not fit.
+    A channel's filters are those of all tied layers (a head's: its rows of q, k and v); what they
+    are worth, `scores.channels` says. Its budget is that of the first of these layers. ValueError
+    where the allocation does not fit.
     """
     if allocation.rule not in ("global", "uniform"):
         raise ValueError(f"rule: value {allocation.rule!r}; allowed for channels: global, uniform")
@@ -69,7 +69,7 @@ def kept_positions(graph: ChannelGraph, kept: Tensor) -> dict[str, dict[int, lis
 
 def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:
     """Score of each channel, float64 [units]."""
-    total = torch.zeros(len(graph)).double()
+    total, weights = torch.zeros(len(graph)).double(), torch.zeros(len(graph)).double()
     makers = {name: None for names in graph.made_by for name in names}
     for name in makers:
         if name not in scores.by_weight:
@@ -77,10 +77,12 @@ def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:
         score = scores.by_weight[name].detach().double().cpu()
         axis, line = made_axis(graph, name)
         others = [a for a in range(score.ndim) if a != axis]
-        by_filter = score.mean(others) if scores.by_filter else score.sum(others)
+        filters = score.mean(others) if scores.channels == "filter" else score.sum(others)
         alive = line != STAYS
-        total.index_add_(0, line[alive], by_filter[alive])
-    return total
+        total.index_add_(0, line[alive], filters[alive])
+        size = score.numel() / score.shape[axis]
+        weights.index_add_(0, line[alive], torch.full_like(filters[alive], size))
+    return total / weights.clamp(min=1) if scores.channels == "mean" else total
 
 
 def made_axis(graph: ChannelGraph, name: str) -> tuple[int, Tensor]:

@@ -103,7 +103,7 @@ class AlterMOMA(CriterionBase):
                     score = score - self.beta / len(maskings) * share[name]
                 scores[name] = score
         ordered = {name: scores[name] for name in deci}
-        return ImportanceScores(ordered, by_filter=self.structured)
+        return ImportanceScores(ordered, channels="filter" if self.structured else "sum")
 
     def combine_only(self) -> frozenset[str]:
         return frozenset({"alpha", "beta"})

@@ -41,7 +41,7 @@ class GraSP(CriterionBase):
         return {"flow": {name: w.detach() * total[name] for name, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
-        return ImportanceScores(statistics["flow"])
+        return ImportanceScores(statistics["flow"], channels="sum")
 
 
 def _hessian_product(

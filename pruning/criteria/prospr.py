@@ -57,7 +57,7 @@ class ProsPr(CriterionBase):
         return {"meta": {name: score.abs_() for name, score in scores.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
-        return ImportanceScores(statistics["meta"], by_filter=self.structured)
+        return ImportanceScores(statistics["meta"], channels="filter" if self.structured else "sum")
 
     def _batches(self, batches: Sequence[Any]) -> list[Any]:
         """One batch a step, and one for the loss at the end."""

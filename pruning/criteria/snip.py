@@ -36,4 +36,5 @@ class SNIP(CriterionBase):
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         sensitivity = statistics["sensitivity"]
         total = torch.stack([s.sum() for s in sensitivity.values()]).sum()
-        return ImportanceScores({name: s / total for name, s in sensitivity.items()})
+        shares = {name: s / total for name, s in sensitivity.items()}
+        return ImportanceScores(shares, channels="sum")

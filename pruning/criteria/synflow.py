@@ -59,7 +59,7 @@ class SynFlow(CriterionBase):
         return {"flow": {n: s.to(dtypes[n]) for n, s in _fitting(scores, dtypes).items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
-        return ImportanceScores(statistics["flow"])
+        return ImportanceScores(statistics["flow"], channels="sum")
 
 
 def flow_scores(

@@ -42,7 +42,7 @@ class Taylor(CriterionBase):
         return {"taylor": {n: total[n].expand_as(w).clone() for n, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
-        return ImportanceScores(statistics["taylor"], by_filter=True)
+        return ImportanceScores(statistics["taylor"], channels="filter")
 
     def _filters(self, product: Tensor, axis: int) -> Tensor:
         """One value a filter, broadcastable to the weight."""

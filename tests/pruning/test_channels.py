@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -327,7 +328,7 @@ def two_branches() -> tuple[nn.Module, ChannelGraph, ModalityGroups]:
 
 
 def test_selection_by_hand() -> None:
-    """Camera rows of two weights sum to 2, 8, 6, 4; half of four stay: rows 1 and 2."""
+    """Camera rows of two weights have means 1, 4, 3, 2; half of four stay: rows 1 and 2."""
     _, graph, groups = two_branches()
     rows = torch.tensor([1.0, 4.0, 3.0, 2.0])
     scores = ImportanceScores(
@@ -337,9 +338,11 @@ def test_selection_by_hand() -> None:
             "fusion.weight": torch.ones(1, 2),
         }
     )
-    assert unit_scores(scores, graph)[:4].tolist() == [2.0, 8.0, 6.0, 4.0]
-    structured = ImportanceScores(scores.by_weight, by_filter=True)
-    assert unit_scores(structured, graph)[:4].tolist() == [1.0, 4.0, 3.0, 2.0]
+    for channels, wanted in {
+        "mean": [1.0, 4.0, 3.0, 2.0], "sum": [2.0, 8.0, 6.0, 4.0], "filter": [1.0, 4.0, 3.0, 2.0],
+    }.items():  # fmt: skip
+        found = unit_scores(replace(scores, channels=channels), graph)  # type: ignore[arg-type]
+        assert found[:4].tolist() == wanted
     allocation = SparsityAllocation(per_modality={"camera": 0.5}, pattern="channel")
     assert select(scores, allocation, groups, graph).tolist() == [
         False, True, True, False, True, True,
