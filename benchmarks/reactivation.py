@@ -25,9 +25,8 @@ def main() -> None:
     spec = spec_of(AlterMOMA(), seed=0)
     statistics = prepare(spec).statistics[score_cache.key_of(spec)]
     groups = ModalityGroups.from_model(build(spec.model))
-    print(
-        "| group | masked | rank correlation | of the top 5 % | of all DeCI |\n|---|---|---|---|---|"
-    )
+    print("| group | masked | rank correlation | of the top 5 % | of all DeCI |")
+    print("|---|---|---|---|---|")
     for group, names in groups.assign(statistics[DECI]).items():
         deci = flat(statistics[DECI], names)
         for statistic, by_weight in statistics.items():
