@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from models.bevfusion import BEVFusionSmall
-from models.bevfusion_mit import BEVFusionMIT
+from models.bevfusion_mit import (
+    CoarseLidarDetectorMIT,
+    FusionDetectorMIT,
+    LidarDetectorMIT,
+)
 from models.fusion_model import FusionModel
 
-ModelSpec = BEVFusionSmall | BEVFusionMIT
+ModelSpec = BEVFusionSmall | FusionDetectorMIT | LidarDetectorMIT | CoarseLidarDetectorMIT
 """Union of the specs of every model (discriminated by `name`)."""
 
-NAMES: dict[str, type[BEVFusionSmall] | type[BEVFusionMIT]] = {
-    "bevfusion-small": BEVFusionSmall,
-    "mit_bevfusion-det": BEVFusionMIT,
+NAMES: dict[str, type[ModelSpec]] = {
+    kind().name: kind
+    for kind in (BEVFusionSmall, FusionDetectorMIT, LidarDetectorMIT, CoarseLidarDetectorMIT)
 }
 
 
@@ -20,4 +24,13 @@ def build(spec: ModelSpec) -> FusionModel:
     return spec.build()
 
 
-__all__ = ["NAMES", "BEVFusionMIT", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]
+__all__ = [
+    "NAMES",
+    "BEVFusionSmall",
+    "CoarseLidarDetectorMIT",
+    "FusionDetectorMIT",
+    "FusionModel",
+    "LidarDetectorMIT",
+    "ModelSpec",
+    "build",
+]

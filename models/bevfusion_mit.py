@@ -1,4 +1,5 @@
-"""BEVFusion as published (Liu et al., ICRA 2023; revision db75150): camera + LiDAR detection.
+"""BEVFusion as published (Liu et al., ICRA 2023; revision db75150): detection from camera + LiDAR
+or from LiDAR alone.
 
 Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/mit.py
 translates the rest. Boxes inside are in the published convention, outside in SensorBatch's.
@@ -7,7 +8,7 @@ translates the rest. Boxes inside are in the published convention, outside in Se
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -33,7 +34,8 @@ STRIDE = 8
 class BEVFusionMIT:
     """The published camera + LiDAR detector; every default is the published number."""
 
-    name: Literal["mit_bevfusion-det"] = "mit_bevfusion-det"
+    name: str = "mit_bevfusion-det"
+    sensors: tuple[str, ...] = ("camera", "lidar")
     image_size: tuple[int, int] = (256, 704)
     swin_channels: int = 96
     swin_depths: tuple[int, ...] = (2, 2, 6, 2)
@@ -62,14 +64,41 @@ class BEVFusionMIT:
 
     def tiny(self) -> BEVFusionMIT:
         """Every part at a size for tests: 48 x 96 images, 64 BEV cells of 0.8 m."""
-        return BEVFusionMIT(
-            image_size=(48, 96), swin_channels=8, swin_depths=(1, 1, 2, 1), swin_heads=(2, 2, 4, 4),
+        return replace(
+            self, image_size=(48, 96), swin_channels=8, swin_depths=(1, 1, 2, 1),
+            swin_heads=(2, 2, 4, 4),
             window=3, drop_path=0.0, neck_channels=16, camera_bev_channels=8,
             depth_bins_m=(1.0, 21.0, 2.0), half_side_m=25.6, voxel_m=(0.4, 0.4, 0.2),
             sparse_channels=(4, 8, 8, 8), fused_channels=16, decoder_channels=(8, 16),
             decoder_depths=(1, 1), decoder_up=(16, 16), head_channels=16, head_hidden=16,
             proposals=20, dropout=0.0,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionDetectorMIT(BEVFusionMIT):
+    """Camera and LiDAR."""
+
+    name: Literal["mit_bevfusion-det"] = "mit_bevfusion-det"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarDetectorMIT(BEVFusionMIT):
+    """LiDAR alone, voxels of 0.075 m."""
+
+    name: Literal["mit_lidar-only-det"] = "mit_lidar-only-det"
+    sensors: tuple[str, ...] = ("lidar",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoarseLidarDetectorMIT(BEVFusionMIT):
+    """LiDAR alone, voxels of 0.1 m within 51.2 m."""
+
+    name: Literal["mit_lidar-voxelnet-0p1-det"] = "mit_lidar-voxelnet-0p1-det"
+    sensors: tuple[str, ...] = ("lidar",)
+    half_side_m: float = 51.2
+    voxel_m: tuple[float, float, float] = (0.1, 0.1, 0.2)
+    max_voxels: tuple[int, int] = (90_000, 120_000)
 
 
 class CameraStream(nn.Module):
@@ -119,14 +148,23 @@ class LidarStream(nn.Module):
         return self.backbone.channels_out
 
 
+STREAMS: dict[str, type[CameraStream] | type[LidarStream]] = {
+    "camera": CameraStream,
+    "lidar": LidarStream,
+}
+
+
 class Fusion(nn.Module):
-    """Both BEV maps to head outputs."""
+    """The BEV maps to head outputs; a single one needs no fuser."""
 
     def __init__(self, spec: BEVFusionMIT, channels_in: int) -> None:
         super().__init__()
-        self.fuser = ConcatConv(channels_in, spec.fused_channels)
+        self.fuser = None
+        if len(spec.sensors) > 1:
+            self.fuser = ConcatConv(channels_in, spec.fused_channels)
+            channels_in = spec.fused_channels
         self.decoder = SecondDecoder(
-            SecondBackbone(spec.fused_channels, spec.decoder_channels, spec.decoder_depths),
+            SecondBackbone(channels_in, spec.decoder_channels, spec.decoder_depths),
             SecondFpn(spec.decoder_channels, spec.decoder_up),
         )
         cell = spec.voxel_m[0] * STRIDE
@@ -140,28 +178,30 @@ class Fusion(nn.Module):
 
 
 class MitBEVFusion(FusionModel):
-    """Camera and LiDAR streams, fused in bird's-eye view, with a TransFusion head."""
+    """One stream a sensor, fused in bird's-eye view, with a TransFusion head."""
 
     def __init__(self, spec: BEVFusionMIT) -> None:
         super().__init__()
         self.spec = spec
-        self.camera, self.lidar = CameraStream(spec), LidarStream(spec)
-        self.fusion = Fusion(spec, self.camera.channels_out + self.lidar.channels_out)
+        for sensor in spec.sensors:
+            self.add_module(sensor, STREAMS[sensor](spec))
+        self.fusion = Fusion(spec, sum(self.stream(s).channels_out for s in spec.sensors))
 
     def features(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
     ) -> dict[str, Tensor]:
-        unknown = masked - {"camera", "lidar"}
-        if unknown:
-            raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: ['camera', 'lidar']")
-        if tuple(batch.images.shape[-2:]) != self.spec.image_size:
+        sensors = self.spec.sensors
+        if unknown := masked - set(sensors):
+            raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: {list(sensors)}")
+        if "camera" in sensors and tuple(batch.images.shape[-2:]) != self.spec.image_size:
             raise ValueError(
                 f"image: {tuple(batch.images.shape[-2:])}; allowed for {self.spec.name}: "
                 f"{self.spec.image_size} (height, width)"
             )
-        camera = self._map(self.camera, batch, "camera" in masked)
-        lidar = self._map(self.lidar, batch, "lidar" in masked)
-        return {"camera": camera, "lidar": lidar, "fusion": self.fusion.fuser(camera, lidar)}
+        maps = {s: self._map(self.stream(s), batch, s in masked) for s in sensors}
+        fuser = self.fusion.fuser
+        fused = maps[sensors[0]] if fuser is None else fuser(*maps.values())
+        return {**maps, "fusion": fused}
 
     def heads(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         out: dict[str, Tensor] = self.head(self.fusion.decoder(features["fusion"]))
@@ -195,6 +235,11 @@ class MitBEVFusion(FusionModel):
         return frozenset(
             [*last, f"{prefix}.heatmap_head.1.weight", f"{prefix}.class_encoding.weight"]
         )
+
+    def stream(self, sensor: str) -> CameraStream | LidarStream:
+        found = getattr(self, sensor)
+        assert isinstance(found, (CameraStream, LidarStream))
+        return found
 
     @property
     def head(self) -> TransFusionHead:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.bevfusion_mit import MitBEVFusion
+from models.bevfusion_mit import CameraStream, LidarStream, MitBEVFusion, from_published
 from models.camera.depth_lss import depth_image
 from models.checkpoint.mit import GEOMETRY, published_name
 from models.lidar.voxelize import voxelize
@@ -45,8 +45,6 @@ def read_inputs(path: str | Path) -> SensorBatch:
         pixels, mean, std, points, project, image, lidar, boxes, labels = (data[n] for n in names)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"inputs: {path}: {error}; allowed: an .npz of one frame") from error
-    from models.bevfusion_mit import from_published
-
     normalised = ((pixels.astype(np.float32) / 255 - mean) / std).astype(np.float32)
     on_depth = image.astype(np.float64).copy()  # on (u d, v d, d, 1): the shift meets the depth
     on_depth[:, :3, 2] += on_depth[:, :3, 3]
@@ -92,7 +90,8 @@ def trace(model: MitBEVFusion, batch: SensorBatch) -> Arrays:
     found: Arrays = {}
     for name, value in left.items():
         _add(found, name, [value] if name == "decoder.neck" else value)
-    _add_camera(found, model, batch, entered, left)
+    if "camera" in model.spec.sensors:
+        _add_camera(found, model, batch, entered, left)
     _add_lidar(found, model, batch)
     _add_head(found, model, batch, entered, outputs)
     return found
@@ -125,7 +124,9 @@ def _add_camera(
     found: Arrays, model: MitBEVFusion, batch: SensorBatch, entered: Any, left: Any
 ) -> None:
     stage = "encoders.camera.vtransform"
-    transform = model.camera.vtransform
+    stream = model.stream("camera")
+    assert isinstance(stream, CameraStream)
+    transform = stream.vtransform
     geometry = transform.geometry
     for name in GEOMETRY:
         _add(found, f"{stage}.{name}", getattr(geometry, name))
@@ -141,7 +142,9 @@ def _add_camera(
 
 def _add_lidar(found: Arrays, model: MitBEVFusion, batch: SensorBatch) -> None:
     """Voxels in the order in which points entered them."""
-    encoder = model.lidar.backbone
+    stream = model.stream("lidar")
+    assert isinstance(stream, LidarStream)
+    encoder = stream.backbone
     mean, coordinates = voxelize(
         batch.points, encoder.lower_m, encoder.voxel_m, encoder.cells,
         max_points=encoder.max_points, max_voxels=encoder.max_voxels[1],

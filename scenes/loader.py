@@ -169,7 +169,8 @@ def _fit(image: Image.Image, spec: ImageSpec) -> tuple[NDArray[np.uint8], Array]
 
 def _plain(decoded: _Decoded) -> SensorBatch:
     frame = decoded.frame
-    return _batch(decoded, decoded.images, decoded.resize, np.eye(4), frame.points, frame.boxes)
+    still = np.eye(4)
+    return _batch(decoded, decoded.images, still[None], still, frame.points, frame.boxes)
 
 
 def _augmented(decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator) -> SensorBatch:
@@ -177,12 +178,12 @@ def _augmented(decoded: _Decoded, spec: AugmentSpec, random: np.random.Generator
     move = draw_lidar_matrix(spec, random)
     height, width = decoded.images.shape[1:3]
     images, matrices = [], []
-    for image, resize in zip(decoded.images, decoded.resize, strict=True):
+    for image in decoded.images:
         pixels = draw_image_matrix(spec, height, width, random)
         images.append(_warp(image, pixels))
         wide = np.eye(4)
         wide[:3, :3] = pixels
-        matrices.append(wide @ resize)
+        matrices.append(wide)
     points = frame.points.copy()
     points[:, :3] = transform(move, points[:, :3].astype(np.float64))
     boxes = move_boxes(move, frame.boxes)
@@ -202,14 +203,14 @@ def _warp(image: NDArray[np.uint8], matrix: Array) -> NDArray[np.uint8]:
 def _batch(
     decoded: _Decoded,
     images: NDArray[np.uint8],
-    pixels: Array,
+    warp: Array,
     move: Array,
     points: NDArray[np.float32],
     boxes: Array,
 ) -> SensorBatch:
     frame = decoded.frame
     normalised = (images.astype(np.float32) / 255 - IMAGENET_MEAN) / IMAGENET_STD
-    matrices = pixels @ decoded.projection @ np.linalg.inv(move)
+    matrices = warp @ (decoded.resize @ decoded.projection) @ np.linalg.inv(move)
     return SensorBatch(
         images=torch.from_numpy(normalised).permute(0, 3, 1, 2).contiguous()[None],
         points=(torch.from_numpy(points),),
@@ -221,7 +222,7 @@ def _batch(
         tokens=(frame.token,),
         parts=CalibrationParts(
             projection=torch.from_numpy(decoded.projection).float()[None],
-            image=torch.from_numpy(_shift_last(pixels)).float()[None],
+            image=torch.from_numpy(_shift_last(warp @ decoded.resize)).float()[None],
             lidar=torch.from_numpy(move).float()[None],
         ),
     )

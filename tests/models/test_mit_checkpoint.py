@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import BEVFusionMIT, build
+from models import NAMES, FusionDetectorMIT, build
 from models.bevfusion_mit import MitBEVFusion
 from models.checkpoint import mit
 from models.checkpoint.rule import weights_by_rule
@@ -25,7 +25,7 @@ REFERENCE = Path(
 @pytest.fixture(scope="module")
 def model() -> MitBEVFusion:
     torch.manual_seed(0)
-    return MitBEVFusion(BEVFusionMIT().tiny())
+    return MitBEVFusion(FusionDetectorMIT().tiny())
 
 
 @pytest.fixture
@@ -36,9 +36,12 @@ def state(model: MitBEVFusion) -> dict[str, Tensor]:
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="no list of published keys here")
-def test_names_shapes_types_and_kinds_are_the_published_ones() -> None:
-    wanted = json.loads((REFERENCE / "keys" / "mit_bevfusion-det.json").read_text())
-    model = build(BEVFusionMIT())
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("mit_bevfusion-det", 39_803_214), ("mit_lidar-only-det", 8_306_030)]
+)
+def test_names_shapes_types_and_kinds_are_the_published_ones(name: str, parameters: int) -> None:
+    wanted = json.loads((REFERENCE / "keys" / f"{name}.json").read_text())
+    model = build(NAMES[name]())
     assert isinstance(model, MitBEVFusion)
     found = mit.published_entries(model)
     assert sorted(found) == sorted(wanted)
@@ -46,12 +49,12 @@ def test_names_shapes_types_and_kinds_are_the_published_ones() -> None:
         assert list(entry.tensor.shape) == wanted[key]["shape"], key
         assert str(entry.tensor.dtype).removeprefix("torch.") == wanted[key]["dtype"], key
         assert entry.kind == wanted[key]["kind"], key
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 39_803_214
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
 
 
 def test_loading_restores_every_weight(model: MitBEVFusion, state: dict[str, Tensor]) -> None:
     torch.manual_seed(1)
-    other = MitBEVFusion(BEVFusionMIT().tiny())
+    other = MitBEVFusion(FusionDetectorMIT().tiny())
     matched = mit.load_into(other, state, "file")
     assert matched.turned == 21
     assert matched.absent == ()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import BEVFusionMIT
+from models import FusionDetectorMIT
 from models.bevfusion_mit import MitBEVFusion
 from models.checkpoint import mit
 from models.checkpoint.rule import weights_by_rule
@@ -40,7 +40,7 @@ def test_every_stage() -> None:
     points lie within one rounding of a cell's border, so after pooling up to 2 % of the elements
     may be off, by at most 5e-3 of the largest.
     """
-    model = MitBEVFusion(BEVFusionMIT())
+    model = MitBEVFusion(FusionDetectorMIT())
     mit.load_into(model, weights_by_rule(mit.published_entries(model)), "rule")
     found = trace(model, read_inputs(PARITY / "inputs.npz"))
     stored = np.load(PARITY / "expected_det.npz")

@@ -70,3 +70,23 @@ def _pixels(matrix: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, t
     homogeneous = torch.cat([points[:, :3], torch.ones(len(points), 1)], 1).double()
     projected = homogeneous @ matrix.double().T
     return projected[:, :2] / projected[:, 2:3].clamp(min=1e-3), projected[:, 2]
+
+
+def test_calibration_parts_make_the_product(scenes: NuScenesScenes) -> None:
+    """Undo the LiDAR's augmentation, project, move the pixels: what lidar_to_image does at once."""
+    image = ImageSpec(height=32, width=64)
+    loader = Loader(scenes, image, AugmentSpec(), 1, shuffle=False, seed=3)
+    batch = next(iter(loader))
+    parts = batch.parts
+    assert parts is not None
+    points = batch.points[0][:50, :3].double().T  # [3, P]
+    whole = batch.lidar_to_image[0, 0].double()
+    at_once = whole[:3, :3] @ points + whole[:3, 3:]
+    back = torch.linalg.inv(parts.lidar[0].double())
+    raw = parts.projection[0, 0].double()
+    moved = back[:3, :3] @ points + back[:3, 3:]
+    projected = raw[:3, :3] @ moved + raw[:3, 3:]
+    pixels = parts.image[0, 0].double()
+    uv = pixels[:2, :2] @ (projected[:2] / projected[2]) + pixels[:2, 3:]
+    assert torch.allclose(uv, at_once[:2] / at_once[2], rtol=1e-4, atol=1e-2)
+    assert torch.allclose(projected[2], at_once[2], rtol=1e-4, atol=1e-4)
