@@ -88,8 +88,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or unsafe files
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ValueError(f"checkpoint: {path} is not a plain state dict ({reason})") from error
+        raise ValueError(
+            f"checkpoint: {path} is damaged or holds more than tensors ({type(error).__name__})"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
