@@ -10,6 +10,7 @@ from torch import nn
 from pruning.allocation import SparsityAllocation
 from pruning.channels.graph import channel_graph
 from pruning.channels.select import channel_mask
+from pruning.channels.verify import verify
 from pruning.criteria import Criterion
 from pruning.gradients import Loss
 from pruning.groups import ModalityGroups
@@ -39,6 +40,7 @@ def prune(
         if len(batches) == 0:
             raise ValueError("batches: none given; allowed: one, to follow the channels")
         graph = channel_graph(model, batches[0], forward or _call)
+        verify(model, batches[0], forward or _call, graph)
         mask = channel_mask(scores, allocation, groups, graph, model)
     else:
         mask = PruningMask.from_scores(scores, allocation, groups, model)

@@ -15,6 +15,7 @@ from models import build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.channels.graph import ChannelGraph, channel_graph
+from pruning.channels.verify import verify
 from pruning.cost import CostProfile, profile
 from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
@@ -90,8 +91,10 @@ def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfil
 
 def dense_graph(spec: TrialSpec, model: FusionModel, device: str) -> ChannelGraph:
     """Which channels are tied, found on the first evaluation frame."""
-    batch = cost_batches(replace(spec, cost_frames=1))[0]
-    return channel_graph(model, batch.to(device), _forward)
+    batch = cost_batches(replace(spec, cost_frames=1))[0].to(device)
+    graph = channel_graph(model, batch, _forward)
+    verify(model, batch, _forward, graph)
+    return graph
 
 
 def cost_batches(spec: TrialSpec) -> list[SensorBatch]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from pruning.channels.cuts import pin_cuts, pin_splits, varies
 from pruning.channels.labels import NONE, PINNED, Ties, spread
 
 MOVES = {
@@ -15,9 +17,14 @@ MOVES = {
     "unflatten", "contiguous", "cat", "concat", "concatenate", "stack", "split", "chunk", "unbind",
     "__getitem__", "select", "narrow", "roll", "expand", "expand_as", "unsqueeze", "squeeze",
     "repeat", "repeat_interleave", "flip", "clone", "detach", "index_select", "masked_select", "t",
-    "gather", "take_along_dim", "moveaxis", "tile", "unfold", "index_put",
+    "gather", "take_along_dim", "moveaxis", "tile", "unfold", "index_put", "T", "mT",
 }  # fmt: skip
-"""Functions that only move elements: done to the labels as they are."""
+"""Functions that only move elements."""
+
+ADDS = {"index_put"}
+"""Of these, those that add instead when told to (accumulate, the fourth argument)."""
+
+RESHAPES = {"reshape", "view", "view_as", "unflatten"}
 
 KEEPS = {
     "relu", "relu_", "gelu", "silu", "silu_", "leaky_relu", "leaky_relu_", "tanh", "hardswish",
@@ -39,21 +46,26 @@ REDUCTIONS = {"mean", "sum", "amax", "amin"}
 ZEROS = {"zeros", "zeros_like", "new_zeros"}
 
 
+NEEDED = {**dict.fromkeys(SUMS | PRODUCTS | QUOTIENTS, 2), "index_add": 4, "index_add_": 4}
+"""Arguments that must come by position to be understood; 1 elsewhere."""
+
+
 class Flow:
-    """The labels of activations, kept on the tensors themselves."""
+    """The labels of activations, kept beside the tensors."""
 
     def __init__(self, ties: Ties) -> None:
         self.ties = ties
+        self._known = WeakTensorKeyDictionary()
 
     def labels(self, tensor: Tensor) -> Tensor:
         """Labels of an activation; data that no layer made is PINNED."""
-        known = getattr(tensor, "_channel_labels", None)
+        known: Tensor | None = self._known.get(tensor)
         if known is None or known.shape != tensor.shape:
-            return torch.full((), PINNED).expand(tensor.shape)
+            return _all_pinned(tensor)
         return known
 
     def set(self, tensor: Tensor, labels: Tensor) -> None:
-        tensor._channel_labels = labels  # type: ignore[attr-defined]
+        self._known[tensor] = labels
 
     def through(self, function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
         """Labels of what a function gave, from the labels of what it was given."""
@@ -63,15 +75,15 @@ class Flow:
         if name == "__setitem__":
             self._write(args)
             return
-        outputs = [t for t in _tensors(result) if t.is_floating_point()]
+        outputs = [t for t in tensors_of(result) if t.is_floating_point()]
         if not outputs:
             return
         if name in ZEROS:
             self.set(outputs[0], torch.zeros((), dtype=torch.int64).expand(outputs[0].shape))
-        elif name in MOVES or name in ("T", "mT"):
-            moved = _tensors(function(*self._map(args), **self._map(kwargs)))
-            for output, labels in zip(_tensors(result), moved, strict=True):
-                self.set(output, labels)
+        elif len(args) < NEEDED.get(name, 1):
+            self._end((args, kwargs), outputs)
+        elif name in MOVES and not (kwargs.get("accumulate") or (name in ADDS and len(args) > 3)):
+            self._move(name, function, args, kwargs, result)
         elif name in KEEPS and args[0].shape == outputs[0].shape:
             self.set(outputs[0], self.labels(args[0]))
         elif name in POOLS:
@@ -85,24 +97,38 @@ class Flow:
             self.pin(args[1])
             self.set(outputs[0], self._product(args[0], args[1], outputs[0]))
         elif name in REDUCTIONS:
-            self.set(outputs[0], self._reduction(function, args, kwargs, outputs[0]))
-        elif name in ("index_add", "index_add_"):
-            line = self.ties.along(self.labels(args[3]), 1 if args[1] == 0 else 0)
-            self.set(outputs[0], spread(line, tuple(outputs[0].shape), 1 if args[1] == 0 else 0))
-        elif name == "pad":
+            self.set(outputs[0], self._reduction(args, kwargs, outputs[0]))
+        elif name in ("index_add", "index_add_") and args[0].ndim == 2 and args[1] in (0, 1):
+            line = self.ties.along(self.labels(args[3]), 1 - args[1])
+            labels = spread(line, tuple(outputs[0].shape), 1 - args[1])
+            self.ties.tie(labels, self.labels(args[0]))
+            self.set(outputs[0], labels)
+        elif name == "pad" and _pads_zeros(args, kwargs):
             self.set(outputs[0], function(self.labels(args[0]), *args[1:], **kwargs))
         else:
             self._end((args, kwargs), outputs)
+
+    def _move(
+        self, name: str, function: Callable[..., Any], args: Any, kwargs: Any, result: Any
+    ) -> None:
+        """The same done to the labels; what fixed numbers stand for must stay."""
+        if torch.is_tensor(args[0]):
+            pin_cuts(self.ties, name, self.labels(args[0]), args, kwargs)
+        moved = tensors_of(function(*self._map(args), **self._map(kwargs)))
+        for output, labels in zip(tensors_of(result), moved, strict=True):
+            if name in RESHAPES:
+                pin_splits(self.ties, self.labels(args[0]), labels)
+            self.set(output, labels)
 
     def _end(self, inputs: Any, outputs: list[Tensor]) -> None:
         """An operation that mixes channels, or is unknown: its inputs stay, its outputs too."""
         self.pin(inputs)
         for output in outputs:
-            self.set(output, torch.full((), PINNED).expand(output.shape))
+            self.set(output, _all_pinned(output))
 
     def pin(self, inputs: Any) -> None:
         """The channels of every activation in here must stay."""
-        for tensor in _tensors(inputs):
+        for tensor in tensors_of(inputs):
             if tensor.is_floating_point():
                 self.ties.pin(self.labels(tensor))
 
@@ -122,38 +148,49 @@ class Flow:
             return
         labels = self.labels(target).clone()
         labels[where] = self.labels(value) if isinstance(value, Tensor) else PINNED
+        pin_cuts(self.ties, "__getitem__", labels, (target, where), {})
         self.set(target, labels)
 
     def _sum(self, left: Any, right: Any, output: Tensor) -> Tensor:
         """Zero only where both are: tied."""
-        a, b = self._as_labels(left, output), self._as_labels(right, output)
-        self.ties.tie(a, b)
-        return torch.maximum(a, b)
+        return self._joined(self._as_labels(left, output), self._as_labels(right, output))
 
     def _product(self, left: Any, right: Any, output: Tensor) -> Tensor:
         """Zero where either is. A factor that is the same for all channels ties nothing."""
-        found = torch.full((), PINNED).expand(output.shape)
-        for factor, other in ((left, right), (right, left)):
-            if not isinstance(factor, Tensor) or not self._has_channels(factor):
-                continue
-            mine = self._as_labels(factor, output)
-            if isinstance(other, Tensor) and not _constant_where_varying(other, factor, mine):
-                self.ties.tie(mine, self._as_labels(other, output))
-            found = mine
-        return found
+        mine = [t for t in (left, right) if isinstance(t, Tensor) and self._has_channels(t)]
+        if not mine:
+            return _all_pinned(output)
+        if len(mine) == 1:
+            other = right if mine[0] is left else left
+            labels = self._as_labels(mine[0], output)
+            if isinstance(other, Tensor) and not _constant_where_varying(other, labels):
+                self.ties.tie(labels, self._as_labels(other, output))
+            return labels
+        a, b = self._as_labels(left, output), self._as_labels(right, output)
+        if not (_constant_where_varying(right, a) and _constant_where_varying(left, b)):
+            self.ties.tie(a, b)
+            return torch.maximum(a, b)
+        ends, stays = (right, a) if _number_of_channels(b) == 1 else (left, b)
+        self.pin(ends)  # one factor for all channels of the other: that one has to be there
+        if _number_of_channels(a) > 1 and _number_of_channels(b) > 1:
+            self.pin((left, right))
+            return _all_pinned(output)
+        return stays
 
-    def _reduction(self, function: Any, args: Any, kwargs: Any, output: Tensor) -> Tensor:
+    def _reduction(self, args: Any, kwargs: Any, output: Tensor) -> Tensor:
         labels = self.labels(args[0])
         axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
-        if axes is None or output.numel() == 0:
-            self.ties.pin(labels)
-            return torch.full((), PINNED).expand(output.shape)
-        high = labels.amax(axes, keepdim=output.ndim == args[0].ndim)
-        low = labels.amin(axes, keepdim=output.ndim == args[0].ndim)
-        if torch.equal(high, low):
-            return high
+        if axes is not None and output.numel() > 0:
+            keepdim = output.ndim == args[0].ndim
+            high, low = labels.amax(axes, keepdim), labels.amin(axes, keepdim)
+            if torch.equal(high, low):
+                return high
         self.ties.pin(labels)
-        return torch.full((), PINNED).expand(output.shape)
+        return _all_pinned(output)
+
+    def _joined(self, a: Tensor, b: Tensor) -> Tensor:
+        self.ties.tie(a, b)
+        return torch.maximum(a, b)
 
     def _has_channels(self, tensor: Tensor) -> bool:
         return bool((self.labels(tensor) > PINNED).any())
@@ -164,20 +201,35 @@ class Flow:
         return torch.full((), NONE if operand == 0 else PINNED).expand(output.shape)
 
 
-def _constant_where_varying(other: Tensor, factor: Tensor, labels: Tensor) -> bool:
-    """Whether `other` has size 1 along every axis where the factor's labels differ."""
-    for axis in range(1, labels.ndim + 1):
-        varies = bool((labels != labels.narrow(-axis, 0, 1)).any())
-        if varies and other.ndim >= axis and other.shape[-axis] != 1:
-            return False
-    return True
+def _constant_where_varying(other: Tensor, labels: Tensor) -> bool:
+    """Whether `other` has size 1 along every axis where these labels differ."""
+    return all(
+        other.ndim < -axis or other.shape[axis] == 1
+        for axis in range(-labels.ndim, 0)
+        if varies(labels, axis)
+    )
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _number_of_channels(labels: Tensor) -> int:
+    return int((labels.unique() > PINNED).sum())
+
+
+def _pads_zeros(args: Any, kwargs: Any) -> bool:
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
+    value = kwargs.get("value", args[3] if len(args) > 3 else None)
+    return mode == "constant" and value in (None, 0)
+
+
+def _all_pinned(tensor: Tensor) -> Tensor:
+    return torch.full((), PINNED).expand(tensor.shape)
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """Every tensor in a nest of lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in tensors_of(item)]
     if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
+        return [tensor for item in value.values() for tensor in tensors_of(item)]
     return []

@@ -139,5 +139,5 @@ class _Tracer(TorchFunctionMode):
             rule = rule_of(module)
             assert rule is not None
             self._inside += 1  # the rules' own arithmetic is not the model's
-            rule(self, module, inputs, output)
+            rule(self, module, (*inputs, *kwargs.values()), output)
             self._inside -= 1

@@ -116,6 +116,8 @@ def weight_masks(
 
 def stays(line: Tensor, kept: Tensor) -> Tensor:
     """Bool [positions] of an axis: those whose channel stays."""
+    if len(kept) == 0:
+        return line == STAYS
     return (line == STAYS) | kept[line.clamp(min=0)]
 
 

@@ -19,8 +19,10 @@ from pruning.channels.graph import STAYS, ChannelGraph, channel_graph
 from pruning.channels.norms import WideLayerNorm
 from pruning.channels.removal import kept_from_json, kept_to_json, shrink
 from pruning.channels.select import kept_positions, select, unit_scores, weight_masks
+from pruning.channels.verify import verify
 from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
+from pruning.prune import prune
 from pruning.scores import ImportanceScores
 
 
@@ -304,6 +306,135 @@ def test_sparse_residual_block_to_bird_eye_view() -> None:
 def test_what_mixes_stays() -> None:
     graph, _ = check_removal(Mixed(), torch.randn(2, 3, 4).double())
     assert len(graph) == 6
+    assert set(graph.made_by) == {("free.weight",)}
+
+
+class Gate(nn.Module):
+    """One gate for all channels, and one gate a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gate = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 1, 1)
+        self.each, self.out = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x) * self.gate(x).relu()
+        y = y * self.each(y).relu().mean((2, 3), keepdim=True)
+        out: Tensor = self.out(y)
+        return out
+
+
+def test_gates() -> None:
+    """The single gate has to stay; the gates of each channel go with their channel."""
+    graph, _ = check_removal(Gate(), torch.randn(1, 3, 4, 4).double())
+    assert set(graph.made_by) == {("body.weight", "each.weight")}
+    assert len(graph) == 6
+    assert graph.axes["gate.weight"][0].tolist() == [STAYS]
+
+
+class Cut(nn.Module):
+    """Fixed numbers along the channels: a slice, a chunk, a split into groups, a single one."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.a, self.out = nn.Linear(3, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        if self.how == "slice":
+            x = torch.cat([x[..., 3:], x[..., :3]], dim=-1)
+        elif self.how == "chunk":
+            left, right = x.chunk(2, dim=-1)
+            x = torch.cat([right, left], dim=-1)
+        elif self.how == "equal":
+            x = torch.cat(torch.split(x, 3, dim=-1)[::-1], dim=-1)
+        elif self.how == "split":
+            x = torch.cat(torch.split(x, [2, 5, 1], dim=-1)[::-1], dim=-1)
+        elif self.how == "groups":
+            x = x.view(-1, 2, 4).flip(1).flatten(1)
+        elif self.how == "roll":
+            x = torch.roll(x, 1, dims=-1)
+        elif self.how == "index":
+            x = x[:, torch.tensor([1, 0, 2, 3, 4, 5, 6, 7])]
+        out: Tensor = self.out(x)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ("none", 8),
+        ("slice", 5),
+        ("chunk", 4),
+        ("split", 1),
+        ("groups", 0),
+        ("roll", 0),
+        ("index", 0),
+    ],
+)
+def test_what_lies_before_a_cut_stays(how: str, left: int) -> None:
+    model = shuffled(Cut(how))
+    x = torch.randn(2, 3).double()
+    graph = channel_graph(model, x, call)
+    assert len(graph) == left
+    verify(model, x, call, graph)
+
+
+class Fixed(nn.Module):
+    """A size written in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        canvas = x.new_zeros(len(x), 4)
+        canvas[:, :] = self.a(x)
+        out: Tensor = self.out(canvas)
+        return out
+
+
+class Count(nn.Module):
+    """A result that depends on how many channels there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        out: Tensor = self.out(x) / x.shape[-1]
+        return out
+
+
+@pytest.mark.parametrize(("kind", "said"), [(Fixed, "does not run"), (Count, "something else")])
+def test_models_that_cannot_lose_channels_are_refused(kind: type[nn.Module], said: str) -> None:
+    """prune() says so, and the model is as it was."""
+    model = shuffled(kind())
+    before = copy.deepcopy(model.state_dict())
+    groups = ModalityGroups({"all": ("a", "out")})
+    half = SparsityAllocation(overall=0.5, pattern="channel")
+    with pytest.raises(ValueError, match=said):
+        prune(model, Magnitude(), half, [torch.randn(2, 3).double()], lambda m, b: m(b), groups)
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def test_attention_called_by_keywords_pins_what_it_reads() -> None:
+    class Keywords(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, 4)
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.free, self.out = nn.Linear(4, 6), nn.Linear(6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            x, _ = self.attention(query=x, key=x, value=x)
+            out: Tensor = self.out(self.free(x).relu())
+            return out
+
+    graph, _ = check_removal(Keywords(), torch.randn(2, 3, 4).double())
     assert set(graph.made_by) == {("free.weight",)}
 
 
