@@ -366,8 +366,9 @@ class Cut(nn.Module):
     [
         ("none", 8),
         ("slice", 5),
-        ("chunk", 4),
-        ("split", 1),
+        ("equal", 2),
+        ("chunk", 0),
+        ("split", 0),
         ("groups", 0),
         ("roll", 0),
         ("index", 0),
