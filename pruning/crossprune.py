@@ -9,7 +9,7 @@ small while a branch's own map changes much, and that freedom lets its weights g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -97,56 +97,14 @@ def admm(
     options: CrossPrune | None = None,
     *,
     scores: ImportanceScores | None = None,
-) -> list[AdmmRound]:
-    """W, Z and U after each round; the model then holds W, biases and norms trained along with it.
+) -> Iterator[AdmmRound]:
+    """W, Z and U after each round, as it ends; the model then holds W, biases and norms trained
+    along with it.
 
     scores: warm start; Z begins as the dense weights under the mask of these scores, otherwise as
     their projection. ValueError for a lambda or rho of a group that is not there, ArithmeticError
     for a loss that is not finite; the model is as it was then.
     """
-    return list(
-        admm_rounds(model, groups, allocation, batches, loss, features, options, scores=scores)
-    )
-
-
-def cross_prune(
-    model: nn.Module,
-    groups: ModalityGroups,
-    allocation: SparsityAllocation,
-    batches: Sequence[Any],
-    loss: Loss,
-    features: Features,
-    options: CrossPrune | None = None,
-    *,
-    scores: ImportanceScores | None = None,
-) -> tuple[PruningMask, list[dict[str, float]]]:
-    """ADMM, then W pruned to the support of the last Z, in place. Returns the mask, to hold while
-    fine-tuning, and each round's residuals and terms.
-    """
-    log = []
-    last: AdmmRound | None = None
-    for last in admm_rounds(
-        model, groups, allocation, batches, loss, features, options, scores=scores
-    ):
-        log.append(last.log())
-    assert last is not None
-    mask = last.mask
-    mask.apply(model)
-    return mask, log
-
-
-def admm_rounds(
-    model: nn.Module,
-    groups: ModalityGroups,
-    allocation: SparsityAllocation,
-    batches: Sequence[Any],
-    loss: Loss,
-    features: Features,
-    options: CrossPrune | None = None,
-    *,
-    scores: ImportanceScores | None = None,
-) -> Iterator[AdmmRound]:
-    """As admm, one round at a time: only the last round's tensors need to be in memory."""
     options = options or CrossPrune()
     if len(batches) == 0:
         raise ValueError("batches: none given; allowed: at least one")
@@ -179,6 +137,21 @@ def admm_rounds(
             )
             if max(primal, dual) <= options.tolerance * _norm(W):
                 return
+
+
+def hard_prune(
+    model: nn.Module, rounds: Iterable[AdmmRound]
+) -> tuple[PruningMask, list[dict[str, float]]]:
+    """Runs the rounds of `admm` on the model, then prunes W to the support of the last Z, in place.
+    Returns the mask, to hold while fine-tuning, and each round's residuals and terms.
+    """
+    log = []
+    last: AdmmRound | None = None
+    for last in rounds:
+        log.append(last.log())
+    assert last is not None
+    last.mask.apply(model)
+    return last.mask, log
 
 
 def _w_step(

@@ -10,7 +10,7 @@ from models.fusion_model import FusionModel
 from pruning.channels.removal import Kept, shrink
 from pruning.channels.select import channel_mask
 from pruning.cost import ModelCost, combined
-from pruning.crossprune import cross_prune
+from pruning.crossprune import admm, hard_prune
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
@@ -29,10 +29,11 @@ def prune_model(
     scores = score_cache.scores(spec, statistics, groups)
     if spec.cross_prune is not None:
         batches = score_cache.scoring_batches(spec, open_scenes(spec.train), device)
-        return cross_prune(
+        rounds = admm(
             model, groups, spec.allocation, batches, score_cache.task_loss, _features,
             spec.cross_prune, scores=scores,
         )  # fmt: skip
+        return hard_prune(model, rounds)
     if spec.allocation.pattern == "channel":
         mask = channel_mask(scores, spec.allocation, groups, shared.graphs[cost_key(spec)], model)
     else:

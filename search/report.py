@@ -5,6 +5,12 @@ from __future__ import annotations
 from search.front import ParetoFront
 from search.run_store import StoredTrial
 
+WHAT_GOES = {
+    "unstructured": "Unstructured zeros make no GPU faster by themselves.",
+    "channel": "Whole channels are gone: `small.safetensors` is the smaller model.",
+}
+N_OF_M = "Zeros in an N:M pattern are fast where the device has kernels for it."
+
 
 def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
     """Markdown, with front.png beside it."""
@@ -24,8 +30,8 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         f"| {metrics['GFLOPs'] / dense:.1%} | {metrics['sparsity']:.1%} |",
         "",
         "GFLOPs are theoretical, 2 x MACs of the weights that stay, for one frame; sparse "
-        f"convolutions by pair counts averaged over {trial.spec.cost_frames} frames. Unstructured "
-        "zeros make no GPU faster by themselves.",
+        f"convolutions by pair counts averaged over {trial.spec.cost_frames} frames. "
+        + WHAT_GOES.get(trial.spec.allocation.pattern, N_OF_M),
         "",
         "| modality | weights removed | GFLOPs | dense GFLOPs |",
         "|---|---|---|---|",
@@ -37,10 +43,12 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
             f"| {2 * row['macs_dense'] / 1e9:.4f} |"
         )
     spec = trial.spec.to_dict()
+    admm = spec["cross_prune"]
+    by_admm = "" if admm is None else f" CrossPrune from its scores: {_options(admm)}."
     lines += [
         "",
-        f"Criterion: {_options(spec['criterion'])}. Fine-tuning: {_options(spec['fine_tune'])}. "
-        f"Seed {trial.spec.seed}.",
+        f"Criterion: {_options(spec['criterion'])}.{by_admm} "
+        f"Fine-tuning: {_options(spec['fine_tune'])}. Seed {trial.spec.seed}.",
         "",
         "| class | AP |",
         "|---|---|",

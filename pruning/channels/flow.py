@@ -77,6 +77,8 @@ class Flow:
             return
         outputs = [t for t in tensors_of(result) if t.is_floating_point()]
         if not outputs:
+            if tensors_of(result):  # orders, comparisons: integers carry no labels further
+                self.pin((args, kwargs))
             return
         if name in ZEROS:
             self.set(outputs[0], torch.zeros((), dtype=torch.int64).expand(outputs[0].shape))

@@ -409,6 +409,31 @@ class Count(nn.Module):
         return out
 
 
+class Sorted(nn.Module):
+    """The order of close scores, as of queries: rounding lets some change places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.out = nn.Linear(64, 64), nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.a(x)).flatten().argsort().to(x.dtype)
+
+
+def test_places_swapped_by_rounding_are_no_fault() -> None:
+    torch.manual_seed(0)
+    model = Sorted()
+    x = torch.randn(1, 64) + 1e-3 * torch.randn(2000, 64)
+    graph = channel_graph(model, x, call)
+    rounded = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            weight.mul_(1 + 1e-6 * torch.randn(weight.shape))
+    assert 0.05 < float((rounded(x) != model(x)).float().mean()) < 0.9
+    assert len(graph) == 64
+    verify(model, x, call, graph)
+
+
 @pytest.mark.parametrize(("kind", "said"), [(Fixed, "does not run"), (Count, "something else")])
 def test_models_that_cannot_lose_channels_are_refused(kind: type[nn.Module], said: str) -> None:
     """prune() says so, and the model is as it was."""

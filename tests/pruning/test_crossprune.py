@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pruning.allocation import SparsityAllocation
 from pruning.criteria import Magnitude
-from pruning.crossprune import CrossPrune, admm, cross_prune
+from pruning.crossprune import CrossPrune, admm, hard_prune
 from pruning.groups import ModalityGroups
 from pruning.scores import ImportanceScores
 
@@ -49,7 +49,7 @@ def test_recursion_by_hand() -> None:
     options = CrossPrune(
         lambdas=NO_DISTORTION, rho=1.0, num_rounds=2, steps=1, lr=0.5, optimizer="sgd"
     )
-    rounds = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options)
+    rounds = list(admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options))
     name = "camera.weight"
     assert [r.W[name].tolist() for r in rounds] == [[[3.0, 0.5]], [[3.0, 0.25]]]
     assert [r.Z[name].tolist() for r in rounds] == [[[3.0, 0.0]], [[3.0, 0.0]]]
@@ -69,7 +69,7 @@ def test_known_solution_and_stopping_rule() -> None:
         lambdas=NO_DISTORTION, rho=1.0, num_rounds=200, steps=50, lr=0.3, optimizer="sgd",
         tolerance=1e-6,
     )  # fmt: skip
-    rounds = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options)
+    rounds = list(admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options))
     assert len(rounds) < 60
     last = rounds[-1]
     assert last.Z["camera.weight"].tolist()[0] == pytest.approx([3.0, 0.0], abs=1e-5)
@@ -111,13 +111,13 @@ def test_warm_start_decides_the_first_support() -> None:
     assert only.W["camera.weight"].tolist() == [[0.0, 1.0]]  # (3, 1) - ((0, 0) + (3, 0))
 
 
-def test_cross_prune_ends_hard_pruned() -> None:
+def test_rounds_then_hard_pruning() -> None:
     model = Weights(3.0, 1.0)
     target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
     model.train()
-    mask, log = cross_prune(
-        model, CAMERA, ONE_OF_TWO, [target], loss, no_features, CrossPrune(lambdas={}, num_rounds=3)
-    )
+    options = CrossPrune(lambdas={}, num_rounds=3)
+    rounds = admm(model, CAMERA, ONE_OF_TWO, [target], loss, no_features, options)
+    mask, log = hard_prune(model, rounds)
     mask.check(model)
     assert mask.by_weight["camera.weight"].tolist() == [[True, False]]
     assert len(log) == 3
@@ -135,14 +135,13 @@ def test_wrong_input_leaves_the_model() -> None:
     ]
     for options, named in wrong:
         with pytest.raises(ValueError, match=named):
-            admm(model, CAMERA, ONE_OF_TWO, [batch], loss, no_features, options)
+            list(admm(model, CAMERA, ONE_OF_TWO, [batch], loss, no_features, options))
     with pytest.raises(ValueError, match="batches"):
-        admm(model, CAMERA, ONE_OF_TWO, [], loss, no_features)
+        list(admm(model, CAMERA, ONE_OF_TWO, [], loss, no_features))
+    bad = [batch, batch * torch.nan]
+    options = CrossPrune(lambdas={}, steps=2)
     with pytest.raises(ArithmeticError, match="not finite"):
-        admm(
-            model, CAMERA, ONE_OF_TWO, [batch, batch * torch.nan], loss, no_features,
-            CrossPrune(lambdas={}, steps=2),
-        )  # fmt: skip
+        list(admm(model, CAMERA, ONE_OF_TWO, bad, loss, no_features, options))
     assert model.camera.weight.tolist() == [[3.0, 1.0]]
     with pytest.raises(ValueError, match=r"rho\.all: value -1"):
         CrossPrune(rho=-1.0)
@@ -163,9 +162,8 @@ def test_two_groups_on_a_network() -> None:
 
     batches = [torch.randn(3, 6) for _ in range(2)]
     scores = Magnitude().scores(model, groups, batches, distance)
-    mask, log = cross_prune(
-        model, groups, allocation, batches, distance, maps,
-        CrossPrune(lambdas={"camera": 0.5, "lidar": 2.0}, num_rounds=2), scores=scores,
-    )  # fmt: skip
+    options = CrossPrune(lambdas={"camera": 0.5, "lidar": 2.0}, num_rounds=2)
+    rounds = admm(model, groups, allocation, batches, distance, maps, options, scores=scores)
+    mask, log = hard_prune(model, rounds)
     assert mask.achieved(groups) == {"camera": 0.5, "lidar": 0.25}
     assert set(log[0]) == {"primal", "dual", "loss", "distortion.camera", "distortion.lidar"}

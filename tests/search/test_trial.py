@@ -15,6 +15,7 @@ from models import build
 from pruning.allocation import SparsityAllocation
 from search import run_store
 from search.export import export, load_small
+from search.measure import of_export
 from search.shared import cost_batches, prepare
 from search.space import with_values
 from search.sweep_file import read_sweep
@@ -137,6 +138,9 @@ def test_channels_leave_the_model(
 
     run.sweep_file.write_bytes(write_yaml(sweep_data).read_bytes())
     folder = export("channels", tmp_path, "trial:0", tmp_path / "out")
+    assert "Whole channels are gone" in (folder / "report.md").read_text()
+    measured = of_export(folder)
+    assert measured["metrics"]["mAP"] == metrics["mAP"]
     small = load_small(folder)
     full = build(spec.model)
     full.load_state_dict(outcome.state_dict)

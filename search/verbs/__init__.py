@@ -1,0 +1,38 @@
+"""The verbs of the command line: one class a verb, its fields are options, `run` gives the answer.
+
+Heavy imports wait until a verb runs, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from tyro.conf import subcommand
+
+from search.verbs.models import Model
+from search.verbs.scenes import Scenes
+from search.verbs.sweeps import (
+    Check,
+    Cost,
+    Evaluate,
+    Export,
+    Front,
+    Resume,
+    SweepVerb,
+    Train,
+    Trial,
+)
+
+Verb = (
+    Annotated[Check, subcommand("check")]
+    | Annotated[SweepVerb, subcommand("sweep")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Front, subcommand("front")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Trial, subcommand("trial")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Cost, subcommand("cost")]
+    | Annotated[Model, subcommand("model")]
+    | Annotated[Scenes, subcommand("scenes")]
+)
