@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from models.bevfusion import BEVFusionSmall
-from models.bevfusion_mit import (
-    CoarseLidarDetectorMIT,
-    FusionDetectorMIT,
-    LidarDetectorMIT,
-)
-from models.fusion_model import FusionModel
+from typing import TYPE_CHECKING, Union
 
-ModelSpec = BEVFusionSmall | FusionDetectorMIT | LidarDetectorMIT | CoarseLidarDetectorMIT
+from models.bevfusion import BEVFusionSmall
+from models.fusion_model import FusionModel
+from models.mit.published import PUBLISHED as MIT
+from models.mit.published import BEVFusionMIT
+
+KINDS: tuple[type[BEVFusionSmall] | type[BEVFusionMIT], ...] = (BEVFusionSmall, *MIT)
+if TYPE_CHECKING:
+    ModelSpec = BEVFusionSmall | BEVFusionMIT
+else:
+    ModelSpec = Union[KINDS]  # noqa: UP007
 """Union of the specs of every model (discriminated by `name`)."""
 
-NAMES: dict[str, type[ModelSpec]] = {
-    kind().name: kind
-    for kind in (BEVFusionSmall, FusionDetectorMIT, LidarDetectorMIT, CoarseLidarDetectorMIT)
+NAMES: dict[str, type[BEVFusionSmall] | type[BEVFusionMIT]] = {
+    str(kind.__dataclass_fields__["name"].default): kind for kind in KINDS
 }
 
 
@@ -24,13 +26,4 @@ def build(spec: ModelSpec) -> FusionModel:
     return spec.build()
 
 
-__all__ = [
-    "NAMES",
-    "BEVFusionSmall",
-    "CoarseLidarDetectorMIT",
-    "FusionDetectorMIT",
-    "FusionModel",
-    "LidarDetectorMIT",
-    "ModelSpec",
-    "build",
-]
+__all__ = ["NAMES", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]

@@ -1,11 +1,13 @@
-"""SECOND-style BEV decoder: two resolutions, brought back to the finer one and concatenated."""
+"""Networks over the bird's-eye view between fuser and head."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.camera.resnet import conv_bn_relu
+from models.camera.lift_splat import conv_layers
+from models.camera.resnet import BasicBlock, conv_bn_relu
 
 
 class BevDecoder(nn.Module):
@@ -61,21 +63,26 @@ class SecondBackbone(nn.Module):
 
 
 class SecondFpn(nn.Module):
-    """Each map brought to one size by (transposed) convolution; concatenated."""
+    """Each map brought to one size by (transposed) convolution; concatenated.
+
+    strides: above 1 up, below 1 down; at 1 a transposed convolution as well where `transposes_one`.
+    """
 
     def __init__(
         self,
         channels_in: tuple[int, ...] = (128, 256),
         channels: tuple[int, ...] = (256, 256),
-        strides: tuple[int, ...] = (1, 2),
+        strides: tuple[float, ...] = (1, 2),
+        transposes_one: bool = False,
     ) -> None:
         super().__init__()
         self.deblocks = nn.ModuleList()
         for entering, width, stride in zip(channels_in, channels, strides, strict=True):
+            up, down = round(stride), round(1 / stride)
             layer: nn.Module = (
-                nn.ConvTranspose2d(entering, width, stride, stride, bias=False)
-                if stride > 1
-                else nn.Conv2d(entering, width, 1, bias=False)
+                nn.ConvTranspose2d(entering, width, up, up, bias=False)
+                if stride > 1 or (stride == 1 and transposes_one)
+                else nn.Conv2d(entering, width, down, down, bias=False)
             )
             self.deblocks.append(nn.Sequential(layer, _norm(width), nn.ReLU()))
 
@@ -84,10 +91,52 @@ class SecondFpn(nn.Module):
         return torch.cat(ups, dim=1)
 
 
-class SecondDecoder(nn.Module):
-    """SECOND and its FPN, under the published names backbone and neck."""
+class ResidualBackbone(nn.ModuleList):
+    """Stages of basic residual blocks (BEVFusion's GeneralizedResNet), maps of all of them."""
 
-    def __init__(self, backbone: SecondBackbone, neck: SecondFpn) -> None:
+    def __init__(
+        self, channels_in: int, channels: tuple[int, ...], blocks: int, strides: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        for width, stride in zip(channels, strides, strict=True):
+            layers = [BasicBlock(channels_in, width, stride)]
+            layers += [BasicBlock(width, width, 1) for _ in range(blocks - 1)]
+            self.append(nn.Sequential(*layers))
+            channels_in = width
+
+    def forward(self, bev: Tensor) -> list[Tensor]:
+        maps = []
+        for stage in self:
+            bev = stage(bev)
+            maps.append(bev)
+        return maps
+
+
+class LssFpn(nn.Module):
+    """The last map brought to the size of the first, fused, and brought to twice that size (as in
+    Lift, Splat, Shoot; interpolation aligns corners).
+    """
+
+    def __init__(self, channels_in: tuple[int, int], channels: int) -> None:
+        super().__init__()
+        self.fuse = nn.Sequential(
+            *conv_layers(sum(channels_in), channels, 1, 1, bias=False),
+            *conv_layers(channels, channels, 3, 1, bias=False),
+        )
+        up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.upsample = nn.Sequential(up, *conv_layers(channels, channels, 3, 1, bias=False))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        coarse, fine = maps[-1], maps[0]
+        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
+        out: Tensor = self.upsample(self.fuse(torch.cat([coarse, fine], dim=1)))
+        return out
+
+
+class Decoder(nn.Module):
+    """A backbone and a neck over the fused map, under the published names."""
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from scenes.batch import Detections, SensorBatch
+from scenes.batch import Detections, MapProbabilities, SensorBatch
 
 NOTHING_MASKED: frozenset[str] = frozenset()
+Prediction = Detections | MapProbabilities
 
 
 class FusionModel(nn.Module, ABC):
     """A camera-LiDAR(-radar) model whose children are named after the modalities.
 
     The first part of every parameter name is its modality (camera, lidar, fusion), the first two
-    parts are its stage (camera.backbone, fusion.head, ...).
+    parts are its stage (camera.backbone, fusion.head, ...). `task` says what it predicts: boxes
+    ("detection") or a map ("map").
     """
+
+    task: str = "detection"
 
     @abstractmethod
     def features(
@@ -48,8 +53,8 @@ class FusionModel(nn.Module, ABC):
     @abstractmethod
     def predict(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> list[Detections]:
-        """One Detections a frame, in the LiDAR frame, best score first."""
+    ) -> Sequence[Prediction]:
+        """One a frame: Detections in the LiDAR frame, best score first, or MapProbabilities."""
 
     @abstractmethod
     def unprunable(self) -> frozenset[str]:

@@ -46,15 +46,21 @@ def detect(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Detections]:
-    """Detections of every frame by sample token; the model's training mode is put back after."""
+    """Detections of every frame by sample token; the model's training mode is put back after.
+
+    ValueError for a model that predicts no boxes.
+    """
+    if model.task != "detection":
+        raise ValueError(f"model: predicts a {model.task}; allowed: models that detect boxes")
     was_training = model.training
     model.eval()
     detections: dict[str, Detections] = {}
     loader = Loader(scenes, image, None, batch_size=1, shuffle=False, seed=0)
     with torch.inference_mode():
         for index, batch in enumerate(loader):
-            found = model.predict(batch.to(device), masked=masked)
-            detections[batch.tokens[0]] = _on_cpu(found[0])
+            found = model.predict(batch.to(device), masked=masked)[0]
+            assert isinstance(found, Detections)
+            detections[batch.tokens[0]] = _on_cpu(found)
             if progress is not None:
                 progress((index + 1) / len(loader))
     model.train(was_training)

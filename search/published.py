@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from models import NAMES, FusionModel, build
-from models.bevfusion_mit import MitBEVFusion
 from models.checkpoint import mit, rule, store
+from models.mit.model import MitBEVFusion
 from models.trace import read_inputs, trace
 from search.measure import model_spec
 
@@ -44,7 +44,7 @@ def model_keys(name: str) -> dict[str, dict[str, Any]]:
 def trace_model(name: str, weights: str, inputs: Path, out: Path) -> int:
     """Writes every stage's output to OUT (.npz, whole or not at all); returns how many arrays."""
     model = published_model(name)
-    batch = read_inputs(inputs)
+    batch = read_inputs(inputs, model.spec.half_side_m)
     if weights == "rule":
         state = rule.weights_by_rule(mit.published_entries(model))
     else:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.camera.resnet import conv_bn_relu
+from models.conv_norm import conv2d_norm
 
 
 class LssFpn(nn.Module):
@@ -24,18 +25,6 @@ class LssFpn(nn.Module):
         return out
 
 
-class ConvNormReLU(nn.Module):
-    """Convolution without bias, batch norm, ReLU; parts named conv and bn."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(channels_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x)).relu()
-
-
 class GeneralizedLssFpn(nn.Module):
     """Top-down: the coarser map upsampled (align_corners False), concatenated, 1x1, then 3x3."""
 
@@ -45,8 +34,8 @@ class GeneralizedLssFpn(nn.Module):
         last = len(channels_in) - 1
         for i in range(last):
             coarser = channels_in[i + 1] if i == last - 1 else channels
-            self.lateral_convs.append(ConvNormReLU(channels_in[i] + coarser, channels, 1))
-            self.fpn_convs.append(ConvNormReLU(channels, channels, 3))
+            self.lateral_convs.append(conv2d_norm(channels_in[i] + coarser, channels, 1))
+            self.fpn_convs.append(conv2d_norm(channels, channels, 3))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps from fine to coarse -> as many less one, all of `channels`"""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 PREFIXES = {
     "camera.": "encoders.camera.",
     "lidar.": "encoders.lidar.",
+    "radar.": "encoders.radar.",
     "fusion.fuser.": "fuser.",
     "fusion.decoder.": "decoder.",
     "fusion.heads.": "heads.",
@@ -65,9 +66,12 @@ def published_entries(model: nn.Module) -> dict[str, Entry]:
     there.
     """
     parameters = {name for name, _ in model.named_parameters()}
+    saved = model.state_dict().keys()
     found = {}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         last = name.rpartition(".")[2]
+        if name not in saved and last not in GEOMETRY:
+            continue
         kind = "param" if name in parameters or last in GEOMETRY else "buffer"
         turned = tensor.detach().permute(1, 2, 3, 4, 0) if tensor.ndim == 5 else tensor.detach()
         found[published_name(name)] = Entry(turned, kind)

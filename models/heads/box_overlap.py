@@ -24,9 +24,29 @@ def overlap_3d(boxes: Tensor, others: Tensor) -> Tensor:
     return common / (volumes - common).clamp(min=1e-8)
 
 
+def overlap_2d(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union on the ground [M, K] of boxes [M, 5] and [K, 5] = x, y, width,
+    length, yaw.
+    """
+    ours, theirs = _rectangles(boxes), _rectangles(others)
+    common = boxes.new_zeros(len(boxes), len(others), dtype=torch.float64)
+    reach = 0.5 * torch.hypot(boxes[:, 2], boxes[:, 3])
+    reach_others = 0.5 * torch.hypot(others[:, 2], others[:, 3])
+    near = torch.cdist(boxes[:, :2], others[:, :2]) <= reach.unsqueeze(1) + reach_others
+    row, column = near.nonzero().cpu().numpy().T  # shapely sees only pairs that may touch
+    area = shapely.area(shapely.intersection(ours[row], theirs[column]))
+    common[row, column] = torch.from_numpy(area).to(common)
+    union = boxes[:, 2:4].prod(1).unsqueeze(1) + others[:, 2:4].prod(1) - common
+    return (common / union.clamp(min=1e-8)).to(boxes.dtype)
+
+
 def _polygons(boxes: Tensor) -> np.ndarray:
-    """Ground rectangles: width along x and length along y, turned clockwise by yaw."""
-    x, y, width, length, yaw = boxes[:, [0, 1, 3, 4, 6]].detach().cpu().double().numpy().T
+    return _rectangles(boxes[:, [0, 1, 3, 4, 6]])
+
+
+def _rectangles(boxes: Tensor) -> np.ndarray:
+    """Width along x and length along y, turned clockwise by yaw."""
+    x, y, width, length, yaw = boxes.detach().cpu().double().numpy().T
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
     across, along = signs[:, 0] * width[:, None], signs[:, 1] * length[:, None]  # [M, 4]
     cosine, sine = np.cos(yaw)[:, None], np.sin(yaw)[:, None]

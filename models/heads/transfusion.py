@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.conv_norm import conv1d_norm, conv2d_norm
 from models.precision import at_least_float32
 
 REGRESSIONS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
@@ -95,28 +96,13 @@ class DecoderLayer(nn.Module):
         return out
 
 
-class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, ReLU; parts named conv and bn."""
-
-    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.bn = conv, norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.bn(self.conv(x)).relu()
-        return out
-
-
 class PredictionHead(nn.ModuleDict):
     """Two 1-wide convolutions for each box parameter and for the class scores."""
 
     def __init__(self, channels: int, hidden: int, classes: int) -> None:
         super().__init__(
             {
-                name: nn.Sequential(
-                    ConvNorm(nn.Conv1d(channels, hidden, 1, bias=False), nn.BatchNorm1d(hidden)),
-                    nn.Conv1d(hidden, size, 1),
-                )
+                name: nn.Sequential(conv1d_norm(channels, hidden), nn.Conv1d(hidden, size, 1))
                 for name, size in {**REGRESSIONS, "heatmap": classes}.items()
             }
         )
@@ -148,10 +134,7 @@ class TransFusionHead(nn.Module):
         self.coder = coder or BoxCoder()
         self.shared_conv = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.heatmap_head = nn.Sequential(
-            ConvNorm(
-                nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
-            ),
-            nn.Conv2d(channels, classes, 3, padding=1),
+            conv2d_norm(channels, channels, 3), nn.Conv2d(channels, classes, 3, padding=1)
         )
         self.class_encoding = nn.Conv1d(classes, channels, 1)
         self.decoder = nn.ModuleList([DecoderLayer(channels, heads, hidden, dropout)])

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import NAMES, FusionDetectorMIT, build
-from models.bevfusion_mit import MitBEVFusion
+from models import NAMES, build
 from models.checkpoint import mit
 from models.checkpoint.rule import weights_by_rule
+from models.mit.model import MitBEVFusion
+from models.mit.published import FusionDetectorMIT
 
 REFERENCE = Path(
     os.environ.get("SPARSEFRONT_REFERENCE", Path(__file__).parents[3] / "shared" / "reference")

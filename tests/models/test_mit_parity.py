@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import FusionDetectorMIT
-from models.bevfusion_mit import MitBEVFusion
 from models.checkpoint import mit
 from models.checkpoint.rule import weights_by_rule
+from models.mit.model import MitBEVFusion
+from models.mit.published import FusionDetectorMIT
 from models.trace import read_inputs, trace
 
 REFERENCE = Path(

@@ -1,0 +1,262 @@
+"""One stream a sensor, fused in bird's-eye view, a decoder and a head.
+
+Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/mit.py
+translates the rest. Boxes inside are in the published convention, outside in SensorBatch's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from models.camera.bevdepth import BevDepth
+from models.fuser import ConcatConv
+from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction
+from models.heads.center_tasks import CenterTasksHead
+from models.heads.map_head import MapHead, map_losses
+from models.heads.transfusion import REGRESSIONS, BoxCoder, TransFusionHead
+from models.heads.transfusion_loss import query_targets, transfusion_loss
+from models.mit.convention import from_published, to_published
+from models.mit.parts import CameraSpec, CenterSpec, MapSpec
+from models.precision import at_least_float32
+from scenes.batch import Detections, MapProbabilities, SensorBatch, Targets
+
+if TYPE_CHECKING:
+    from models.mit.published import BEVFusionMIT
+
+Head = TransFusionHead | CenterTasksHead | MapHead
+DEPTH = "depth"
+"""Name of the depth logits among the outputs, where depth is supervised."""
+
+
+class CameraStream(nn.Module):
+    """Images to a BEV map."""
+
+    def __init__(self, spec: CameraSpec, half_side_m: float) -> None:
+        super().__init__()
+        self.backbone = spec.build_backbone()
+        self.neck = spec.build_neck()
+        self.vtransform = spec.build_view(half_side_m)
+        self.channels_out = spec.view.channels
+
+    def forward(self, batch: SensorBatch) -> Tensor:
+        out: Tensor = self.vtransform(self.image_features(batch), batch)
+        return out
+
+    def with_depth(self, batch: SensorBatch) -> tuple[Tensor, Tensor]:
+        """The map, and the depth logits [B * N, D, h, w] that lifted it."""
+        transform = self.vtransform
+        assert isinstance(transform, BevDepth)
+        predicted = transform.predicted(self.image_features(batch), batch)
+        return transform.to_bev(predicted, batch.lidar_to_image), predicted[:, : transform.bins]
+
+    def image_features(self, batch: SensorBatch) -> Tensor:
+        """[B * N, C, h, w]"""
+        maps = self.neck(self.backbone(batch.images.flatten(0, 1)))
+        found: Tensor = maps[0] if isinstance(maps, list) else maps
+        return found
+
+
+class PointStream(nn.Module):
+    """LiDAR or radar points to a BEV map."""
+
+    def __init__(self, backbone: Any, sensor: str) -> None:
+        super().__init__()
+        self.backbone, self.sensor = backbone, sensor
+        self.channels_out = int(backbone.channels_out)
+
+    def forward(self, batch: SensorBatch) -> Tensor:
+        points = batch.points if self.sensor == "lidar" else batch.radar
+        if points is None:
+            raise ValueError("batch: no radar; allowed: batches with radar points")
+        out: Tensor = self.backbone(points)
+        return out
+
+
+class Fusion(nn.Module):
+    """The BEV maps to head outputs; a single one needs no fuser."""
+
+    def __init__(self, spec: BEVFusionMIT, channels_in: int, maps: int, cell_m: float) -> None:
+        super().__init__()
+        self.fuser = None
+        if maps > 1:
+            self.fuser = ConcatConv(channels_in, spec.fused_channels)
+            channels_in = spec.fused_channels
+        self.decoder = spec.decoder.build(channels_in)
+        name = "map" if isinstance(spec.head, MapSpec) else "object"
+        head = build_head(spec, cell_m * spec.decoder.shrinks)
+        self.heads = nn.ModuleDict({name: head})
+
+
+class MitBEVFusion(FusionModel):
+    """A BEVFusion of a spec."""
+
+    def __init__(self, spec: BEVFusionMIT) -> None:
+        super().__init__()
+        self.spec = spec
+        parts = {"camera": spec.camera, "lidar": spec.lidar, "radar": spec.radar}
+        cells = {sensor: part.cell_out_m() for sensor, part in parts.items() if part is not None}
+        self.sensors = tuple(cells)
+        self.cell_m = one_size(cells, spec.half_side_m)
+        if spec.camera is not None:
+            self.camera = CameraStream(spec.camera, spec.half_side_m)
+        if spec.lidar is not None:
+            self.lidar = PointStream(spec.lidar.build(spec.half_side_m), "lidar")
+        if spec.radar is not None:
+            self.radar = PointStream(spec.radar.build(spec.half_side_m), "radar")
+        channels = sum(self.stream(s).channels_out for s in self.sensors)
+        self.fusion = Fusion(spec, channels, len(cells), self.cell_m)
+        if isinstance(spec.head, MapSpec):
+            self.task = "map"
+
+    def features(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> dict[str, Tensor]:
+        if unknown := masked - set(self.sensors):
+            raise ValueError(f"masked: {sorted(unknown)} unknown; allowed: {list(self.sensors)}")
+        size = self.spec.image_size
+        if size is not None and tuple(batch.images.shape[-2:]) != size:
+            raise ValueError(
+                f"image: {tuple(batch.images.shape[-2:])}; allowed for {self.spec.name}: {size} "
+                "(height, width)"
+            )
+        found: dict[str, Tensor] = {}
+        depth: dict[str, Tensor] = {}
+        for sensor in self.sensors:
+            stream = self.stream(sensor)
+            if sensor in masked:
+                found[sensor] = self._nothing(stream.channels_out, len(batch))
+            elif isinstance(stream, CameraStream) and isinstance(stream.vtransform, BevDepth):
+                found[sensor], depth[DEPTH] = stream.with_depth(batch)
+            else:
+                found[sensor] = stream(batch)
+        fuser = self.fusion.fuser
+        fused = found[self.sensors[0]] if fuser is None else fuser(*found.values())
+        return {**found, "fusion": fused, **depth}
+
+    def heads(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.head(self.fusion.decoder(features["fusion"]))
+        return {**outputs, **{k: v for k, v in features.items() if k == DEPTH}}
+
+    def task_loss(self, outputs: dict[str, Tensor], batch: SensorBatch) -> Tensor:
+        return torch.stack(list(self.losses(outputs, batch).values())).sum()
+
+    def losses(self, outputs: dict[str, Tensor], batch: SensorBatch) -> dict[str, Tensor]:
+        """Every term, weighted, by name."""
+        head = self.head
+        if isinstance(head, MapHead):
+            found = map_losses(outputs["map"], map_goal(batch))
+        elif isinstance(head, CenterTasksHead):
+            boxes, labels = zip(*(self._inside(t) for t in batch.targets), strict=True)
+            found = head.losses(outputs, list(boxes), list(labels))
+        else:
+            found = self._query_losses(head, outputs, batch)
+        if DEPTH in outputs:
+            transform = self.camera.vtransform
+            assert isinstance(transform, BevDepth)
+            found[DEPTH] = transform.depth_loss(outputs[DEPTH], batch)
+        return found
+
+    def predict(
+        self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
+    ) -> list[Prediction]:
+        with torch.no_grad():
+            outputs = self(batch, masked)
+            head = self.head
+            if isinstance(head, MapHead):
+                probabilities = at_least_float32(outputs["map"]).sigmoid()
+                return [MapProbabilities(probabilities=one) for one in probabilities]
+            return [
+                best_first(from_published(boxes), scores, labels)
+                for boxes, scores, labels in head.decode(outputs)
+            ]
+
+    def unprunable(self) -> frozenset[str]:
+        head = self.head
+        if isinstance(head, MapHead):
+            return frozenset({"fusion.heads.map.classifier.6.weight"})
+        prefix = "fusion.heads.object"
+        if isinstance(head, CenterTasksHead):
+            tasks = enumerate(head.task_heads)
+            return frozenset(
+                f"{prefix}.task_heads.{t}.{n}.1.weight"
+                for t, task in tasks
+                for n in task.keys()  # type: ignore[operator]
+            )
+        last = [f"{prefix}.prediction_heads.0.{n}.1.weight" for n in (*REGRESSIONS, "heatmap")]
+        return frozenset(
+            [*last, f"{prefix}.heatmap_head.1.weight", f"{prefix}.class_encoding.weight"]
+        )
+
+    def stream(self, sensor: str) -> CameraStream | PointStream:
+        found = getattr(self, sensor)
+        assert isinstance(found, (CameraStream, PointStream))
+        return found
+
+    @property
+    def head(self) -> Head:
+        (head,) = self.fusion.heads.values()
+        assert isinstance(head, (TransFusionHead, CenterTasksHead, MapHead))
+        return head
+
+    def _query_losses(
+        self, head: TransFusionHead, outputs: dict[str, Tensor], batch: SensorBatch
+    ) -> dict[str, Tensor]:
+        extent = (2 * self.spec.half_side_m, 2 * self.spec.half_side_m)
+        found = []
+        for frame, targets in enumerate(batch.targets):
+            boxes, labels = self._inside(targets)
+            boxes = boxes.nan_to_num()
+            found.append(query_targets(outputs, frame, boxes, labels, head.coder, extent))
+        return transfusion_loss(outputs, found)
+
+    def _nothing(self, channels: int, frames: int) -> Tensor:
+        like: Tensor = next(self.fusion.parameters())
+        cells = round(2 * self.spec.half_side_m / self.cell_m)
+        return like.new_zeros(frames, channels, cells, cells)
+
+    def _inside(self, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Boxes with their centre on the grid, as published."""
+        kept = (targets.boxes[:, :2].abs() < self.spec.half_side_m).all(1)
+        return to_published(targets.boxes[kept]), targets.labels[kept]
+
+
+def one_size(cells: dict[str, float], half_side_m: float) -> float:
+    """The width of a map's cells, m. ValueError where the sensors' maps differ."""
+    if not cells:
+        raise ValueError("camera: none, and no lidar or radar; allowed: at least one of them")
+    counts = {sensor: round(2 * half_side_m / cell) for sensor, cell in cells.items()}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{sensor} {n} x {n}" for sensor, n in counts.items())
+        raise ValueError(f"cells of the maps: {said}; allowed: the same for all sensors")
+    return next(iter(cells.values()))
+
+
+def build_head(spec: BEVFusionMIT, cell_m: float) -> Head:
+    """The head over a map of such cells."""
+    channels, side = spec.decoder.channels_out, spec.half_side_m
+    head = spec.head
+    if isinstance(head, MapSpec):
+        return MapHead(channels, side, head.reach_m, head.cell_m)
+    coder = BoxCoder(step_m=(cell_m, cell_m), lower_m=(-side, -side))
+    if isinstance(head, CenterSpec):
+        return CenterTasksHead(channels, head.channels, coder, head.velocity_weight)
+    return TransFusionHead(
+        channels, head.channels, proposals=head.proposals, hidden=head.hidden,
+        dropout=head.dropout, coder=coder,
+    )  # fmt: skip
+
+
+def map_goal(batch: SensorBatch) -> Tensor:
+    """[B, K, X, Y]. ValueError where the data have no maps."""
+    maps = [t.maps for t in batch.targets]
+    if any(m is None for m in maps):
+        raise ValueError("targets: no maps; allowed for segmentation: data sets with map classes")
+    return torch.stack([m for m in maps if m is not None])
+
+
+def best_first(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
+    order = scores.argsort(descending=True, stable=True)
+    return Detections(boxes=boxes[order], scores=scores[order], labels=labels[order])

@@ -1,0 +1,258 @@
+"""The published configurations by name, and the same at a size for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from models.mit.model import MitBEVFusion
+from models.mit.parts import (
+    CameraSpec,
+    CenterSpec,
+    MapSpec,
+    PointPillarsSpec,
+    RadarSpec,
+    ResidualSpec,
+    ResNetSpec,
+    SecondFpnSpec,
+    SecondSpec,
+    SwinSpec,
+    TransFusionSpec,
+    ViewSpec,
+    VoxelNetSpec,
+)
+
+COARSE = VoxelNetSpec(voxel_m=(0.1, 0.1, 0.2), max_voxels=(90_000, 120_000))
+COARSE_VIEW = ViewSpec(kind="lss", cell_m=0.4)
+RESNET = CameraSpec(
+    backbone=ResNetSpec(),
+    neck=SecondFpnSpec(),
+    view=ViewSpec(kind="lss", channels=64, depth_m=(1.0, 60.0, 1.0), cell_m=0.8, halves=False),
+)
+SEGMENTING_SWIN = SwinSpec(drop_path=0.3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BEVFusionMIT:
+    """A BEVFusion from its parts; the map reaches half_side_m in x and y."""
+
+    name: str = ""
+    half_side_m: float = 51.2
+    camera: CameraSpec | None = None
+    lidar: VoxelNetSpec | PointPillarsSpec | None = None
+    radar: RadarSpec | None = None
+    fused_channels: int = 256
+    decoder: SecondSpec | ResidualSpec = field(default_factory=SecondSpec)
+    head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=TransFusionSpec)
+
+    def build(self) -> MitBEVFusion:
+        return MitBEVFusion(self)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that it takes."""
+        return None if self.camera is None else self.camera.image_size
+
+    def tiny(self) -> BEVFusionMIT:
+        """Every part at a size for tests: 64 x 96 images, 25.6 m, cells of 1.6 m."""
+        return replace(
+            self,
+            half_side_m=25.6,
+            camera=self.camera and tiny_camera(self.camera),
+            lidar=self.lidar and tiny_lidar(self.lidar),
+            radar=self.radar and replace(self.radar, pillar_m=1.6, channels=(8, 8)),
+            fused_channels=16,
+            decoder=tiny_decoder(self.decoder),
+            head=tiny_head(self.head),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionDetectorMIT(BEVFusionMIT):
+    """Camera and LiDAR."""
+
+    name: Literal["mit_bevfusion-det"] = "mit_bevfusion-det"
+    half_side_m: float = 54.0
+    camera: CameraSpec | None = field(default_factory=CameraSpec)
+    lidar: VoxelNetSpec | PointPillarsSpec | None = field(default_factory=VoxelNetSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarDetectorMIT(BEVFusionMIT):
+    """LiDAR alone, voxels of 0.075 m."""
+
+    name: Literal["mit_lidar-only-det"] = "mit_lidar-only-det"
+    half_side_m: float = 54.0
+    lidar: VoxelNetSpec | PointPillarsSpec | None = field(default_factory=VoxelNetSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoarseLidarDetectorMIT(BEVFusionMIT):
+    """LiDAR alone, voxels of 0.1 m."""
+
+    name: Literal["mit_lidar-voxelnet-0p1-det"] = "mit_lidar-voxelnet-0p1-det"
+    lidar: VoxelNetSpec | PointPillarsSpec | None = COARSE
+
+
+@dataclass(frozen=True, kw_only=True)
+class PillarDetectorMIT(BEVFusionMIT):
+    """LiDAR alone, PointPillars."""
+
+    name: Literal["mit_lidar-pointpillars-det"] = "mit_lidar-pointpillars-det"
+    lidar: VoxelNetSpec | PointPillarsSpec | None = field(default_factory=PointPillarsSpec)
+    decoder: SecondSpec | ResidualSpec = SecondSpec(
+        channels=(64, 128, 256), depths=(3, 5, 5), strides=(2, 2, 2), up_channels=128,
+        up_strides=(0.5, 1, 2),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterDetectorMIT(BEVFusionMIT):
+    """Cameras, a residual decoder and CenterPoint's head."""
+
+    camera: CameraSpec | None = RESNET
+    decoder: SecondSpec | ResidualSpec = field(default_factory=ResidualSpec)
+    head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=CenterSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraDetectorMIT(CenterDetectorMIT):
+    """Cameras alone, Swin-T."""
+
+    name: Literal["mit_camera-only-det"] = "mit_camera-only-det"
+    camera: CameraSpec | None = CameraSpec(view=COARSE_VIEW)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetDetectorMIT(CenterDetectorMIT):
+    """Cameras alone, ResNet-50."""
+
+    name: Literal["mit_camera-resnet50-det"] = "mit_camera-resnet50-det"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet101DetectorMIT(CenterDetectorMIT):
+    """Cameras alone, ResNet-101."""
+
+    name: Literal["mit_camera-resnet101-det"] = "mit_camera-resnet101-det"
+    camera: CameraSpec | None = replace(RESNET, backbone=ResNetSpec(depth=101))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BevDepthDetectorMIT(CenterDetectorMIT):
+    """Cameras alone, ResNet-50, BEVDepth's view transform."""
+
+    name: Literal["mit_camera-resnet50-bevdepth-det"] = "mit_camera-resnet50-bevdepth-det"
+    camera: CameraSpec | None = replace(RESNET, view=replace(RESNET.view, kind="bevdepth"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadarFusionMIT(CenterDetectorMIT):
+    """BEVFusion-R: cameras and radar."""
+
+    radar: RadarSpec | None = field(default_factory=RadarSpec)
+    fused_channels: int = 64
+    head: TransFusionSpec | CenterSpec | MapSpec = CenterSpec(velocity_weight=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadarDetectorMIT(RadarFusionMIT):
+    """BEVFusion-R with depth from the image alone."""
+
+    name: Literal["mit_camera-radar-resnet50-det"] = "mit_camera-radar-resnet50-det"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadarDepthDetectorMIT(RadarFusionMIT):
+    """BEVFusion-R whose depth network reads radar too."""
+
+    name: Literal["mit_camera-radar-resnet50-dlss-det"] = "mit_camera-radar-resnet50-dlss-det"
+    camera: CameraSpec | None = replace(RESNET, view=replace(RESNET.view, kind="radar_bevdepth"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSegmenterMIT(BEVFusionMIT):
+    """Map segmentation from cameras and LiDAR."""
+
+    name: Literal["mit_bevfusion-seg"] = "mit_bevfusion-seg"
+    camera: CameraSpec | None = CameraSpec(backbone=SEGMENTING_SWIN, view=COARSE_VIEW)
+    lidar: VoxelNetSpec | PointPillarsSpec | None = COARSE
+    head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=MapSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarSegmenterMIT(BEVFusionMIT):
+    """Map segmentation from LiDAR."""
+
+    name: Literal["mit_lidar-only-seg"] = "mit_lidar-only-seg"
+    lidar: VoxelNetSpec | PointPillarsSpec | None = COARSE
+    head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=MapSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSegmenterMIT(BEVFusionMIT):
+    """Map segmentation from cameras."""
+
+    name: Literal["mit_camera-only-seg"] = "mit_camera-only-seg"
+    camera: CameraSpec | None = CameraSpec(backbone=SEGMENTING_SWIN, view=COARSE_VIEW)
+    decoder: SecondSpec | ResidualSpec = ResidualSpec(channels=(160, 320, 640))
+    head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=MapSpec)
+
+
+def tiny_camera(spec: CameraSpec) -> CameraSpec:
+    """Maps of 1.6 m cells."""
+    backbone = spec.backbone
+    if isinstance(backbone, SwinSpec):
+        backbone = replace(
+            backbone, channels=8, depths=(1, 1, 2, 1), heads=(2, 2, 4, 4), window=3, drop_path=0.0
+        )
+    else:
+        backbone = replace(backbone, width=4, blocks=(1, 1, 1, 1))
+    view = replace(
+        spec.view, channels=8, depth_m=(1.0, 21.0, 2.0), cell_m=0.8 if spec.view.halves else 1.6
+    )
+    neck = replace(spec.neck, channels=16 if spec.neck.stride == 8 else 4)
+    return replace(spec, image_size=(64, 96), backbone=backbone, neck=neck, view=view)
+
+
+def tiny_lidar(spec: VoxelNetSpec | PointPillarsSpec) -> VoxelNetSpec | PointPillarsSpec:
+    """Maps of 1.6 m cells."""
+    if isinstance(spec, VoxelNetSpec):
+        return replace(spec, voxel_m=(0.2, 0.2, 0.2), channels=(4, 8, 8, 8))
+    return replace(spec, pillar_m=1.6, channels=(8, 8), max_points=5)
+
+
+def tiny_decoder(spec: SecondSpec | ResidualSpec) -> SecondSpec | ResidualSpec:
+    if isinstance(spec, SecondSpec):
+        stages = len(spec.channels)
+        return replace(
+            spec, channels=(8, 16, 16)[:stages], depths=(1, 1, 1)[:stages], up_channels=16
+        )
+    return replace(spec, channels=(8, 16, 16), blocks=1, out_channels=16)
+
+
+def tiny_head(
+    spec: TransFusionSpec | CenterSpec | MapSpec,
+) -> TransFusionSpec | CenterSpec | MapSpec:
+    if isinstance(spec, TransFusionSpec):
+        return replace(spec, channels=16, hidden=16, proposals=20, dropout=0.0)
+    if isinstance(spec, CenterSpec):
+        return replace(spec, channels=8)
+    return replace(spec, reach_m=20.0, cell_m=2.0)
+
+
+PUBLISHED: tuple[type[BEVFusionMIT], ...] = (
+    FusionDetectorMIT,
+    LidarDetectorMIT,
+    CoarseLidarDetectorMIT,
+    PillarDetectorMIT,
+    CameraDetectorMIT,
+    ResNetDetectorMIT,
+    ResNet101DetectorMIT,
+    BevDepthDetectorMIT,
+    RadarDetectorMIT,
+    RadarDepthDetectorMIT,
+    FusionSegmenterMIT,
+    LidarSegmenterMIT,
+    CameraSegmenterMIT,
+)
