@@ -58,7 +58,8 @@ class NuScenesSpec:
 class Frame:
     """One keyframe: everything in its LiDAR frame, N cameras in the order of CAMERAS.
 
-    image_paths [N]; intrinsics [N, 3, 3] in pixels of the stored image; lidar_to_camera [N, 4, 4];
+    image_paths [N]; intrinsics [N, 3, 3] in pixels of the stored image; lidar_to_camera and
+    camera_to_ego [N, 4, 4];
     points [P, 5] float32 (x, y, z, intensity, delta t in s); boxes [M, 9] as in scenes.batch;
     box_rotations [M, 3, 3] with the full tilt of each box (boxes keep only the yaw; on a tilted
     LiDAR the box that the annotator drew is the tilted one); labels [M]; num_lidar_pts and
@@ -70,6 +71,7 @@ class Frame:
     image_paths: tuple[Path, ...]
     intrinsics: Array
     lidar_to_camera: Array
+    camera_to_ego: Array
     points: NDArray[np.float32]
     boxes: Array
     box_rotations: Array
@@ -115,6 +117,7 @@ class NuScenesScenes:
             image_paths=tuple(Path(self.nusc.dataroot) / c["filename"] for c in cameras),
             intrinsics=np.array([self._intrinsic(c) for c in cameras]),
             lidar_to_camera=np.array([self._to_camera(c, lidar_to_global) for c in cameras]),
+            camera_to_ego=np.array([self._poses(c)[0] for c in cameras]),
             points=self._points(lidar, lidar_to_global),
             boxes=boxes,
             box_rotations=turns,

@@ -54,7 +54,7 @@ class BEVFusionMIT:
         return None if self.camera is None else self.camera.image_size
 
     def tiny(self) -> BEVFusionMIT:
-        """Every part at a size for tests: 64 x 96 images, 25.6 m, cells of 1.6 m."""
+        """Every part at a size for tests: small images, 25.6 m, cells of 1.6 m."""
         return replace(
             self,
             half_side_m=25.6,
@@ -212,7 +212,8 @@ def tiny_camera(spec: CameraSpec) -> CameraSpec:
         spec.view, channels=8, depth_m=(1.0, 21.0, 2.0), cell_m=0.8 if spec.view.halves else 1.6
     )
     neck = replace(spec.neck, channels=16 if spec.neck.stride == 8 else 4)
-    return replace(spec, image_size=(64, 96), backbone=backbone, neck=neck, view=view)
+    size = (48, 96) if neck.stride == 8 else (64, 128)
+    return replace(spec, image_size=size, backbone=backbone, neck=neck, view=view)
 
 
 def tiny_lidar(spec: VoxelNetSpec | PointPillarsSpec) -> VoxelNetSpec | PointPillarsSpec:

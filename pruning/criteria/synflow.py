@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
@@ -120,14 +121,19 @@ def output_sum(output: Any) -> Tensor:
 def _fitting(
     scores: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
 ) -> Mapping[str, Tensor]:
-    """The scores, over their largest where that would not fit the model's dtype (float64 always
-    fits): the flow of a deep model passes float32.
+    """The scores as they are where the model's dtype holds them (float64 always does). The flow of
+    a deep model does not fit float32: then they go over their largest and, where the smallest would
+    vanish, all to one power below 1, which keeps their order in every budget.
     """
     largest = max(float(s.max()) for s in scores.values())
+    smallest = min((float(s[s > 0].min()) for s in scores.values() if s.any()), default=largest)
     room = min(torch.finfo(dtype).max for dtype in dtypes.values())
-    if largest < room:
+    least = max(torch.finfo(dtype).tiny for dtype in dtypes.values())
+    if largest < room and smallest > least:
         return scores
-    return {name: score / largest for name, score in scores.items()}
+    span = math.log(largest) - math.log(smallest)
+    power = min(1.0, -math.log(least) / span) if span > 0 else 1.0
+    return {name: (score / largest) ** power for name, score in scores.items()}
 
 
 def _positive_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.criteria import IMP, LAMP, GraSP, ProsPr, Random, SynFlow, Taylor
+from pruning.criteria.synflow import _fitting
 from pruning.groups import ModalityGroups
 from pruning.weights import prunable_weights
 
@@ -118,6 +119,15 @@ def test_synflow_by_hand() -> None:
             weight.fill_(1e30)
     found = SynFlow(num_iterations=1).scores(deep, GROUPS, [torch.ones(1, 1)], None).by_weight  # type: ignore[arg-type, assignment]
     assert [score.item() for score in found.values()] == [1.0, 1.0]  # type: ignore[attr-defined]
+
+
+def test_synflow_keeps_its_order_where_float32_ends() -> None:
+    """1e60, 1 and 1e-60 fit float32 to the power 76 / 120 or so: still three sizes, none 0."""
+    wide = {"w": torch.tensor([1e60, 1.0, 1e-60]).double()}
+    found = _fitting(wide, {"w": torch.float32})["w"].float()
+    assert found[0] == 1.0
+    assert found[0] > found[1] > found[2] > 0
+    assert _fitting(wide, {"w": torch.float64}) is wide
 
 
 def test_synflow_conserves_flow() -> None:
