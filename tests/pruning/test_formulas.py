@@ -123,7 +123,7 @@ def test_synflow_by_hand() -> None:
 
 def test_synflow_keeps_its_order_where_float32_ends() -> None:
     """1e60, 1 and 1e-60 fit float32 to the power 76 / 120 or so: still three sizes, none 0."""
-    wide = {"w": torch.tensor([1e60, 1.0, 1e-60]).double()}
+    wide = {"w": torch.tensor([1e60, 1.0, 1e-60], dtype=torch.float64)}
     found = _fitting(wide, {"w": torch.float32})["w"].float()
     assert found[0] == 1.0
     assert found[0] > found[1] > found[2] > 0
