@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from models.camera.depth_lss import DepthLss, depth_image
-from models.checkpoint.mit import GEOMETRY, published_name
+from models.checkpoint.dialect import GEOMETRY
+from models.checkpoint.dialects import MIT as NAMING
+from models.convention import MIT
 from models.heads.center_tasks import TASKS, CenterTasksHead, of_task
 from models.heads.map_head import MapHead
 from models.heads.transfusion import TransFusionHead
 from models.lidar.second import SecondEncoder
 from models.lidar.voxelize import voxelize
-from models.mit.convention import from_published
 from models.mit.model import CameraStream, MitBEVFusion
 from scenes.batch import CalibrationParts, SensorBatch, Targets
 
@@ -69,7 +70,7 @@ def read_inputs(path: str | Path, half_side_m: float = 54.0) -> SensorBatch:
         lidar_to_global=torch.eye(4, dtype=torch.float64)[None],
         targets=(
             Targets(
-                boxes=from_published(torch.from_numpy(boxes).float()),
+                boxes=MIT.decode(torch.from_numpy(boxes).float()),
                 labels=torch.from_numpy(labels).long(),
             ),
         ),
@@ -97,10 +98,8 @@ def trace(model: MitBEVFusion, batch: SensorBatch) -> Arrays:
     left: dict[str, Any] = {}
     handles = []
     for name, module in model.named_modules():
-        if name.count(".") and STAGES.fullmatch(published_name(name)):
-            handles.append(
-                module.register_forward_hook(_record(published_name(name), entered, left))
-            )
+        if name.count(".") and STAGES.fullmatch(NAMING.name(name)):
+            handles.append(module.register_forward_hook(_record(NAMING.name(name), entered, left)))
     try:
         outputs = model(batch)
     finally:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from models import NAMES, FusionModel, build
-from models.checkpoint import mit, rule, store
+from models.checkpoint import published, rule, store
+from models.checkpoint.dialect import Dialect, Entry, published_entries
+from models.checkpoint.dialects import dialect_of
 from models.mit.model import MitBEVFusion
 from models.trace import read_inputs, trace
 from search.measure import model_spec
@@ -23,12 +25,13 @@ def model_keys(name: str) -> dict[str, dict[str, Any]]:
     model under the original names and in the original layout.
     """
     model = build(model_spec(name))
-    if isinstance(model, MitBEVFusion):
-        entries = mit.published_entries(model)
+    dialect = dialect_of(name)
+    if dialect is not None:
+        entries = published_entries(model, dialect)
     else:
         parameters = dict(model.named_parameters())
         entries = {
-            key: mit.Entry(tensor, "param" if key in parameters else "buffer")
+            key: Entry(tensor, "param" if key in parameters else "buffer")
             for key, tensor in model.state_dict().items()
         }
     return {
@@ -43,13 +46,16 @@ def model_keys(name: str) -> dict[str, dict[str, Any]]:
 
 def trace_model(name: str, weights: str, inputs: Path, out: Path) -> int:
     """Writes every stage's output to OUT (.npz, whole or not at all); returns how many arrays."""
-    model = published_model(name)
+    model, dialect = published_model(name)
+    if not isinstance(model, MitBEVFusion):
+        traced = [n for n in NAMES if n.startswith("mit_")]
+        raise ValueError(f"model: value {name!r}; allowed for a trace: {', '.join(traced)}")
     batch = read_inputs(inputs, model.spec.half_side_m)
     if weights == "rule":
-        state = rule.weights_by_rule(mit.published_entries(model))
+        state = rule.weights_by_rule(published_entries(model, dialect))
     else:
-        state = mit.read(weights)
-    mit.load_into(model, state, weights)
+        state = published.read(weights)
+    published.load_into(model, dialect, state, weights)
     arrays = trace(model, batch)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,19 +68,22 @@ def trace_model(name: str, weights: str, inputs: Path, out: Path) -> int:
     return len(arrays)
 
 
-def convert(file: Path, name: str, out: Path) -> mit.Matched:
-    """A published checkpoint to our safetensors; returns what was matched."""
-    model = published_model(name)
-    matched = mit.load_into(model, mit.read(file), file)
+def convert(file: Path, name: str, out: Path) -> published.Matched:
+    """A published checkpoint to our safetensors; returns what was matched. The conventions of its
+    boxes and images go along, as part of the model's spec.
+    """
+    model, dialect = published_model(name)
+    matched = published.load_into(model, dialect, published.read(file), file)
     store.save(out, model, {"model": json.dumps(asdict(model_spec(name))), "source": str(file)})
     return matched
 
 
-def published_model(name: str) -> MitBEVFusion:
-    """A published model, fresh. ValueError for one of our own."""
+def published_model(name: str) -> tuple[FusionModel, Dialect]:
+    """A published model, fresh, and the dialect of its checkpoints. ValueError for one of ours."""
     torch.manual_seed(0)
-    model: FusionModel = build(model_spec(name))
-    if not isinstance(model, MitBEVFusion):
-        published = [n for n in NAMES if n.startswith("mit_")]
-        raise ValueError(f"model: value {name!r}; allowed here: {', '.join(published)}")
-    return model
+    spec = model_spec(name)
+    dialect = dialect_of(name)
+    if dialect is None:
+        allowed = [n for n in NAMES if dialect_of(n) is not None]
+        raise ValueError(f"model: value {name!r}; allowed here: {', '.join(allowed)}")
+    return build(spec), dialect

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoint.mit import FIXED, Entry
+from models.checkpoint.dialect import COUNTER, FIXED, Entry
 
 GAINS = {
     r"lidar\.backbone\.conv_input\.0\.weight$": 0.06,
@@ -33,7 +33,7 @@ OFFSETS = {r"(heatmap_head\.1|\.heatmap\.1)\.bias$": -2.0}
 def weights_by_rule(entries: Mapping[str, Entry]) -> dict[str, Tensor]:
     """float32 tensors of a published state dict; constants and counters are left out."""
     shapes = {key: tuple(entry.tensor.shape) for key, entry in entries.items()}
-    skipped = (*FIXED, "num_batches_tracked")
+    skipped = (*FIXED, COUNTER)
     return {
         key: torch.from_numpy(_values(key, shapes).astype(np.float32).reshape(shapes[key]))
         for key in shapes

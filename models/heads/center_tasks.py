@@ -105,7 +105,8 @@ class CenterTasksHead(nn.Module):
                 kept = suppressed(boxes, scores, kind, task)
                 classes = torch.tensor(task.classes, device=kind.device)
                 boxes = boxes[kept]
-                boxes[:, 2] -= boxes[:, 5] * 0.5
+                if self.coder.height == "top":
+                    boxes[:, 2] -= boxes[:, 5] * 0.5
                 found.append((boxes, scores[kept], classes[kind[kept]]))
             boxes, scores, kinds = (torch.cat(parts) for parts in zip(*found, strict=True))
             frames.append((boxes, scores, kinds))

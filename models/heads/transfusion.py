@@ -7,6 +7,7 @@ Shape legend: B frames, C channels, K classes, Q queries, X x Y cells (x slow), 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,32 +23,39 @@ POINT_LIKE = (8, 9)
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCoder:
-    """Cells to metres: a centre in cells times `step_m` plus `lower_m`."""
+    """Cells to metres: a centre in cells times `step_m` plus `lower_m`. `height` says what the
+    network predicts: the top of a box or its centre.
+    """
 
     step_m: tuple[float, float] = (0.6, 0.6)
     lower_m: tuple[float, float] = (-54.0, -54.0)
     limit_m: tuple[float, float, float] = (61.2, 61.2, 10.0)
+    height: Literal["top", "centre"] = "top"
 
     def decode(self, outputs: dict[str, Tensor]) -> Tensor:
-        """Head outputs [B, *, Q] -> boxes [B, Q, 9]: x, y, z of the true centre (the network
-        predicts the top), width, length, height, yaw (clockwise from -y), velocity, as published.
+        """Head outputs [B, *, Q] -> boxes [B, Q, 9]: x, y, z of the centre, sides, yaw, velocity,
+        sides and yaw as the network has them.
         """
         center, size = outputs["center"], outputs["dim"].exp()
         x = center[:, :1] * self.step_m[0] + self.lower_m[0]
         y = center[:, 1:] * self.step_m[1] + self.lower_m[1]
-        z = outputs["height"] - size[:, 2:] * 0.5
+        z = outputs["height"]
+        if self.height == "top":
+            z = z - size[:, 2:] * 0.5
         yaw = torch.atan2(outputs["rot"][:, :1], outputs["rot"][:, 1:])
         return torch.cat([x, y, z, size, yaw, outputs["vel"]], dim=1).transpose(1, 2)
 
     def encode(self, boxes: Tensor) -> Tensor:
-        """Boxes [M, 9] as `decode` gives them -> targets [M, 10]: centre in cells, top, log size,
-        sine and cosine of yaw, velocity.
+        """Boxes [M, 9] as `decode` gives them -> targets [M, 10]: centre in cells, height, log
+        size, sine and cosine of yaw, velocity.
         """
         x = (boxes[:, 0] - self.lower_m[0]) / self.step_m[0]
         y = (boxes[:, 1] - self.lower_m[1]) / self.step_m[1]
-        top = boxes[:, 2] + boxes[:, 5] * 0.5
+        z = boxes[:, 2]
+        if self.height == "top":
+            z = z + boxes[:, 5] * 0.5
         rest = [boxes[:, 3:6].log(), boxes[:, 6:7].sin(), boxes[:, 6:7].cos(), boxes[:, 7:9]]
-        return torch.cat([torch.stack([x, y, top], dim=1), *rest], dim=1)
+        return torch.cat([torch.stack([x, y, z], dim=1), *rest], dim=1)
 
 
 class PositionEmbedding(nn.Module):

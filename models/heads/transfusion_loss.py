@@ -1,8 +1,7 @@
 """TransFusion's training: Hungarian assignment of queries to boxes, heat map and box losses, with
 the published BEVFusion's weights.
 
-Boxes here are in the published convention: x, y, z of the centre, width, length, height, yaw
-(clockwise from -y), velocity.
+Boxes here are in the network's convention (models/convention.py), z of the centre.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.convention import MIT, Convention
 from models.heads.box_overlap import overlap_3d
 from models.heads.transfusion import REGRESSIONS, BoxCoder
 
@@ -41,9 +41,11 @@ class QueryTargets:
 @torch.no_grad()
 def query_targets(
     outputs: dict[str, Tensor], frame: int, boxes: Tensor, labels: Tensor, coder: BoxCoder,
-    extent_m: tuple[float, float],
+    extent_m: tuple[float, float], convention: Convention = MIT,
 ) -> QueryTargets:  # fmt: skip
-    """Targets of a frame from its boxes [M, 9] and labels [M]; extent_m is the grid's size."""
+    """Targets of a frame from its boxes [M, 9] and labels [M], in the network's convention;
+    extent_m is the grid's size.
+    """
     logits = outputs["heatmap"][frame].float()  # [K, Q]
     classes, queries = logits.shape
     predicted = coder.decode({k: outputs[k][frame : frame + 1].float() for k in REGRESSIONS})[0]
@@ -53,7 +55,7 @@ def query_targets(
     matched = torch.zeros(queries, dtype=torch.bool, device=logits.device)
     overlap = logits.new_zeros(queries)
     if len(boxes):
-        ious = overlap_3d(predicted, boxes)
+        ious = overlap_3d(*(MIT.encode(convention.decode(b)) for b in (predicted, boxes)))
         cost = CLASS_COST * focal_cost(logits.T, labels)
         cost = cost + CENTER_COST * center_cost(predicted, boxes, coder, extent_m)
         cost = cost - OVERLAP_COST * ious

@@ -1,7 +1,7 @@
 """One stream a sensor, fused in bird's-eye view, a decoder and a head.
 
 Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/mit.py
-translates the rest. Boxes inside are in the published convention, outside in SensorBatch's.
+translates the rest. Boxes and images inside are in the spec's convention, outside in SensorBatch's.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from models.camera.bevdepth import BevDepth
+from models.convention import Convention
 from models.fuser import ConcatConv
 from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction
 from models.heads.center_tasks import CenterTasksHead
 from models.heads.map_head import MapHead, map_losses
 from models.heads.transfusion import REGRESSIONS, BoxCoder, TransFusionHead
 from models.heads.transfusion_loss import query_targets, transfusion_loss
-from models.mit.convention import from_published, to_published
 from models.mit.parts import CameraSpec, CenterSpec, MapSpec
 from models.precision import at_least_float32
 from scenes.batch import Detections, MapProbabilities, SensorBatch, Targets
@@ -34,8 +34,9 @@ DEPTH = "depth"
 class CameraStream(nn.Module):
     """Images to a BEV map."""
 
-    def __init__(self, spec: CameraSpec, half_side_m: float) -> None:
+    def __init__(self, spec: CameraSpec, half_side_m: float, convention: Convention) -> None:
         super().__init__()
+        self.convention = convention
         self.backbone = spec.build_backbone()
         self.neck = spec.build_neck()
         self.vtransform = spec.build_view(half_side_m)
@@ -54,7 +55,8 @@ class CameraStream(nn.Module):
 
     def image_features(self, batch: SensorBatch) -> Tensor:
         """[B * N, C, h, w]"""
-        maps = self.neck(self.backbone(batch.images.flatten(0, 1)))
+        images = self.convention.images(batch.images)
+        maps = self.neck(self.backbone(images.flatten(0, 1)))
         found: Tensor = maps[0] if isinstance(maps, list) else maps
         return found
 
@@ -101,7 +103,7 @@ class MitBEVFusion(FusionModel):
         self.sensors = tuple(cells)
         self.cell_m = one_size(cells, spec.half_side_m)
         if spec.camera is not None:
-            self.camera = CameraStream(spec.camera, spec.half_side_m)
+            self.camera = CameraStream(spec.camera, spec.half_side_m, spec.convention)
         if spec.lidar is not None:
             self.lidar = PointStream(spec.lidar.build(spec.half_side_m), "lidar")
         if spec.radar is not None:
@@ -169,7 +171,7 @@ class MitBEVFusion(FusionModel):
                 probabilities = at_least_float32(outputs["map"]).sigmoid()
                 return [MapProbabilities(probabilities=one) for one in probabilities]
             return [
-                best_first(from_published(boxes), scores, labels)
+                best_first(self.spec.convention.decode(boxes), scores, labels)
                 for boxes, scores, labels in head.decode(outputs)
             ]
 
@@ -209,7 +211,11 @@ class MitBEVFusion(FusionModel):
         for frame, targets in enumerate(batch.targets):
             boxes, labels = self._inside(targets)
             boxes = boxes.nan_to_num()
-            found.append(query_targets(outputs, frame, boxes, labels, head.coder, extent))
+            found.append(
+                query_targets(
+                    outputs, frame, boxes, labels, head.coder, extent, self.spec.convention
+                )
+            )
         return transfusion_loss(outputs, found)
 
     def _nothing(self, channels: int, frames: int) -> Tensor:
@@ -218,9 +224,9 @@ class MitBEVFusion(FusionModel):
         return like.new_zeros(frames, channels, cells, cells)
 
     def _inside(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """Boxes with their centre on the grid, as published."""
+        """Boxes with their centre on the grid, as the network has them."""
         kept = (targets.boxes[:, :2].abs() < self.spec.half_side_m).all(1)
-        return to_published(targets.boxes[kept]), targets.labels[kept]
+        return self.spec.convention.encode(targets.boxes[kept]), targets.labels[kept]
 
 
 def one_size(cells: dict[str, float], half_side_m: float) -> float:
@@ -240,7 +246,7 @@ def build_head(spec: BEVFusionMIT, cell_m: float) -> Head:
     head = spec.head
     if isinstance(head, MapSpec):
         return MapHead(channels, side, head.reach_m, head.cell_m)
-    coder = BoxCoder(step_m=(cell_m, cell_m), lower_m=(-side, -side))
+    coder = BoxCoder(step_m=(cell_m, cell_m), lower_m=(-side, -side), height=spec.convention.height)
     if isinstance(head, CenterSpec):
         return CenterTasksHead(channels, head.channels, coder, head.velocity_weight)
     return TransFusionHead(

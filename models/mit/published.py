@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from models.convention import LENGTH_FIRST, MIT, Convention
 from models.mit.model import MitBEVFusion
 from models.mit.parts import (
     CameraSpec,
@@ -44,6 +45,7 @@ class BEVFusionMIT:
     fused_channels: int = 256
     decoder: SecondSpec | ResidualSpec = field(default_factory=SecondSpec)
     head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=TransFusionSpec)
+    convention: Convention = MIT
 
     def build(self) -> MitBEVFusion:
         return MitBEVFusion(self)
@@ -199,6 +201,58 @@ class CameraSegmenterMIT(BEVFusionMIT):
     head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=MapSpec)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FusionLengthFirst(BEVFusionMIT):
+    """Camera and LiDAR, boxes as mmdetection3d 1.x and OpenPCDet have them."""
+
+    half_side_m: float = 54.0
+    camera: CameraSpec | None = field(default_factory=CameraSpec)
+    lidar: VoxelNetSpec | PointPillarsSpec | None = field(default_factory=VoxelNetSpec)
+    convention: Convention = LENGTH_FIRST
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarLengthFirst(FusionLengthFirst):
+    """The same from LiDAR alone."""
+
+    camera: CameraSpec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionDetectorMMDet3D(FusionLengthFirst):
+    """mmdetection3d 1.x's port, sparse weights as spconv 2 stores them."""
+
+    name: Literal["mmdet3d_bevfusion_lidar-cam_spconv2"] = "mmdet3d_bevfusion_lidar-cam_spconv2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionDetectorMMCV(FusionLengthFirst):
+    """mmdetection3d 1.x's port, sparse weights as mmcv stores them."""
+
+    name: Literal["mmdet3d_bevfusion_lidar-cam_mmcvops"] = "mmdet3d_bevfusion_lidar-cam_mmcvops"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarDetectorMMDet3D(LidarLengthFirst):
+    """mmdetection3d 1.x's port, LiDAR alone."""
+
+    name: Literal["mmdet3d_bevfusion_lidar_spconv2"] = "mmdet3d_bevfusion_lidar_spconv2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionDetectorPCDet(FusionLengthFirst):
+    """OpenPCDet's port."""
+
+    name: Literal["pcdet_bevfusion"] = "pcdet_bevfusion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarDetectorPCDet(LidarLengthFirst):
+    """OpenPCDet's TransFusion on LiDAR."""
+
+    name: Literal["pcdet_transfusion_lidar"] = "pcdet_transfusion_lidar"
+
+
 def tiny_camera(spec: CameraSpec) -> CameraSpec:
     """Maps of 1.6 m cells."""
     backbone = spec.backbone
@@ -256,4 +310,9 @@ PUBLISHED: tuple[type[BEVFusionMIT], ...] = (
     FusionSegmenterMIT,
     LidarSegmenterMIT,
     CameraSegmenterMIT,
+    FusionDetectorMMDet3D,
+    FusionDetectorMMCV,
+    LidarDetectorMMDet3D,
+    FusionDetectorPCDet,
+    LidarDetectorPCDet,
 )

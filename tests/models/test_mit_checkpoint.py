@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from models import NAMES, build
-from models.checkpoint import mit
+from models.checkpoint import published
+from models.checkpoint.dialect import published_entries
+from models.checkpoint.dialects import MIT
 from models.checkpoint.rule import weights_by_rule
 from models.mit.model import MitBEVFusion
 from models.mit.published import FusionDetectorMIT
@@ -32,7 +34,7 @@ def model() -> MitBEVFusion:
 @pytest.fixture
 def state(model: MitBEVFusion) -> dict[str, Tensor]:
     """As the original code would save it: every entry, constants and counters too."""
-    entries = mit.published_entries(model)
+    entries = published_entries(model, MIT)
     return {key: entry.tensor.clone() for key, entry in entries.items()}
 
 
@@ -44,7 +46,7 @@ def test_names_shapes_types_and_kinds_are_the_published_ones(name: str, paramete
     wanted = json.loads((REFERENCE / "keys" / f"{name}.json").read_text())
     model = build(NAMES[name]())
     assert isinstance(model, MitBEVFusion)
-    found = mit.published_entries(model)
+    found = published_entries(model, MIT)
     assert sorted(found) == sorted(wanted)
     for key, entry in found.items():
         assert list(entry.tensor.shape) == wanted[key]["shape"], key
@@ -56,7 +58,7 @@ def test_names_shapes_types_and_kinds_are_the_published_ones(name: str, paramete
 def test_loading_restores_every_weight(model: MitBEVFusion, state: dict[str, Tensor]) -> None:
     torch.manual_seed(1)
     other = MitBEVFusion(FusionDetectorMIT().tiny())
-    matched = mit.load_into(other, state, "file")
+    matched = published.load_into(other, MIT, state, "file")
     assert matched.turned == 21
     assert matched.absent == ()
     for name, tensor in model.state_dict().items():
@@ -64,8 +66,8 @@ def test_loading_restores_every_weight(model: MitBEVFusion, state: dict[str, Ten
 
 
 def test_weights_by_rule_fit(model: MitBEVFusion) -> None:
-    weights = weights_by_rule(mit.published_entries(model))
-    matched = mit.load_into(model, weights, "rule")
+    weights = weights_by_rule(published_entries(model, MIT))
+    matched = published.load_into(model, MIT, weights, "rule")
     assert len(matched.absent) == sum(k.endswith("num_batches_tracked") for k in model.state_dict())
 
 
@@ -78,7 +80,7 @@ def test_files_as_they_come(state: dict[str, Tensor], tmp_path: Path) -> None:
     """Wrapped, with a module. prefix, or bare."""
     wrapped = {"meta": {"epoch": 6}, "state_dict": {f"module.{k}": v for k, v in state.items()}}
     for content in (wrapped, {"model": state}, state):
-        assert mit.read(save(content, tmp_path / "a.pth")).keys() == state.keys()
+        assert published.read(save(content, tmp_path / "a.pth")).keys() == state.keys()
 
 
 class Code:
@@ -93,7 +95,7 @@ def test_unsafe_and_damaged_files(state: dict[str, Tensor], tmp_path: Path) -> N
     save([1, 2], tmp_path / "list.pth")
     for name in ("cut.pth", "code.pth", "list.pth", "absent.pth"):
         with pytest.raises(ValueError, match="checkpoint: ") as caught:
-            mit.read(tmp_path / name)
+            published.read(tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not Path("unpickled").exists()
 
@@ -115,6 +117,6 @@ def test_checkpoints_of_another_model(
     state["fuser.1.bias"] = state["fuser.1.bias"] + 5
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(ValueError, match=said) as caught:
-        mit.load_into(model, state, "file.pth")
+        published.load_into(model, MIT, state, "file.pth")
     assert "file.pth is of another model" in str(caught.value)
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.checkpoint import mit
+from models.checkpoint import published
+from models.checkpoint.dialect import published_entries
+from models.checkpoint.dialects import MIT
 from models.checkpoint.rule import weights_by_rule
 from models.mit.model import MitBEVFusion
 from models.mit.published import FusionDetectorMIT
@@ -41,7 +43,7 @@ def test_every_stage() -> None:
     may be off, by at most 5e-3 of the largest.
     """
     model = MitBEVFusion(FusionDetectorMIT())
-    mit.load_into(model, weights_by_rule(mit.published_entries(model)), "rule")
+    published.load_into(model, MIT, weights_by_rule(published_entries(model, MIT)), "rule")
     found = trace(model, read_inputs(PARITY / "inputs.npz"))
     stored = np.load(PARITY / "expected_det.npz")
     stages = json.loads((PARITY / "expected_det.json").read_text())["stages"]

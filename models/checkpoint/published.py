@@ -1,8 +1,7 @@
-"""State dicts of mit-han-lab/bevfusion: its names, its sparse layout, its geometric constants.
+"""Published checkpoints: read safely, loaded strictly, all or nothing.
 
-Weights of sparse convolutions are [k0, k1, k2, in, out] there and [out, k0, k1, k2, in] here. dx,
-bx, nx, frustum and relative_position_index follow from the configuration: they are compared, not
-loaded.
+dx, bx, nx, frustum and relative_position_index follow from the configuration: they are compared,
+not loaded.
 """
 
 from __future__ import annotations
@@ -14,24 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-PREFIXES = {
-    "camera.": "encoders.camera.",
-    "lidar.": "encoders.lidar.",
-    "radar.": "encoders.radar.",
-    "fusion.fuser.": "fuser.",
-    "fusion.decoder.": "decoder.",
-    "fusion.heads.": "heads.",
-}
-GEOMETRY = ("dx", "bx", "nx", "frustum")
-FIXED = (*GEOMETRY, "relative_position_index")
+from models.checkpoint.dialect import COUNTER, FIXED, Dialect, published_entries
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a published state dict: its tensor in the published layout, param or buffer."""
-
-    tensor: Tensor
-    kind: str
+WRAPPERS = ("state_dict", "model_state", "model")
+"""Keys under which training code keeps a state dict."""
 
 
 @dataclass(frozen=True)
@@ -52,32 +37,6 @@ class Matched:
         )
 
 
-def published_name(name: str) -> str:
-    """Our name of a module, parameter or buffer -> the published one."""
-    for ours, theirs in PREFIXES.items():
-        if f"{name}.".startswith(ours):
-            whole = theirs + f"{name}."[len(ours) :].replace("vtransform.geometry.", "vtransform.")
-            return whole.removesuffix(".")
-    raise ValueError(f"{name}: the published models have no such part")
-
-
-def published_entries(model: nn.Module) -> dict[str, Entry]:
-    """The state dict as published, constants included; those of the view transform are parameters
-    there.
-    """
-    parameters = {name for name, _ in model.named_parameters()}
-    saved = model.state_dict().keys()
-    found = {}
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        last = name.rpartition(".")[2]
-        if name not in saved and last not in GEOMETRY:
-            continue
-        kind = "param" if name in parameters or last in GEOMETRY else "buffer"
-        turned = tensor.detach().permute(1, 2, 3, 4, 0) if tensor.ndim == 5 else tensor.detach()
-        found[published_name(name)] = Entry(turned, kind)
-    return found
-
-
 def read(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a .pth or .safetensors file, whatever it wraps them in; nothing but tensors is
     unpickled. ValueError in one line for anything else.
@@ -95,7 +54,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"checkpoint: {path} is damaged or holds more than tensors ({type(error).__name__})"
         ) from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     if not isinstance(found, Mapping) or not all(torch.is_tensor(v) for v in found.values()):
@@ -103,13 +62,16 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in found.items()}
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> Matched:
+def load_into(
+    model: nn.Module, dialect: Dialect, state: Mapping[str, Tensor], source: str | Path
+) -> Matched:
     """Copies a published state dict into the model, all of it or nothing. ValueError in one line
     for a key too many or too few, another shape, or constants of another configuration.
     """
     own = model.state_dict()
-    wanted = {published_name(name): name for name in own}
-    constants = {k: e.tensor for k, e in published_entries(model).items() if _last(k) in FIXED}
+    wanted = {dialect.name(name): name for name in own}
+    entries = published_entries(model, dialect)
+    constants = {k: e.tensor for k, e in entries.items() if _last(k) in FIXED}
     problems: list[str] = []
     absent: list[str] = []
     ours, turned = {}, 0
@@ -117,20 +79,18 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
         if key in constants:
             ours[name] = own[name]
         elif key not in state:
-            (absent if _last(key) == "num_batches_tracked" else problems).append(
-                f"{key} is missing"
-            )
+            (absent if _last(key) == COUNTER else problems).append(f"{key} is missing")
             ours[name] = own[name]
         else:
-            fitting = _fitting(state[key], own[name].shape)
+            fitting = dialect.ours(name, state[key], own[name].shape)
             if fitting is None:
-                shape = list(own[name].shape)
+                shape = list(entries[key].tensor.shape)
                 problems.append(f"{key} has shape {list(state[key].shape)}, the model {shape}")
             else:
-                ours[name], was_turned = fitting
-                turned += was_turned
+                ours[name] = fitting
+                turned += state[key].ndim == 5
     for key in state:
-        if key not in wanted and key not in constants:
+        if key not in wanted and key not in constants and key not in dialect.buffers:
             problems.append(f"{key} is not in the model")
     compared = [key for key in constants if key in state]
     for key in compared:
@@ -142,15 +102,6 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
     model.load_state_dict(ours)
     loaded = len(wanted) - len(absent) - sum(key in wanted for key in constants)
     return Matched(loaded, turned, len(compared), tuple(absent))
-
-
-def _fitting(tensor: Tensor, shape: torch.Size) -> tuple[Tensor, bool] | None:
-    """The tensor in our layout, and whether it had to be turned; None where neither fits."""
-    if tensor.shape == shape:
-        return tensor, False
-    if tensor.ndim == 5 and tensor.permute(4, 0, 1, 2, 3).shape == shape:
-        return tensor.permute(4, 0, 1, 2, 3).contiguous(), True
-    return None
 
 
 def _same(tensor: Tensor, constant: Tensor) -> bool:
