@@ -8,17 +8,18 @@ from models.bevfusion import BEVFusionSmall
 from models.fusion_model import FusionModel
 from models.mit.published import PUBLISHED as MIT
 from models.mit.published import BEVFusionMIT
+from models.pku.published import PUBLISHED as PKU
+from models.pku.published import BEVFusionPKU
 
-KINDS: tuple[type[BEVFusionSmall] | type[BEVFusionMIT], ...] = (BEVFusionSmall, *MIT)
+Kind = type[BEVFusionSmall] | type[BEVFusionMIT] | type[BEVFusionPKU]
+KINDS: tuple[Kind, ...] = (BEVFusionSmall, *MIT, *PKU)
 if TYPE_CHECKING:
-    ModelSpec = BEVFusionSmall | BEVFusionMIT
+    ModelSpec = BEVFusionSmall | BEVFusionMIT | BEVFusionPKU
 else:
     ModelSpec = Union[KINDS]  # noqa: UP007
 """Union of the specs of every model (discriminated by `name`)."""
 
-NAMES: dict[str, type[BEVFusionSmall] | type[BEVFusionMIT]] = {
-    str(kind.__dataclass_fields__["name"].default): kind for kind in KINDS
-}
+NAMES: dict[str, Kind] = {str(kind.__dataclass_fields__["name"].default): kind for kind in KINDS}
 
 
 def build(spec: ModelSpec) -> FusionModel:

@@ -5,6 +5,8 @@ Shape legend: B images, H x W patches, L = H W tokens, C channels, w window side
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -170,7 +172,60 @@ class PatchEmbedding(nn.Module):
 
 
 class Swin(nn.Module):
-    """Maps of the stages after the first, each normalised: strides 8, 16, 32."""
+    """Maps of the stages in `levels`, each normalised; stage i has stride 2^(i + 2)."""
+
+    def __init__(
+        self,
+        channels: int = 96,
+        depths: tuple[int, ...] = (2, 2, 6, 2),
+        heads: tuple[int, ...] = (3, 6, 12, 24),
+        window: int = 7,
+        drop_path: float = 0.2,
+        levels: tuple[int, ...] = (1, 2, 3),
+        embeds: bool = True,
+    ) -> None:
+        super().__init__()
+        self.levels = levels
+        if embeds:
+            self.patch_embed = PatchEmbedding(channels)
+        total = sum(depths)
+        drops = [drop_path * i / max(1, total - 1) for i in range(total)]
+        self.stages = nn.ModuleList()
+        for i, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+            mine = [drops.pop(0) for _ in range(depth)]
+            merges = i + 1 < len(depths)
+            self.stages.append(SwinStage(channels * 2**i, count, window, mine, merges))
+        for i in levels:
+            self.add_module(f"norm{i}", nn.LayerNorm(channels * 2**i))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images [B, 3, H, W] -> maps [B, C 2^i, H / 2^(i + 2), W / 2^(i + 2)], i in levels"""
+        return self.through(*self.patch_embed(images))
+
+    def through(
+        self, x: Tensor, size: tuple[int, int], added: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The stages over tokens [B, L, C]; `added` [B, C 2^i, H, W] joins the input of stage i,
+        brought to its size (nearest).
+        """
+        maps = []
+        for i, stage in enumerate(self.stages):
+            if added is not None:
+                joining = added[i]
+                if tuple(joining.shape[-2:]) != size:
+                    joining = F.interpolate(joining, size=size, mode="nearest")
+                x = x + joining.flatten(2).transpose(1, 2)
+            done, x, size_done, size = stage(x, size)
+            if i in self.levels:
+                normed = getattr(self, f"norm{i}")(done)
+                maps.append(normed.transpose(1, 2).unflatten(2, size_done))
+        return maps
+
+
+class DualSwin(nn.Module):
+    """Two Swins (CBNet, Liang et al., 2022): the maps of the first, at this and every coarser
+    stage, join the inputs of the second, whose maps go on: strides 4, 8, 16, 32.
+    """
 
     def __init__(
         self,
@@ -181,27 +236,30 @@ class Swin(nn.Module):
         drop_path: float = 0.2,
     ) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbedding(channels)
-        total = sum(depths)
-        drops = [drop_path * i / max(1, total - 1) for i in range(total)]
-        self.stages = nn.ModuleList()
-        for i, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-            mine = [drops.pop(0) for _ in range(depth)]
-            merges = i + 1 < len(depths)
-            self.stages.append(SwinStage(channels * 2**i, count, window, mine, merges))
-        for i in range(1, len(depths)):
-            self.add_module(f"norm{i}", nn.LayerNorm(channels * 2**i))
+        stages = len(depths)
+        levels = tuple(range(stages))
+        shape = (channels, depths, heads, window, drop_path, levels)
+        self.cb_modules = nn.ModuleList([Swin(*shape), Swin(*shape, embeds=False)])
+        self.cb_linears = nn.ModuleList()
+        for i in range(stages):
+            joining: list[nn.Module] = [nn.Identity()]
+            for j in range(i + 1, stages):
+                joining.append(nn.Conv2d(channels * 2**j, channels * 2**i, 1))
+            self.cb_linears.append(nn.ModuleList(joining))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """images [B, 3, H, W] -> maps [B, C 2^i, H / 2^(i + 2), W / 2^(i + 2)], i from 1"""
-        x, size = self.patch_embed(images)
-        maps = []
-        for i, stage in enumerate(self.stages):
-            done, x, size_done, size = stage(x, size)
-            if i > 0:
-                normed = getattr(self, f"norm{i}")(done)
-                maps.append(normed.transpose(1, 2).unflatten(2, size_done))
-        return maps
+        first, second = self.cb_modules
+        assert isinstance(first, Swin)
+        assert isinstance(second, Swin)
+        x, size = first.patch_embed(images)
+        maps = first.through(x, size)
+        sizes = [size, *(tuple(m.shape[-2:]) for m in maps[1:])]
+        added = []
+        for i, layers in enumerate(self.cb_linears):
+            parts = [layer(m) for layer, m in zip(layers, maps[i:], strict=True)]  # type: ignore[call-overload]
+            parts = [F.interpolate(p, size=sizes[i], mode="nearest") for p in parts]
+            added.append(torch.stack(parts).sum(0))
+        return second.through(x, size, added)
 
 
 def relative_positions(window: int) -> Tensor:

@@ -90,6 +90,7 @@ PKU = Dialect(
         (r"^fusion\.fuser\.", "reduc_conv."),
         (r"^fusion\.gate\.", "seblock."),
         (r"^fusion\.head\.", "pts_bbox_head."),
+        (r"feature_adapt_(cls|reg)\.conv\.", r"feature_adapt_\1."),
         (r"patch_embed\.projection\.", "patch_embed.proj."),
         (r"cb_modules\.(\d)\.stages\.", r"cb_modules.\1.layers."),
         (r"\.attn\.w_msa\.", ".attn."),

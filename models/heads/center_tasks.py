@@ -6,12 +6,13 @@ Shape legend: B frames, C channels, T tasks, X x Y cells (x slow), K boxes, M ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from models.conv_norm import conv2d_norm
+from models.heads.deform_conv import DeformConv
 from models.heads.nms import circle_nms, rotated_nms
 from models.heads.transfusion import BoxCoder
 from models.heads.transfusion_loss import class_heatmap, heatmap_loss
@@ -33,6 +34,7 @@ class Task:
     scales: tuple[float, ...] = ()
 
 
+CIRCLES = (4.0, 12.0, 10.0, 1.0, 0.85, 0.175)
 TASKS = (
     Task(classes=(0,), circle=4.0),
     Task(classes=(1, 2), scales=(1.0, 1.0)),
@@ -42,17 +44,42 @@ TASKS = (
     Task(classes=(8, 9), scales=(2.5, 4.0)),
 )
 
+CIRCLE_TASKS = tuple(replace(t, circle=c) for t, c in zip(TASKS, CIRCLES, strict=True))
+"""The same, all by distance."""
+
 
 class TaskHead(nn.ModuleDict):
-    """Two 3 x 3 convolutions for each box parameter and for the heat map."""
+    """Two 3 x 3 convolutions for each output of a size."""
+
+    def __init__(self, channels: int, sizes: dict[str, int]) -> None:
+        super().__init__()
+        for name, size in sizes.items():
+            last = nn.Conv2d(channels, size, 3, padding=1)
+            self[name] = nn.Sequential(conv2d_norm(channels, channels, 3), last)
+            if name == "heatmap":
+                assert last.bias is not None
+                nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
+
+    def branches(self, x: Tensor) -> dict[str, Tensor]:
+        return {name: branch(x) for name, branch in self.items()}
+
+
+class AdaptedTaskHead(nn.Module):
+    """Two deformable convolutions, one for the heat map and one for the rest, then the same."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        for name, size in {**REGRESSIONS, "heatmap": classes}.items():
-            last = nn.Conv2d(channels, size, 3, padding=1)
-            self[name] = nn.Sequential(conv2d_norm(channels, channels, 3), last)
+        self.feature_adapt_cls = DeformConv(channels, channels, 3, groups=4)
+        self.feature_adapt_reg = DeformConv(channels, channels, 3, groups=4)
+        last = nn.Conv2d(channels, classes, 3, padding=1)
         assert last.bias is not None
-        nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
+        nn.init.constant_(last.bias, -2.19)
+        self.cls_head = nn.Sequential(conv2d_norm(channels, channels, 3), last)
+        self.task_head = TaskHead(channels, REGRESSIONS)
+
+    def branches(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.task_head.branches(self.feature_adapt_reg(x))
+        return {**found, "heatmap": self.cls_head(self.feature_adapt_cls(x))}
 
 
 class CenterTasksHead(nn.Module):
@@ -61,27 +88,41 @@ class CenterTasksHead(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels: int, coder: BoxCoder, velocity_weight: float = 0.2
-    ) -> None:
+        self, channels_in: int, channels: int, coder: BoxCoder, velocity_weight: float = 0.2,
+        tasks: tuple[Task, ...] = TASKS, adapts: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.coder, self.velocity_weight = coder, velocity_weight
+        self.coder, self.velocity_weight, self.tasks = coder, velocity_weight, tasks
         self.shared_conv = conv2d_norm(channels_in, channels, 3)
-        self.task_heads = nn.ModuleList(TaskHead(channels, len(t.classes)) for t in TASKS)
+        self.task_heads = nn.ModuleList(
+            AdaptedTaskHead(channels, len(t.classes))
+            if adapts
+            else TaskHead(channels, {**REGRESSIONS, "heatmap": len(t.classes)})
+            for t in tasks
+        )
 
     def forward(self, bev: Tensor) -> dict[str, Tensor]:
         shared = self.shared_conv(bev)
-        return {
-            f"task{t}.{name}": branch(shared)
-            for t, head in enumerate(self.task_heads)
-            for name, branch in head.items()  # type: ignore[operator]
-        }
+        found = {}
+        for t, head in enumerate(self.task_heads):
+            assert isinstance(head, (TaskHead, AdaptedTaskHead))
+            found.update({f"task{t}.{name}": x for name, x in head.branches(shared).items()})
+        return found
+
+    def last_weights(self, prefix: str) -> frozenset[str]:
+        """Names of the weights of every last layer."""
+        found = []
+        for name, module in self.task_heads.named_modules():
+            if isinstance(module, nn.Conv2d) and name.endswith(".1"):
+                found.append(f"{prefix}.task_heads.{name}.weight")
+        return frozenset(found)
 
     def losses(
         self, outputs: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
     ) -> dict[str, Tensor]:
         """heatmap and box loss of each task; boxes [M, 9] and labels [M] of each frame."""
         found = {}
-        for t, task in enumerate(TASKS):
+        for t, task in enumerate(self.tasks):
             own = of_task(outputs, t)
             goals = [
                 self._goal(b, x, task, own["heatmap"].shape[1:])
@@ -100,7 +141,7 @@ class CenterTasksHead(nn.Module):
         frames = []
         for frame in range(len(outputs["task0.reg"])):
             found = []
-            for t, task in enumerate(TASKS):
+            for t, task in enumerate(self.tasks):
                 boxes, scores, kind = self.peaks(of_task(outputs, t), frame)
                 kept = suppressed(boxes, scores, kind, task)
                 classes = torch.tensor(task.classes, device=kind.device)

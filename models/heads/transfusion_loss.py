@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.convention import MIT, Convention
 from models.heads.box_overlap import overlap_3d
+from models.heads.focal import ALPHA, GAMMA, sigmoid_focal_loss
 from models.heads.transfusion import REGRESSIONS, BoxCoder
 
 CLASS_COST, CENTER_COST, OVERLAP_COST = 0.15, 0.25, 0.25
-ALPHA, GAMMA = 0.25, 2.0
 BOX_WEIGHT, VELOCITY_WEIGHT = 0.25, 0.2
 
 
@@ -82,7 +81,7 @@ def transfusion_loss(outputs: dict[str, Tensor], targets: list[QueryTargets]) ->
     weights = goal.new_tensor([1.0] * 8 + [VELOCITY_WEIGHT] * 2) * matched.unsqueeze(1)
     return {
         "heatmap": heatmap_loss(outputs["dense_heatmap"].float(), heat),
-        "class": class_loss(logits, labels) / count,
+        "class": sigmoid_focal_loss(logits, labels) / count,
         "box": BOX_WEIGHT * ((predicted - goal).abs() * weights).sum() / count,
     }
 
@@ -99,15 +98,6 @@ def heatmap_loss(logits: Tensor, goal: Tensor) -> Tensor:
         (1 - p + 1e-12).log() * p**2 * (1 - goal) ** 4,
     )
     return -loss.sum() / positive.sum().clamp(min=1)
-
-
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed sigmoid focal loss (Lin et al., ICCV 2017, eq. 5) of [N, K] against [N], K: none."""
-    goal = F.one_hot(labels, logits.shape[1] + 1)[:, :-1].to(logits.dtype)
-    p = logits.sigmoid()
-    miss = (1 - p) * goal + p * (1 - goal)
-    weight = (ALPHA * goal + (1 - ALPHA) * (1 - goal)) * miss**GAMMA
-    return (F.binary_cross_entropy_with_logits(logits, goal, reduction="none") * weight).sum()
 
 
 def focal_cost(logits: Tensor, labels: Tensor) -> Tensor:

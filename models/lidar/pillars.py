@@ -43,15 +43,12 @@ class PointLayer(nn.Module):
 class PillarFeatures(nn.Module):
     """Points' own fields, offsets from the pillar's mean point and from its centre."""
 
-    def __init__(self, fields: int, channels: tuple[int, ...], lower_m: Triple, voxel_m: Triple):
+    def __init__(
+        self, fields: int, channels: tuple[int, ...], lower_m: Triple, voxel_m: Triple
+    ) -> None:
         super().__init__()
         self.lower_m, self.voxel_m = lower_m, voxel_m
-        widths = (fields + 5, *channels)
-        last = len(channels) - 1
-        self.pfn_layers = nn.ModuleList(
-            PointLayer(widths[i], widths[i + 1], "largest" if i == last else "both")
-            for i in range(len(channels))
-        )
+        self.pfn_layers = point_layers(fields + 5, channels, "both")
 
     def forward(self, grouped: Grouped) -> Tensor:
         """-> [V, C]"""
@@ -106,6 +103,39 @@ class Pillars(nn.Module):
         last = list(self.pts_voxel_encoder.modules())[-1]
         assert isinstance(last, nn.BatchNorm1d)
         return last.num_features
+
+
+class VoxelFeatures(nn.Module):
+    """The same as SECOND's voxel features have it: x, y, z and age of points, offsets from the mean
+    point and from the voxel's centre in x, y and z; layers twice as wide inside.
+    """
+
+    FIELDS = (0, 1, 2, 4)
+
+    def __init__(self, channels: tuple[int, ...], lower_m: Triple, voxel_m: Triple) -> None:
+        super().__init__()
+        self.lower_m, self.voxel_m = lower_m, voxel_m
+        wide = (*(2 * width for width in channels[:-1]), channels[-1])
+        self.pfn_layers = point_layers(len(self.FIELDS) + 6, wide, "both")
+
+    def forward(self, grouped: Grouped) -> Tensor:
+        """-> [V, C]"""
+        points = grouped.points[..., list(self.FIELDS)].to(next(self.parameters()).dtype)
+        mean = points[..., :3].sum(1, keepdim=True) / grouped.count.view(-1, 1, 1)
+        size = points.new_tensor(self.voxel_m)
+        centre = grouped.coordinates[:, 1:] * size + points.new_tensor(self.lower_m) + size / 2
+        x = [points, points[..., :3] - mean, points[..., :3] - centre.unsqueeze(1)]
+        return through(self.pfn_layers, torch.cat(x, dim=2), grouped)
+
+
+def point_layers(channels_in: int, channels: tuple[int, ...], inside: str) -> nn.ModuleList:
+    """PointLayers, all but the last joining as `inside` says."""
+    widths = (channels_in, *channels)
+    last = len(channels) - 1
+    return nn.ModuleList(
+        PointLayer(widths[i], widths[i + 1], "largest" if i == last else inside)
+        for i in range(len(channels))
+    )
 
 
 def pillar_centres(grouped: Grouped, lower_m: Triple, voxel_m: Triple) -> Tensor:

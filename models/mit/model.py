@@ -181,12 +181,7 @@ class MitBEVFusion(FusionModel):
             return frozenset({"fusion.heads.map.classifier.6.weight"})
         prefix = "fusion.heads.object"
         if isinstance(head, CenterTasksHead):
-            tasks = enumerate(head.task_heads)
-            return frozenset(
-                f"{prefix}.task_heads.{t}.{n}.1.weight"
-                for t, task in tasks
-                for n in task.keys()  # type: ignore[operator]
-            )
+            return head.last_weights(prefix)
         last = [f"{prefix}.prediction_heads.0.{n}.1.weight" for n in (*REGRESSIONS, "heatmap")]
         return frozenset(
             [*last, f"{prefix}.heatmap_head.1.weight", f"{prefix}.class_encoding.weight"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.lidar.pillars import Pillars, PointLayer, pillar_centres, through
+from models.lidar.pillars import Pillars, pillar_centres, point_layers, through
 from models.lidar.voxelize import Grouped
 from scenes.batch import RADAR_FIELDS
 
@@ -20,12 +20,7 @@ class RadarFeatures(nn.Module):
     ) -> None:
         super().__init__()
         self.lower_m, self.voxel_m, self.extent_m = lower_m, voxel_m, extent_m
-        widths = (RADAR_FIELDS + 2, *channels)
-        last = len(channels) - 1
-        self.rfn_layers = nn.ModuleList(
-            PointLayer(widths[i], widths[i + 1], "largest" if i == last else "points")
-            for i in range(len(channels))
-        )
+        self.rfn_layers = point_layers(RADAR_FIELDS + 2, channels, "points")
 
     def forward(self, grouped: Grouped) -> Tensor:
         """-> [V, C]"""
