@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Union
 
+from models.avod.published import AvodFpn
 from models.bevfusion import BEVFusionSmall
 from models.fusion_model import FusionModel
 from models.mit.published import PUBLISHED as MIT
@@ -11,10 +12,10 @@ from models.mit.published import BEVFusionMIT
 from models.pku.published import PUBLISHED as PKU
 from models.pku.published import BEVFusionPKU
 
-Kind = type[BEVFusionSmall] | type[BEVFusionMIT] | type[BEVFusionPKU]
-KINDS: tuple[Kind, ...] = (BEVFusionSmall, *MIT, *PKU)
+Kind = type[BEVFusionSmall] | type[BEVFusionMIT] | type[BEVFusionPKU] | type[AvodFpn]
+KINDS: tuple[Kind, ...] = (BEVFusionSmall, *MIT, *PKU, AvodFpn)
 if TYPE_CHECKING:
-    ModelSpec = BEVFusionSmall | BEVFusionMIT | BEVFusionPKU
+    ModelSpec = BEVFusionSmall | BEVFusionMIT | BEVFusionPKU | AvodFpn
 else:
     ModelSpec = Union[KINDS]  # noqa: UP007
 """Union of the specs of every model (discriminated by `name`)."""

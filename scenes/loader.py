@@ -13,6 +13,7 @@ from PIL import Image
 from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
 from scenes.batch import CalibrationParts, SensorBatch, Targets
 from scenes.geometry import Array, lidar_to_image, transform
+from scenes.kitti import KittiScenes
 from scenes.nuscenes import Frame, NuScenesScenes
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -65,7 +66,7 @@ class Loader:
 
     def __init__(
         self,
-        scenes: NuScenesScenes,
+        scenes: NuScenesScenes | KittiScenes,
         image: ImageSpec,
         augment: AugmentSpec | None,
         batch_size: int,

@@ -12,6 +12,7 @@ import torch
 
 from models.fusion_model import FusionModel
 from scenes.batch import Detections
+from scenes.kitti import KittiScenes
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.nuscenes_detection import DetectionScores, score
@@ -39,7 +40,7 @@ def evaluate(
 
 def detect(
     model: FusionModel,
-    scenes: NuScenesScenes,
+    scenes: NuScenesScenes | KittiScenes,
     image: ImageSpec,
     *,
     masked: frozenset[str] = frozenset(),

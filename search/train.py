@@ -24,10 +24,12 @@ from models import ModelSpec, build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from scenes.batch import SensorBatch
+from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import AugmentSpec, ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from scenes.scoring.kitti_matching import match
 from search import strict_yaml
-from search.evaluate import evaluate
+from search.evaluate import detect, evaluate
 from search.moving_average import MovingAverage
 
 Log = Callable[[str], None]
@@ -43,14 +45,15 @@ class TrainSpec:
     modality_dropout  probability of a step with the camera or the LiDAR masked (half each)
     max_minutes       ends earlier; the learning rate follows the clock then, so the result depends
                       on the machine's speed
+    freeze_norms      share of the run after which batch norms keep their running statistics
     average           decay of the exponential moving average that is saved; 0 saves the last step
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     model: ModelSpec
-    data: NuScenesSpec
-    val: NuScenesSpec | None = None
+    data: NuScenesSpec | KittiSpec
+    val: NuScenesSpec | KittiSpec | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     init: str | dict[str, str] | None = None
@@ -63,6 +66,7 @@ class TrainSpec:
     warmup_fraction: float = 0.3
     clip: float = 35.0
     modality_dropout: float = 0.0
+    freeze_norms: float = 1.0
     average: float = 0.0
     bf16: bool = False
     seed: int = 0
@@ -107,7 +111,7 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     """
     log = log or _to_stderr
     seed_everything(spec.seed, spec.threads)
-    scenes = NuScenesScenes(spec.data)
+    scenes = open_data(spec.data)
     model = build(spec.model).to(spec.device)
     _initialise(model, spec.init)
     loader = Loader(
@@ -126,6 +130,11 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     return TrainResult(
         checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
     )
+
+
+def open_data(spec: NuScenesSpec | KittiSpec) -> NuScenesScenes | KittiScenes:
+    """The frames of a spec, fresh."""
+    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
 
 
 def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
@@ -195,6 +204,8 @@ def _optimise(
             break
         for group in optimizer.param_groups:
             group["lr"] = spec.lr * one_cycle(progress, spec.warmup_fraction)
+        if progress >= spec.freeze_norms:
+            _freeze_norms(model)
         batch = next(batches).to(spec.device)
         loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec))
         losses.append(loss)
@@ -225,6 +236,12 @@ def _step(
     return loss.item(), norm.item()
 
 
+def _freeze_norms(model: FusionModel) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
     if spec.only is not None:
         return frozenset({"camera", "lidar"} - {spec.only})
@@ -235,7 +252,9 @@ def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
 
 def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, float]:
     assert spec.val is not None
-    scenes = NuScenesScenes(spec.val)
+    scenes = open_data(spec.val)
+    if isinstance(scenes, KittiScenes):
+        return _matching(model, scenes, spec, log)
     metrics: dict[str, float] = {}
     for label, masked in (
         ("", frozenset[str]()),
@@ -249,6 +268,21 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
         if not masked:
             per_class = "  ".join(f"{name} {ap:.3f}" for name, ap in scores.per_class.items())
             log(f"AP: {per_class}")
+    return metrics
+
+
+def _matching(
+    model: FusionModel, scenes: KittiScenes, spec: TrainSpec, log: Log
+) -> dict[str, float]:
+    """Recall and precision of cars at a 3-D overlap of 0.7."""
+    found = match(
+        {token: scenes.labels(token) for token in scenes.tokens},
+        detect(model, scenes, spec.image, device=spec.device),
+    )
+    names = ("recall_easy", "recall_moderate", "recall_hard")
+    metrics = dict(zip(names, found.recall, strict=True)) | {"precision": found.precision}
+    shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+    log(f"cars at overlap 0.7: {shown}  ({found.labels} labels, {found.detections} detections)")
     return metrics
 
 

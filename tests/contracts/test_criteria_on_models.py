@@ -66,7 +66,7 @@ TWINS = (
     "pcdet_bevfusion",
     "pcdet_transfusion_lidar",
 )
-"""The same networks, file layouts apart, as mmdet3d_bevfusion_lidar_spconv2 and mit_bevfusion-det."""
+"""The same networks as others of the catalogue, only their files differ."""
 
 
 @pytest.fixture(scope="module", params=[name for name in NAMES if name not in TWINS])

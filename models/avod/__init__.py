@@ -1,0 +1,1 @@
+"""AVOD-FPN (Ku et al., IROS 2018): boxes from anchors seen in the image and from above."""

@@ -1,0 +1,95 @@
+"""Recall and precision on KITTI at one overlap: what overfitting a few frames can be judged by (the
+benchmark's AP means little below some hundred objects).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from scenes.batch import DETECTION_CLASSES, Detections
+from scenes.kitti import CLASSES, Label
+
+Array = NDArray[np.float64]
+NEIGHBOURS = {"Car": ("Van",), "Pedestrian": ("Person_sitting",), "Cyclist": ()}
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Of one class, over all frames: recall of labels up to each difficulty (easy, moderate, hard),
+    precision of detections; those that meet a harder label or a neighbouring class do not count.
+    """
+
+    recall: tuple[float, float, float]
+    precision: float
+    labels: tuple[int, int, int]
+    detections: int
+
+
+def match(
+    labels: Mapping[str, Sequence[Label]],
+    detections: Mapping[str, Detections],
+    kind: str = "Car",
+    overlap: float = 0.7,
+    score: float = 0.5,
+) -> Matching:
+    """Greedy matching, best score first, of boxes scored at least `score` by 3-D overlap."""
+    number = DETECTION_CLASSES.index(CLASSES[kind])
+    found, total = np.zeros(3, int), np.zeros(3, int)
+    right = counted = 0
+    for token, own in labels.items():
+        wanted = [x for x in own if x.kind == kind or x.kind in NEIGHBOURS[kind]]
+        predicted = detections[token]
+        chosen = (predicted.labels == number) & (predicted.scores >= score)
+        boxes = predicted.boxes[chosen].double().numpy()
+        order = predicted.scores[chosen].argsort(descending=True, stable=True).numpy()
+        ious = overlaps(boxes[order], np.array([x.box for x in wanted]).reshape(-1, 7))
+        free = np.ones(len(wanted), bool)
+        hit = np.zeros(len(wanted), bool)
+        for row in ious:
+            row = np.where(free, row, 0.0)
+            best = int(row.argmax()) if len(row) else -1
+            if best < 0 or row[best] < overlap:
+                counted += 1
+                continue
+            free[best], hit[best] = False, True
+            if wanted[best].kind == kind and wanted[best].difficulty is not None:
+                counted, right = counted + 1, right + 1
+        for label, was_hit in zip(wanted, hit, strict=True):
+            if label.kind == kind and label.difficulty is not None:
+                total[label.difficulty :] += 1
+                found[label.difficulty :] += was_hit
+    easy, moderate, hard = (float(v) for v in found / np.maximum(total, 1))
+    return Matching(
+        recall=(easy, moderate, hard), precision=right / max(counted, 1),
+        labels=(int(total[0]), int(total[1]), int(total[2])), detections=counted,
+    )  # fmt: skip
+
+
+def overlaps(boxes: Array, others: Array) -> Array:
+    """3-D intersection over union [K, M] of boxes [*, 7+]: x, y, z of the centre, length, width,
+    height, yaw counter-clockwise from +x.
+    """
+    if len(boxes) == 0 or len(others) == 0:
+        return np.zeros((len(boxes), len(others)))
+    flat = shapely.area(shapely.intersection(_polygons(boxes)[:, None], _polygons(others)[None]))
+    top = np.minimum.outer(boxes[:, 2] + boxes[:, 5] / 2, others[:, 2] + others[:, 5] / 2)
+    low = np.maximum.outer(boxes[:, 2] - boxes[:, 5] / 2, others[:, 2] - others[:, 5] / 2)
+    common = flat * np.maximum(top - low, 0)
+    volumes = np.add.outer(boxes[:, 3:6].prod(1), others[:, 3:6].prod(1))
+    out: Array = common / np.maximum(volumes - common, 1e-9)
+    return out
+
+
+def _polygons(boxes: Array) -> NDArray[np.object_]:
+    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
+    along, across = signs[:, 0] * boxes[:, 3:4], signs[:, 1] * boxes[:, 4:5]
+    cosine, sine = np.cos(boxes[:, 6:7]), np.sin(boxes[:, 6:7])
+    x = boxes[:, 0:1] + along * cosine - across * sine
+    y = boxes[:, 1:2] + along * sine + across * cosine
+    found: NDArray[np.object_] = shapely.polygons(np.stack([x, y], axis=-1))
+    return found
