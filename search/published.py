@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from models import NAMES, FusionModel, build
+from models.camera.swin import Swin
 from models.checkpoint import published, rule, store
 from models.checkpoint.dialect import Dialect, Entry, published_entries
 from models.checkpoint.dialects import dialect_of
+from models.checkpoint.swin import load_swin
 from models.mit.model import MitBEVFusion
 from models.trace import read_inputs, trace
 from search.measure import model_spec
@@ -76,6 +78,22 @@ def convert(file: Path, name: str, out: Path) -> published.Matched:
     matched = published.load_into(model, dialect, published.read(file), file)
     store.save(out, model, {"model": json.dumps(asdict(model_spec(name))), "source": str(file)})
     return matched
+
+
+def convert_swin(file: Path, name: str, out: Path) -> int:
+    """A pretrained Swin to the camera backbone of a model, as safetensors for `init`; how many
+    entries it gave.
+    """
+    model, _ = published_model(name)
+    backbone = getattr(getattr(model, "camera", None), "backbone", None)
+    if not isinstance(backbone, Swin):
+        raise ValueError(
+            f"model: {name!r} has no Swin; allowed: models whose camera backbone is one"
+        )
+    count = load_swin(backbone, published.read(file), file)
+    state = {f"camera.backbone.{key}": value for key, value in backbone.state_dict().items()}
+    store.save(out, state, {"part": "camera.backbone", "source": str(file)})
+    return count
 
 
 def published_model(name: str) -> tuple[FusionModel, Dialect]:

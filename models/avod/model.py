@@ -86,8 +86,9 @@ class Avod(FusionModel):
         camera = torch.zeros_like(camera) if "camera" in masked else camera
         lidar = torch.zeros_like(lidar) if "lidar" in masked else lidar
         found = []
+        everywhere = self.anchors.to(batch.lidar_to_image.dtype)
         for frame, density in enumerate(above[:, -1]):
-            mine = self.anchors[occupied(self.anchors, density, self.spec.ground)]
+            mine = everywhere[occupied(everywhere, density, self.spec.ground)]
             found.append(torch.cat([torch.full_like(mine[:, :1], frame), mine], dim=1))
         anchors = torch.cat(found)
         narrow = (self.camera.bottleneck(camera), self.lidar.bottleneck(lidar))
@@ -162,7 +163,7 @@ class Avod(FusionModel):
         size = (int(camera.shape[2]), int(camera.shape[3]))
         found = []
         for frame in range(len(camera)):
-            mine = boxes[boxes[:, 0] == frame, 1:]
+            mine = boxes[boxes[:, 0] == frame, 1:].to(lidar_to_image.dtype)
             front = areas_in_image(mine, lidar_to_image[frame, 0], size).to(camera.dtype)
             above = areas_from_above(mine, self.spec.ground).to(camera.dtype)
             pair = crop(camera[frame], front, samples) + crop(lidar[frame], above, samples)

@@ -72,10 +72,15 @@ class ModelConvert:
     """Model name."""
     out: Path
     """safetensors file to write."""
+    swin: bool = False
+    """FILE is a pretrained Swin (official or mmdetection's naming): write the camera backbone."""
 
     def run(self) -> str:
         from search import published
 
+        if self.swin:
+            count = published.convert_swin(self.file, self.model, self.out)
+            return f"{self.out}: {count} entries of the camera backbone loaded"
         return f"{self.out}: {published.convert(self.file, self.model, self.out)}"
 
 
