@@ -68,7 +68,7 @@ def test_wrong_files(root: Path) -> None:
         KittiScenes(KittiSpec(kitti_root=str(root))).frame("000000")
     with pytest.raises(ValueError, match="frames: 000009 has no label"):
         KittiScenes(KittiSpec(kitti_root=str(root), frames=("000009",)))
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         KittiScenes(KittiSpec(kitti_root=str(root / "absent")))
 
 
