@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import masks, scoring
+from benchmarks import masks, pooling, scoring
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
     scoring.memory()
     torch.set_num_threads(2)
     masks.speed()
+    pooling.speed()
 
 
 if __name__ == "__main__":

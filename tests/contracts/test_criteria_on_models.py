@@ -30,7 +30,7 @@ from pruning.criteria import (
 )
 from pruning.groups import ModalityGroups
 from pruning.weights import prunable_weights
-from scenes.batch import MAP_CLASSES, RADAR_FIELDS, SensorBatch
+from scenes.batch import MAP_CLASSES, RADAR_FIELDS, MapProbabilities, SensorBatch
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from search import strict_yaml
@@ -137,6 +137,21 @@ def test_names_are_their_own(tiny_model: dict[str, Any]) -> None:
     for name, kind in NAMES.items():
         assert kind().name == name
         assert strict_yaml.from_data({"name": name}, kind, "tests") == kind()
+
+
+def test_predicts_in_bfloat16(name: str, batches: list[Any], tiny_model: dict[str, Any]) -> None:
+    """Under autocast: what has to be exact stays float32, predictions are finite and float32."""
+    torch.manual_seed(0)
+    model = build(smallest(name, tiny_model)).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = model.predict(batches[0])
+    if isinstance(found, MapProbabilities):
+        assert torch.isfinite(found.probabilities).all()
+        assert found.probabilities.dtype == torch.float32
+    else:
+        assert torch.isfinite(found.boxes).all()
+        assert found.boxes.dtype == found.scores.dtype == torch.float32
+        assert found.boxes.shape[1] == 9
 
 
 def test_smaller_model_says_the_same(
