@@ -1,4 +1,5 @@
-"""AVOD's training: both stages against labelled boxes, without random sampling.
+"""AVOD's training: both stages against labelled boxes. Where AVOD draws a few hundred candidates at
+random, all take part here under a focal loss: nothing is left to chance.
 
 Shape legend: A anchors, K proposals, M boxes, C classes.
 """
@@ -10,26 +11,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.avod.boxes import encode_corners, encode_upright, overlap, upright
+from models.heads.focal import sigmoid_focal_loss
 
 FIRST = (0.3, 0.5)
 SECOND = (0.55, 0.65)
 """Below the first an anchor (a proposal) is background, from the second on it has the box."""
 BOX_WEIGHT = 5.0
-NEGATIVES = 3
-"""Hardest backgrounds that count, for each one that has a box; at least 64."""
 
 
 def first_stage(
     anchors: Tensor, logits: Tensor, offsets: Tensor, boxes: Tensor
 ) -> dict[str, Tensor]:
-    """Objectness [A, 2] and offsets [A, 6] of a frame's anchors against boxes [M, 7]."""
+    """Objectness [A, 1] and offsets [A, 6] of a frame's anchors against boxes [M, 7]."""
     best, which = matches(anchors, boxes)
     has = best >= FIRST[1]
     if len(boxes):  # and the best anchor of each box
         of_box = overlap(anchors, upright(boxes)).max(0)
         near = of_box.indices[of_box.values >= FIRST[0]]
         has[near] = True
-    found = {"objectness": entropy(logits, has.long(), has, best < FIRST[0])}
+    found = {"objectness": sureness(logits, (~has).long(), has, best < FIRST[0])}
     wanted = encode_upright(anchors[has], upright(boxes)[which[has]])
     found["anchor"] = BOX_WEIGHT * mean_of_boxes(offsets[has], wanted)
     return found
@@ -39,16 +39,16 @@ def second_stage(
     proposals: Tensor, logits: Tensor, corners: Tensor, heading: Tensor, boxes: Tensor,
     labels: Tensor,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Classes [K, 1 + C] (0: none), corners [K, 10] and heading [K, 2] of a frame's proposals."""
+    """Classes [K, C], corners [K, 10] and heading [K, 2] of a frame's proposals."""
     best, which = matches(proposals, boxes)
     has = best >= SECOND[1]
-    goal = torch.zeros_like(which)
-    goal[has] = labels[which[has]] + 1
+    goal = torch.full_like(which, logits.shape[1])
+    goal[has] = labels[which[has]]
     mine = boxes[which[has]]
     wanted = encode_corners(proposals[has], mine)
     turned = torch.stack([mine[:, 6].cos(), mine[:, 6].sin()], dim=1)
     return {
-        "class": entropy(logits, goal, has, best < SECOND[0]),
+        "class": sureness(logits, goal, has, best < SECOND[0]),
         "corners": BOX_WEIGHT * mean_of_boxes(corners[has], wanted),
         "heading": mean_of_boxes(heading[has], turned),
     }
@@ -63,12 +63,12 @@ def matches(candidates: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return best, which
 
 
-def entropy(logits: Tensor, goal: Tensor, has: Tensor, background: Tensor) -> Tensor:
-    """Mean cross entropy over those that have a box, plus over the hardest backgrounds."""
-    loss = F.cross_entropy(logits.float(), goal, reduction="none")
-    most = min(int(background.sum()), max(64, NEGATIVES * int(has.sum())))
-    hardest = loss[background].topk(most).values
-    return loss[has].sum() / has.sum().clamp(min=1) + hardest.sum() / max(most, 1)
+def sureness(logits: Tensor, goal: Tensor, has: Tensor, background: Tensor) -> Tensor:
+    """Sigmoid focal loss of those that have a box [M, C] and of all backgrounds, over the number of
+    the first.
+    """
+    counts = has | background
+    return sigmoid_focal_loss(logits[counts].float(), goal[counts]) / has.sum().clamp(min=1)
 
 
 def mean_of_boxes(found: Tensor, wanted: Tensor) -> Tensor:

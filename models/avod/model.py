@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,13 +50,16 @@ class Fusion(nn.Module):
     def __init__(self, spec: AvodFpn) -> None:
         super().__init__()
         anchor = spec.anchor_samples**2
-        self.objectness = layers(anchor, (spec.anchor_width,) * 2, 2)
+        self.objectness = layers(anchor, (spec.anchor_width,) * 2, 1)
         self.offsets = layers(anchor, (spec.anchor_width,) * 2, 6)
         seen = spec.channels[0] * spec.box_samples**2
         self.trunk = layers(seen, (spec.box_width,) * 2, spec.box_width)
-        self.classes = nn.Linear(spec.box_width, 1 + len(spec.classes))
+        self.classes = nn.Linear(spec.box_width, len(spec.classes))
         self.corners = nn.Linear(spec.box_width, 10)
         self.heading = nn.Linear(spec.box_width, 2)
+        for last in (self.objectness[-1], self.classes):
+            assert isinstance(last, nn.Linear)
+            nn.init.constant_(last.bias, -math.log(99))  # prior probability of 0.01
 
 
 class Avod(FusionModel):
@@ -99,7 +103,7 @@ class Avod(FusionModel):
         }  # fmt: skip
 
     def heads(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """First stage: objectness [sum A, 2], offsets [sum A, 6], anchors. Second, of the best
+        """First stage: objectness [sum A, 1], offsets [sum A, 6], anchors. Second, of the best
         proposals [B K, 7] = frame and upright box: classes, corners, heading [B K, *].
         """
         anchors, seen = features[ANCHORS], features["fusion"]
@@ -140,7 +144,7 @@ class Avod(FusionModel):
     ) -> list[Detections]:
         with torch.no_grad():
             outputs = self(batch, masked)
-        scores = at_least_float32(outputs["classes"]).softmax(1)[:, 1:]
+        scores = at_least_float32(outputs["classes"]).sigmoid()
         boxes = decode_corners(
             outputs["proposals"][:, 1:], at_least_float32(outputs["corners"]),
             at_least_float32(outputs["heading"]),
@@ -176,7 +180,7 @@ class Avod(FusionModel):
         kept = []
         for frame in range(int(anchors[:, 0].max()) + 1 if len(anchors) else 0):
             mine = anchors[:, 0] == frame
-            score = at_least_float32(objectness[mine]).softmax(1)[:, 1]
+            score = at_least_float32(objectness[mine, 0])
             most = min(self.spec.before_nms, len(score))
             best = score.topk(most).indices
             boxes = decode_upright(anchors[mine][best, 1:], at_least_float32(offsets[mine][best]))
