@@ -18,6 +18,7 @@ from models.camera.depth_lss import DepthLss, depth_image
 from models.checkpoint.dialect import GEOMETRY
 from models.checkpoint.dialects import MIT as NAMING
 from models.convention import MIT
+from models.decoder import SecondFpn
 from models.heads.center_tasks import TASKS, CenterTasksHead, of_task
 from models.heads.map_head import MapHead
 from models.heads.transfusion import TransFusionHead
@@ -34,7 +35,7 @@ STAGES = re.compile(
     r"|encoders\.camera\.neck(\.((lateral|fpn)_convs|deblocks)\.\d)?"
     r"|encoders\.camera\.vtransform\.(dtransform|depthnet|downsample)"
     r"|fuser|decoder\.backbone(\.\d)?|decoder\.neck(\.(deblocks\.\d|fuse|upsample))?"
-    r"|heads\.object\.(shared_conv|heatmap_head|task_heads\.\d)"
+    r"|heads\.object\.(shared_conv|heatmap_head|task_heads\.\d(\.\w+)?)"
     r"|heads\.object\.decoder\.0(\.(self_posembed|cross_posembed|norm1|norm2))?"
     r"|heads\.map\.classifier"
 )
@@ -106,9 +107,11 @@ def trace(model: MitBEVFusion, batch: SensorBatch) -> Arrays:
         for handle in handles:
             handle.remove()
     found: Arrays = {}
+    lists = {  # the original hands on a list of one
+        NAMING.name(name) for name, module in model.named_modules() if isinstance(module, SecondFpn)
+    }
     for name, value in left.items():
-        listed = name in ("decoder.neck", "encoders.camera.neck") and torch.is_tensor(value)
-        _add(found, name, [value] if listed else value)
+        _add(found, name, [value] if name in lists else value)
     if "camera" in model.sensors:
         _add_camera(found, model, batch, entered, left)
     if "lidar" in model.sensors and isinstance(model.lidar.backbone, SecondEncoder):

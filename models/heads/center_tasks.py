@@ -60,7 +60,7 @@ class TaskHead(nn.ModuleDict):
                 assert last.bias is not None
                 nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
 
-    def branches(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         return {name: branch(x) for name, branch in self.items()}
 
 
@@ -77,8 +77,8 @@ class AdaptedTaskHead(nn.Module):
         self.cls_head = nn.Sequential(conv2d_norm(channels, channels, 3), last)
         self.task_head = TaskHead(channels, REGRESSIONS)
 
-    def branches(self, x: Tensor) -> dict[str, Tensor]:
-        found = self.task_head.branches(self.feature_adapt_reg(x))
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = self.task_head(self.feature_adapt_reg(x))
         return {**found, "heatmap": self.cls_head(self.feature_adapt_cls(x))}
 
 
@@ -105,8 +105,7 @@ class CenterTasksHead(nn.Module):
         shared = self.shared_conv(bev)
         found = {}
         for t, head in enumerate(self.task_heads):
-            assert isinstance(head, (TaskHead, AdaptedTaskHead))
-            found.update({f"task{t}.{name}": x for name, x in head.branches(shared).items()})
+            found.update({f"task{t}.{name}": x for name, x in head(shared).items()})
         return found
 
     def last_weights(self, prefix: str) -> frozenset[str]:

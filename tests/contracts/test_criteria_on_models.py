@@ -61,6 +61,8 @@ def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
 
 
 TWINS = (
+    "mit_camera-resnet101-det",
+    "mit_lidar-voxelnet-0p1-det",
     "mmdet3d_bevfusion_lidar-cam_mmcvops",
     "mmdet3d_bevfusion_lidar-cam_spconv2",
     "pcdet_bevfusion",
