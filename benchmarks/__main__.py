@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import masks, pooling, scoring
+from benchmarks import detection_score, masks, pooling, scoring
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     torch.set_num_threads(2)
     masks.speed()
     pooling.speed()
+    detection_score.speed()
 
 
 if __name__ == "__main__":

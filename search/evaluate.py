@@ -15,7 +15,8 @@ from scenes.batch import Detections
 from scenes.kitti import KittiScenes
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes
-from scenes.scoring.nuscenes_detection import DetectionScores, score
+from scenes.scoring.nuscenes_detection import DetectionScores
+from scenes.scoring.nuscenes_frames import score_detections
 
 Progress = Callable[[float], None]
 
@@ -29,11 +30,11 @@ def evaluate(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> DetectionScores:
-    """mAP, NDS, per-class AP and true-positive errors by nuscenes-devkit's DetectionEval.
+    """mAP, NDS, per-class AP and true-positive errors, equal to nuscenes-devkit's.
 
     masked: modalities whose input is zeroed; progress is called with a fraction after each frame.
     """
-    return score(
+    return score_detections(
         scenes, detect(model, scenes, image, masked=masked, device=device, progress=progress)
     )
 

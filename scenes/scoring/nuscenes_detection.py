@@ -1,150 +1,262 @@
-"""nuScenes detection scores (mAP, NDS) by nuscenes-devkit's own DetectionEval."""
+"""The nuScenes detection score (Caesar et al., CVPR 2020, sec. 3.1), vectorised: nuscenes-devkit's
+numbers from arrays.
+
+Greedy matching by score, each prediction to the nearest free ground truth, is what proposing to the
+nearest one gives where ground truth keeps the best-scored proposal (deferred acceptance with one
+common preference): a few rounds over all pairs at once.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from nuscenes import NuScenes
-from nuscenes.eval.common.config import config_factory
-from nuscenes.eval.common.data_classes import EvalBoxes
-from nuscenes.eval.common.loaders import (
-    add_center_dist,
-    filter_eval_boxes,
-    load_gt_of_sample_tokens,
-)
-from nuscenes.eval.detection.data_classes import DetectionBox
-from nuscenes.eval.detection.evaluate import DetectionEval
-from pyquaternion import Quaternion
+from numpy.typing import NDArray
 
-from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.geometry import Array
-from scenes.nuscenes import NuScenesScenes
+from scenes.batch import DETECTION_CLASSES
+from scenes.scoring.box_table import NO_ATTRIBUTE, BoxTable, Floats, Ints
 
-MAX_BOXES = 500
-MOVING_M_PER_S = 0.2
-STILL_ATTRIBUTE = {
-    "car": "vehicle.parked",
-    "truck": "vehicle.parked",
-    "construction_vehicle": "vehicle.parked",
-    "bus": "vehicle.stopped",
-    "trailer": "vehicle.parked",
-    "motorcycle": "cycle.without_rider",
-    "bicycle": "cycle.without_rider",
-    "pedestrian": "pedestrian.standing",
+ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
+RECALLS = np.linspace(0, 1, 101)
+WITHOUT = {
+    "traffic_cone": ("attr_err", "vel_err", "orient_err"),
+    "barrier": ("attr_err", "vel_err"),
 }
-MOVING_ATTRIBUTE = {
-    **dict.fromkeys(("car", "truck", "construction_vehicle", "bus", "trailer"), "vehicle.moving"),
-    **dict.fromkeys(("motorcycle", "bicycle"), "cycle.with_rider"),
-    "pedestrian": "pedestrian.moving",
-}
+"""Errors that make no sense for a class."""
+PAIRS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """The official settings (detection_cvpr_2019)."""
+
+    class_range_m: dict[str, float] = field(
+        default_factory=lambda: {
+            "car": 50, "truck": 50, "bus": 50, "trailer": 50, "construction_vehicle": 50,
+            "pedestrian": 40, "motorcycle": 40, "bicycle": 40, "traffic_cone": 30, "barrier": 30,
+        }
+    )  # fmt: skip
+    thresholds_m: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    error_threshold_m: float = 2.0
+    min_recall: float = 0.1
+    min_precision: float = 0.1
+    max_boxes: int = 500
+    mean_ap_weight: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionScores:
     """mAP and NDS in 0..1; per_class average precision over the distance thresholds; tp_errors
-    (trans_err m, scale_err 1 - IoU, orient_err rad, vel_err m/s, attr_err 1 - accuracy)."""
+    (trans_err m, scale_err 1 - IoU, orient_err rad, vel_err m/s, attr_err 1 - accuracy), also by
+    class; label_aps by class and threshold.
+    """
 
     mAP: float
     NDS: float
     per_class: dict[str, float]
     tp_errors: dict[str, float]
+    label_aps: dict[str, dict[float, float]] = field(default_factory=dict)
+    label_tp_errors: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def score(scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> DetectionScores:
-    """Scores of detections by sample token, over exactly the frames of `scenes`.
+@dataclass(frozen=True)
+class Curve:
+    """At 101 recalls: precision, confidence, and errors by name (none without a match)."""
 
-    ValueError where a frame has no entry (an empty Detections is one).
-    """
-    missing = [t for t in scenes.tokens if t not in detections]
-    if missing:
-        raise ValueError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
-    metrics, _ = _Evaluation(scenes, detections).evaluate()
-    summary = metrics.serialize()
+    precision: Floats
+    confidence: Floats
+    errors: dict[str, Floats]
+
+
+def score(
+    ground_truth: BoxTable, predictions: BoxTable, config: DetectionConfig | None = None
+) -> DetectionScores:
+    """Scores of filtered boxes (filters.py). ValueError for scores that are negative or NaN."""
+    config = config or DetectionConfig()
+    if not (predictions.score >= 0).all():
+        bad = predictions.score[~(predictions.score >= 0)][0]
+        raise ValueError(f"detection_score: value {bad}; allowed: 0 and above")
+    label_aps: dict[str, dict[float, float]] = {}
+    label_errors: dict[str, dict[str, float]] = {}
+    for name in config.class_range_m:
+        curves = class_curves(ground_truth, predictions, name, config)
+        label_aps[name] = {t: average_precision(c, config) for t, c in curves.items()}
+        at = curves[config.error_threshold_m]
+        label_errors[name] = {
+            e: np.nan if e in WITHOUT.get(name, ()) else mean_error(at, e, config) for e in ERRORS
+        }
+    per_class = {name: float(np.mean(list(aps.values()))) for name, aps in label_aps.items()}
+    mean_ap = float(np.mean(list(per_class.values())))
+    errors = {e: float(np.nanmean([v[e] for v in label_errors.values()])) for e in ERRORS}
+    gained = sum(max(0.0, 1.0 - error) for error in errors.values())
+    total = config.mean_ap_weight * mean_ap + gained
     return DetectionScores(
-        mAP=float(summary["mean_ap"]),
-        NDS=float(summary["nd_score"]),
-        per_class={k: float(v) for k, v in summary["mean_dist_aps"].items()},
-        tp_errors={k: float(v) for k, v in summary["tp_errors"].items()},
-    )
+        mAP=mean_ap, NDS=float(total / (config.mean_ap_weight + len(ERRORS))), per_class=per_class,
+        tp_errors=errors, label_aps=label_aps, label_tp_errors=label_errors,
+    )  # fmt: skip
 
 
-def to_submission(
-    scenes: NuScenesScenes, detections: Mapping[str, Detections]
-) -> dict[str, list[dict[str, object]]]:
-    """The `results` part of the official submission format, by sample token."""
+def class_curves(
+    wanted: BoxTable, found: BoxTable, name: str, config: DetectionConfig
+) -> dict[float, Curve]:
+    """Curves of one class by threshold; errors at the threshold where they are asked for."""
+    number = DETECTION_CLASSES.index(name)
+    theirs = np.flatnonzero(wanted.label == number)
+    mine = np.flatnonzero(found.label == number)
+    nothing = Curve(np.zeros(101), np.zeros(101), {e: np.ones(101) for e in ERRORS})
+    if len(theirs) == 0 or len(mine) == 0:
+        return dict.fromkeys(config.thresholds_m, nothing)
+    mine = mine[np.argsort(found.score[mine], kind="stable")[::-1]]  # of equals the later first
+    rank, partner, distance = near_pairs(found, mine, wanted, theirs, max(config.thresholds_m))
+    scores = found.score[mine]
+    curves = {}
+    for threshold in config.thresholds_m:
+        close = distance < threshold
+        match = matched(rank[close], partner[close], len(mine), len(theirs))
+        hit = match >= 0
+        if not hit.any():
+            curves[threshold] = nothing
+            continue
+        errors: dict[str, Floats] = {}
+        if threshold == config.error_threshold_m:
+            errors = match_errors(found[mine[hit]], wanted[theirs[match[hit]]], name)
+        curves[threshold] = curve(hit, scores, len(theirs), errors)
+    return curves
+
+
+def near_pairs(
+    found: BoxTable, mine: Ints, wanted: BoxTable, theirs: Ints, reach: float
+) -> tuple[Ints, Ints, Floats]:
+    """Places in `mine` (rows of found) and `theirs` (rows of wanted) of boxes of one sample nearer
+    than `reach` in x and y, and how near: by place in mine, then by distance, then by place in
+    theirs.
+    """
+    by_sample = np.argsort(wanted.sample[theirs], kind="stable")
+    samples = wanted.sample[theirs[by_sample]]
+    last = int(max(samples.max(), found.sample[mine].max())) + 1
+    of_sample = np.bincount(samples, minlength=last)
+    begins = np.cumsum(of_sample) - of_sample
+    first, count = begins[found.sample[mine]], of_sample[found.sample[mine]]
+    ends = np.cumsum(count)
+    ours, others = found.center[mine, :2], wanted.center[theirs[by_sample], :2]
+    parts = []
+    start = 0
+    while start < len(mine):
+        before = ends[start] - count[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + PAIRS_AT_ONCE, "right")))
+        rank, place, distance = _near(ours, others, first, count, slice(start, stop), reach)
+        parts.append((rank, by_sample[place], distance))
+        start = stop
+    rank, partner, distance = (np.concatenate(p) for p in zip(*parts, strict=True))
+    several = np.flatnonzero(np.bincount(rank, minlength=len(mine))[rank] > 1)  # others are sorted
+    order = several[np.lexsort((partner[several], distance[several], rank[several]))]
+    partner[several], distance[several] = partner[order], distance[order]
+    return rank, partner, distance
+
+
+def _near(
+    ours: Floats, others: Floats, first: Ints, count: Ints, part: slice, reach: float
+) -> tuple[Ints, Ints, Floats]:
+    """Of the boxes in `part`: box, place among the others, distance."""
+    n = count[part]
+    rank = np.repeat(np.arange(part.start, part.stop), n)
+    place = np.arange(n.sum()) + np.repeat(first[part] - (np.cumsum(n) - n), n)
+    x = np.repeat(ours[part, 0], n) - others[place, 0]
+    y = np.repeat(ours[part, 1], n) - others[place, 1]
+    distance = np.sqrt(x * x + y * y)
+    near = distance < reach
+    return rank[near], place[near], distance[near]
+
+
+def matched(rank: Ints, partner: Ints, count: int, others: int) -> Ints:
+    """For each of `count` boxes in their order the partner it gets, or -1. Pairs are sorted by box
+    and preference.
+    """
+    pairs = np.bincount(rank, minlength=count)
+    last = np.cumsum(pairs)
+    at = last - pairs
+    holder = np.full(others, count)
+    proposing = np.flatnonzero(at < last)
+    while len(proposing):
+        wish = partner[at[proposing]]
+        before = holder[wish]
+        np.minimum.at(holder, wish, proposing)
+        lost = proposing[holder[wish] != proposing]
+        ousted = np.unique(before[(before < count) & (holder[wish] != before)])
+        again = np.concatenate([lost, ousted])
+        at[again] += 1
+        proposing = again[at[again] < last[again]]
+    found = np.full(count, -1)
+    held = np.flatnonzero(holder < count)
+    found[holder[held]] = held
+    return found
+
+
+def curve(
+    hit: NDArray[np.bool_], scores: Floats, positives: int, errors: dict[str, Floats]
+) -> Curve:
+    """Precision, confidence and errors at 101 recalls; beyond the reached recall the first two are
+    0. Boxes are in the order of their scores; errors are those of the hits.
+    """
+    right = np.cumsum(hit).astype(float)
+    wrong = np.cumsum(~hit).astype(float)
+    recall = right / float(positives)
+    precision = np.interp(RECALLS, recall, right / (wrong + right), right=0)
+    confidence = np.interp(RECALLS, recall, scores, right=0)
+    sure = scores[hit][::-1]
+    at_recalls = {
+        key: np.interp(confidence[::-1], sure, running_mean(value)[::-1])[::-1]
+        for key, value in errors.items()
+    }
+    return Curve(precision, confidence, at_recalls)
+
+
+def match_errors(found: BoxTable, wanted: BoxTable, name: str) -> dict[str, Floats]:
+    """Errors of matched boxes, row by row: m, 1 - IoU of aligned sizes, rad, m/s, 1 - accuracy."""
+    common = np.minimum(wanted.size, found.size).prod(1)
+    union = wanted.size.prod(1) + found.size.prod(1) - common
+    period = np.pi if name == "barrier" else 2 * np.pi
+    apart = (yaw_of(wanted.rotation) - yaw_of(found.rotation) + period / 2) % period - period / 2
+    apart = np.where(apart > np.pi, apart - 2 * np.pi, apart)
+    wrong = 1.0 - (wanted.attribute == found.attribute)
     return {
-        token: [box.serialize() for box in _boxes(token, found, scenes.lidar_to_global(token))]
-        for token, found in detections.items()
+        "trans_err": _norm(found.center[:, :2] - wanted.center[:, :2]),
+        "scale_err": 1 - common / union,
+        "orient_err": np.abs(apart),
+        "vel_err": _norm(found.velocity - wanted.velocity),
+        "attr_err": np.where(wanted.attribute == NO_ATTRIBUTE, np.nan, wrong),
     }
 
 
-class _Evaluation(DetectionEval):
-    """DetectionEval on a list of frames and boxes in memory: only its loading is replaced."""
-
-    def __init__(self, scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> None:
-        self.cfg = config_factory("detection_cvpr_2019")
-        self.verbose = False
-        self.nusc = scenes.nusc
-        found = EvalBoxes()
-        for token in scenes.tokens:
-            pose = scenes.lidar_to_global(token)
-            found.add_boxes(token, _boxes(token, detections[token], pose))
-        self.pred_boxes = self._filtered(scenes.nusc, found)
-        self.gt_boxes = self._ground_truth(scenes)
-        self.sample_tokens = self.gt_boxes.sample_tokens
-
-    def _ground_truth(self, scenes: NuScenesScenes) -> EvalBoxes:
-        """Filtered ground truth, kept with the scenes for the next evaluation."""
-        kept = scenes.cache.get("filtered ground truth")
-        if not isinstance(kept, EvalBoxes):
-            with redirect_stderr(io.StringIO()):  # the devkit draws a progress bar
-                boxes = load_gt_of_sample_tokens(scenes.nusc, scenes.tokens, DetectionBox)
-            kept = self._filtered(scenes.nusc, boxes)
-            scenes.cache["filtered ground truth"] = kept
-        return kept
-
-    def _filtered(self, nusc: NuScenes, boxes: EvalBoxes) -> EvalBoxes:
-        if not boxes.all:  # the devkit takes the kind of box from the first one
-            return boxes
-        return filter_eval_boxes(nusc, add_center_dist(nusc, boxes), self.cfg.class_range)
+def yaw_of(rotation: Floats) -> Floats:
+    """Heading of the rotated x axis on the ground, rad; 0 for a zero quaternion."""
+    size = np.linalg.norm(rotation, axis=1)
+    w, x, y, z = (rotation / np.where(size > 0, size, 1)[:, None]).T
+    return np.asarray(np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z))
 
 
-def _boxes(token: str, found: Detections, lidar_to_global: Array) -> list[DetectionBox]:
-    """The best MAX_BOXES detections of a frame as devkit boxes in the global frame."""
-    best = found.scores.argsort(descending=True, stable=True)[:MAX_BOXES]
-    boxes = found.boxes[best].double().numpy()
-    turn = lidar_to_global[:3, :3]
-    centers = boxes[:, :3] @ turn.T + lidar_to_global[:3, 3]
-    zero = np.zeros(len(boxes))
-    headings = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6]), zero], axis=1) @ turn.T
-    velocities = np.stack([boxes[:, 7], boxes[:, 8], zero], axis=1) @ turn.T
-    out = []
-    for row, label, confidence in zip(
-        range(len(boxes)), found.labels[best].tolist(), found.scores[best].tolist(), strict=True
-    ):
-        name = DETECTION_CLASSES[label]
-        yaw = float(np.arctan2(headings[row, 1], headings[row, 0]))
-        length, width, height = boxes[row, 3:6].tolist()
-        out.append(
-            DetectionBox(
-                sample_token=token,
-                translation=tuple(centers[row].tolist()),
-                size=(width, length, height),
-                rotation=tuple(Quaternion(axis=[0, 0, 1], radians=yaw).elements.tolist()),
-                velocity=tuple(velocities[row, :2].tolist()),
-                detection_name=name,
-                detection_score=confidence,
-                attribute_name=attribute(name, float(np.hypot(*velocities[row, :2]))),
-            )
-        )
-    return out
+def running_mean(values: Floats) -> Floats:
+    """Mean of the values so far that are known; 0 before the first, 1 where none is."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.ones(len(values))
+    total, count = np.nancumsum(values), np.cumsum(known)
+    return np.divide(total, count, out=np.zeros_like(total), where=count != 0)
 
 
-def attribute(name: str, speed: float) -> str:
-    """The likelier attribute of a class at a speed in m/s; '' for barriers and cones."""
-    table = MOVING_ATTRIBUTE if speed > MOVING_M_PER_S else STILL_ATTRIBUTE
-    return table.get(name, "")
+def average_precision(curve: Curve, config: DetectionConfig) -> float:
+    """Mean precision above the least, over recalls above the least, as a share."""
+    above = curve.precision[round(100 * config.min_recall) + 1 :] - config.min_precision
+    return float(np.mean(np.maximum(above, 0))) / (1.0 - config.min_precision)
+
+
+def mean_error(curve: Curve, name: str, config: DetectionConfig) -> float:
+    """Mean over recalls from the least to the reached one; 1 where that is not reached."""
+    first = round(100 * config.min_recall) + 1
+    reached = np.flatnonzero(curve.confidence)
+    last = int(reached[-1]) if len(reached) else 0
+    return 1.0 if last < first else float(np.mean(curve.errors[name][first : last + 1]))
+
+
+def _norm(vectors: Floats) -> NDArray[np.float64]:
+    return np.sqrt(vectors[:, 0] * vectors[:, 0] + vectors[:, 1] * vectors[:, 1])

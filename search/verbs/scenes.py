@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
@@ -61,10 +61,42 @@ class ScenesInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Score:
+    """Official metrics of a results file in the submission format."""
+
+    task: Positional[Literal["nuscenes"]]
+    """nuscenes: detection."""
+    data: str
+    """Data root."""
+    version: str = "v1.0-mini"
+    """Version of the data set."""
+    split: str = "mini_val"
+    """Split, predefined or of the root's splits.json."""
+    results: Path
+    """Results file (JSON)."""
+    scorer: Literal["ours", "devkit"] = "ours"
+    """Our arrays, or nuscenes-devkit itself: the same numbers."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import scores
+
+        answer = scores.of_submission(
+            self.data, self.version, self.split, self.results, self.scorer
+        )
+        return as_json(answer) if self.json else scores.table(answer)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenes:
     """Data sets."""
 
-    verb: Annotated[ScenesMake, subcommand("make")] | Annotated[ScenesInfo, subcommand("info")]
+    verb: (
+        Annotated[ScenesMake, subcommand("make")]
+        | Annotated[ScenesInfo, subcommand("info")]
+        | Annotated[Score, subcommand("score")]
+    )
 
     def run(self) -> str:
         return self.verb.run()

@@ -20,7 +20,7 @@ from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.procedural import make_scenes
 from scenes.procedural.lidar import scan
 from scenes.procedural.world import SIZES, make_world
-from scenes.scoring.nuscenes_detection import score
+from scenes.scoring.nuscenes_frames import score_detections as score
 
 VERSION = "v1.0-procedural"
 

@@ -13,7 +13,7 @@ from scenes.batch import Detections
 from scenes.geometry import points_in_box, project
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.scoring.nuscenes_detection import score
+from scenes.scoring.nuscenes_frames import score_detections as score
 
 DATA = Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 ROOT = DATA / "nuscenes"

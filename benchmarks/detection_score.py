@@ -1,0 +1,107 @@
+"""The detection score beside nuscenes-devkit's filter and accumulate, on made boxes: 350
+predictions and 35 labels a sample. `python -m benchmarks.detection_score 81 600 6019` (the last
+takes the devkit minutes).
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import numpy as np
+from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.data_classes import EvalBoxes
+from nuscenes.eval.detection.algo import accumulate
+from nuscenes.eval.detection.data_classes import DetectionBox
+
+from scenes.batch import DETECTION_CLASSES
+from scenes.scoring.box_table import ATTRIBUTES, BoxTable
+from scenes.scoring.filters import Places, filtered
+from scenes.scoring.nuscenes_detection import DetectionConfig, score
+
+PREDICTIONS, LABELS = 350, 35
+SHARES = np.array([0.42, 0.08, 0.02, 0.02, 0.03, 0.13, 0.02, 0.02, 0.18, 0.08])
+
+
+def speed(samples: tuple[int, ...] = (81, 600)) -> None:
+    for count in samples:
+        wanted, found = made(count, LABELS, 0), made(count, PREDICTIONS, 1)
+        places = Places(
+            ego=np.zeros((count, 2)), sample=np.zeros(0, np.int64), center=np.zeros((0, 3)),
+            size=np.zeros((0, 3)), turn=np.zeros((0, 3, 3)),
+        )  # fmt: skip
+        config = DetectionConfig()
+        truth = filtered(wanted, places, config)
+        started = time.perf_counter()
+        score(truth, filtered(found, places, config), config)
+        ours = time.perf_counter() - started
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        theirs = devkit(truth, found, count)
+        print(
+            f"detection score, {count} samples: {ours:.2f} s (peak {memory:.2f} GiB), devkit "
+            f"{theirs:.1f} s, {theirs / ours:.0f} x",
+            flush=True,
+        )
+
+
+def devkit(wanted: BoxTable, found: BoxTable, count: int) -> float:
+    """Seconds of its range filter and accumulate over classes and thresholds."""
+    config = config_factory("detection_cvpr_2019")
+    truth, boxes = eval_boxes(wanted, count), eval_boxes(found, count)
+    started = time.perf_counter()
+    for token in boxes.sample_tokens:
+        boxes.boxes[token] = [
+            b for b in boxes[token] if b.ego_dist < config.class_range[b.detection_name]
+        ]
+    for name in config.class_names:
+        for threshold in config.dist_ths:
+            accumulate(truth, boxes, name, config.dist_fcn_callable, threshold)
+    return time.perf_counter() - started
+
+
+def made(samples: int, each: int, seed: int) -> BoxTable:
+    """Boxes around places that depend on sample and number alone, so that seeds overlap."""
+    places = np.random.default_rng(99).uniform(-45, 45, (samples, LABELS, 2))
+    random = np.random.default_rng(seed)
+    count = samples * each
+    number = np.tile(np.arange(each) % LABELS, samples)
+    sample = np.repeat(np.arange(samples), each)
+    label = np.random.default_rng(98).choice(10, (samples, LABELS), p=SHARES)[sample, number]
+    center = np.zeros((count, 3))
+    center[:, :2] = places[sample, number] + random.normal(scale=1.5 * seed, size=(count, 2))
+    rotation = np.zeros((count, 4))
+    rotation[:, 0] = 1
+    return BoxTable(
+        sample=sample, label=label, center=center, size=random.uniform(1, 4, (count, 3)),
+        rotation=rotation, velocity=random.normal(size=(count, 2)),
+        attribute=random.integers(0, len(ATTRIBUTES), count), score=random.random(count),
+        num_points=np.full(count, -1),
+    )  # fmt: skip
+
+
+def eval_boxes(table: BoxTable, count: int) -> EvalBoxes:
+    boxes = EvalBoxes()
+    by_sample: list[list[DetectionBox]] = [[] for _ in range(count)]
+    for row in range(len(table)):
+        center = tuple(table.center[row].tolist())
+        by_sample[table.sample[row]].append(
+            DetectionBox(
+                sample_token=str(table.sample[row]),
+                translation=center,
+                ego_translation=center,
+                size=tuple(table.size[row].tolist()),
+                rotation=tuple(table.rotation[row].tolist()),
+                velocity=tuple(table.velocity[row].tolist()),
+                detection_name=DETECTION_CLASSES[table.label[row]],
+                detection_score=float(table.score[row]),
+                attribute_name=ATTRIBUTES[table.attribute[row]],
+            )
+        )
+    for sample, mine in enumerate(by_sample):
+        boxes.add_boxes(str(sample), mine)
+    return boxes
+
+
+if __name__ == "__main__":
+    speed(tuple(int(a) for a in sys.argv[1:]) or (81, 600))

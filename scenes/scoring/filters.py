@@ -1,0 +1,49 @@
+"""Which boxes the official detection score looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenes.batch import DETECTION_CLASSES
+from scenes.scoring.box_table import BoxTable, Floats, Ints
+from scenes.scoring.nuscenes_detection import DetectionConfig
+
+IN_RACKS = tuple(DETECTION_CLASSES.index(name) for name in ("bicycle", "motorcycle"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Of S samples: where the ego vehicle is, ego [S, 2] m, and R bicycle racks: sample [R], center
+    [R, 3], size [R, 3] (width, length, height), turn [R, 3, 3], in the global frame.
+    """
+
+    ego: Floats
+    sample: Ints
+    center: Floats
+    size: Floats
+    turn: Floats
+
+
+def filtered(boxes: BoxTable, places: Places, config: DetectionConfig) -> BoxTable:
+    """Boxes nearer to the ego vehicle than their class's range, with points in them where counted,
+    bicycles and motorcycles not in a rack.
+    """
+    ranges = np.array([config.class_range_m[name] for name in DETECTION_CLASSES], dtype=float)
+    apart = boxes.center[:, :2] - places.ego[boxes.sample]
+    near = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2) < ranges[boxes.label]
+    return boxes[near & (boxes.num_points != 0) & ~in_rack(boxes, places)]
+
+
+def in_rack(boxes: BoxTable, places: Places) -> NDArray[np.bool_]:
+    """Whether the centre of a bicycle or motorcycle is inside a rack of its sample, borders too."""
+    inside = np.zeros(len(boxes), dtype=bool)
+    rows = np.flatnonzero(np.isin(boxes.label, IN_RACKS))
+    for rack, sample in enumerate(places.sample):
+        mine = rows[boxes.sample[rows] == sample]
+        local = np.abs((boxes.center[mine] - places.center[rack]) @ places.turn[rack])
+        width, length, height = places.size[rack] / 2
+        inside[mine] |= (local <= np.array([length, width, height])).all(1)
+    return inside

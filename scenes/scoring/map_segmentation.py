@@ -1,0 +1,63 @@
+"""BEV map segmentation as the published BEVFusion scores it: intersection over union of each class
+at the best of seven thresholds, counts summed over all samples. Memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenes.batch import MAP_CLASSES
+
+THRESHOLDS = np.array([0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65], dtype=np.float32)
+SMALL = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapScores:
+    """iou [K, 7] by class and threshold; by class the best; mIoU, their mean. All in 0..1."""
+
+    iou: NDArray[np.float64]
+    per_class: dict[str, float]
+    mIoU: float
+
+
+class MapScore:
+    """Counts of cells; add samples one by one or in batches, in any order."""
+
+    def __init__(self, classes: int = len(MAP_CLASSES)) -> None:
+        bins = len(THRESHOLDS) + 1
+        self.positive = np.zeros((classes, bins), dtype=np.int64)
+        self.negative = np.zeros((classes, bins), dtype=np.int64)
+
+    def add(self, probabilities: NDArray[np.float32], wanted: NDArray[np.bool_]) -> None:
+        """[..., K, X, Y] each. ValueError for other shapes, or a probability that is NaN."""
+        if probabilities.shape != wanted.shape or probabilities.ndim < 3:
+            raise ValueError(
+                f"map: predictions {probabilities.shape} and labels {wanted.shape}; allowed: one "
+                "shape [..., classes, x, y]"
+            )
+        p = probabilities.astype(np.float32)
+        if np.isnan(p).any():
+            raise ValueError("map: a probability is NaN; allowed: 0..1")
+        classes = len(self.positive)
+        level = np.searchsorted(THRESHOLDS, p, side="right")  # thresholds reached
+        by_class = np.moveaxis(level, -3, 0).reshape(classes, -1)
+        truth = np.moveaxis(wanted.astype(bool), -3, 0).reshape(classes, -1)
+        bins = len(THRESHOLDS) + 1
+        for k in range(classes):
+            self.positive[k] += np.bincount(by_class[k][truth[k]], minlength=bins)
+            self.negative[k] += np.bincount(by_class[k][~truth[k]], minlength=bins)
+
+    def result(self) -> MapScores:
+        """Scores of everything added so far."""
+        reached = self.positive[:, ::-1].cumsum(1)[:, ::-1][:, 1:]  # at or above each threshold
+        wrong = self.negative[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
+        missed = self.positive.sum(1, keepdims=True) - reached
+        iou = reached / (reached + wrong + missed + SMALL)
+        best = iou.max(1)
+        names = MAP_CLASSES if len(best) == len(MAP_CLASSES) else [str(k) for k in range(len(best))]
+        per_class = {name: float(value) for name, value in zip(names, best, strict=True)}
+        return MapScores(iou=iou, per_class=per_class, mIoU=float(best.mean()))

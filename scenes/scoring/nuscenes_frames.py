@@ -1,0 +1,224 @@
+"""From frames and predictions to the official detection score: tables in the global frame, the
+filtered ground truth kept with the frames.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nuscenes.eval.detection.utils import category_to_detection_name
+from pyquaternion import Quaternion
+
+from scenes.batch import DETECTION_CLASSES, Detections
+from scenes.geometry import Array
+from scenes.nuscenes import LIDAR, NuScenesScenes
+from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, UNKNOWN_POINTS, BoxTable
+from scenes.scoring.filters import Places, filtered
+from scenes.scoring.nuscenes_detection import DetectionConfig, DetectionScores, score
+
+MOVING_M_PER_S = 0.2
+STILL = {
+    "car": "vehicle.parked",
+    "truck": "vehicle.parked",
+    "construction_vehicle": "vehicle.parked",
+    "bus": "vehicle.stopped",
+    "trailer": "vehicle.parked",
+    "motorcycle": "cycle.without_rider",
+    "bicycle": "cycle.without_rider",
+    "pedestrian": "pedestrian.standing",
+}
+MOVING = {
+    **dict.fromkeys(("car", "truck", "construction_vehicle", "bus", "trailer"), "vehicle.moving"),
+    **dict.fromkeys(("motorcycle", "bicycle"), "cycle.with_rider"),
+    "pedestrian": "pedestrian.moving",
+}
+RACK = "static_object.bicycle_rack"
+KEY = "ground truth of the detection score"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is read of a split once: places, and the filtered ground truth."""
+
+    places: Places
+    wanted: BoxTable
+
+
+def score_detections(
+    scenes: NuScenesScenes, detections: Mapping[str, Detections]
+) -> DetectionScores:
+    """Scores of detections by sample token, over exactly the frames of `scenes`.
+
+    ValueError where a frame has no entry (an empty Detections is one).
+    """
+    missing = [t for t in scenes.tokens if t not in detections]
+    if missing:
+        raise ValueError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
+    return score_table(scenes, predictions_table(scenes, detections))
+
+
+def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScores:
+    """Scores of unfiltered predictions."""
+    config = DetectionConfig()
+    kept = scenes.cache.get(KEY)
+    if not isinstance(kept, Kept):
+        places = places_of(scenes)
+        kept = Kept(places, filtered(ground_truth_table(scenes), places, config))
+        scenes.cache[KEY] = kept
+    return score(kept.wanted, filtered(predictions, kept.places, config), config)
+
+
+def predictions_table(scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> BoxTable:
+    """The best 500 detections of each frame, in the global frame; attributes by class and speed."""
+    tables = [
+        frame_table(number, detections[token], scenes.lidar_to_global(token))
+        for number, token in enumerate(scenes.tokens)
+    ]
+    return BoxTable.joined(tables) if tables else BoxTable.empty()
+
+
+def frame_table(number: int, found: Detections, lidar_to_global: Array) -> BoxTable:
+    """One frame's rows, best score first."""
+    best = found.scores.argsort(descending=True, stable=True)[: DetectionConfig().max_boxes]
+    boxes = found.boxes[best].double().numpy()
+    label = found.labels[best].numpy().astype(np.int64)
+    turn = lidar_to_global[:3, :3]
+    flat = np.zeros(len(boxes))
+    heading = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6]), flat], axis=1) @ turn.T
+    velocity = (np.stack([boxes[:, 7], boxes[:, 8], flat], axis=1) @ turn.T)[:, :2]
+    yaw = np.arctan2(heading[:, 1], heading[:, 0])
+    speed = np.hypot(velocity[:, 0], velocity[:, 1])
+    return BoxTable(
+        sample=np.full(len(boxes), number, np.int64), label=label,
+        center=boxes[:, :3] @ turn.T + lidar_to_global[:3, 3], size=boxes[:, [4, 3, 5]],
+        rotation=np.stack([np.cos(yaw / 2), flat, flat, np.sin(yaw / 2)], axis=1),
+        velocity=velocity, attribute=likely_attributes(label, speed),
+        score=found.scores[best].double().numpy(),
+        num_points=np.full(len(boxes), UNKNOWN_POINTS, np.int64),
+    )  # fmt: skip
+
+
+def likely_attributes(label: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """The likelier attribute of a class at a speed in m/s; none for barriers and cones."""
+    tables = [
+        np.array([_attribute(kind.get(name, "")) for name in DETECTION_CLASSES])
+        for kind in (STILL, MOVING)
+    ]
+    return np.where(speed > MOVING_M_PER_S, tables[1][label], tables[0][label])
+
+
+def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:
+    """Every annotation of a detection class, unfiltered."""
+    nusc = scenes.nusc
+    rows: list[tuple[Any, ...]] = []
+    for number, token in enumerate(scenes.tokens):
+        for one in nusc.get("sample", token)["anns"]:
+            row = nusc.get("sample_annotation", one)
+            name = category_to_detection_name(row["category_name"])
+            if name is None:
+                continue
+            names = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
+            if len(names) > 1:
+                raise ValueError(f"sample_annotation {one}: {len(names)} attributes; allowed: one")
+            rows.append(
+                (
+                    number, DETECTION_CLASSES.index(name), row["translation"], row["size"],
+                    row["rotation"], nusc.box_velocity(one)[:2],
+                    _attribute(names[0] if names else ""), -1.0,
+                    row["num_lidar_pts"] + row["num_radar_pts"],
+                )
+            )  # fmt: skip
+    return _table(rows)
+
+
+def places_of(scenes: NuScenesScenes) -> Places:
+    """Ego positions and bicycle racks of the frames."""
+    nusc = scenes.nusc
+    ego, racks = [], []
+    for number, token in enumerate(scenes.tokens):
+        sample = nusc.get("sample", token)
+        data = nusc.get("sample_data", sample["data"][LIDAR])
+        ego.append(nusc.get("ego_pose", data["ego_pose_token"])["translation"][:2])
+        for one in sample["anns"]:
+            row = nusc.get("sample_annotation", one)
+            if row["category_name"] == RACK:
+                turn = Quaternion(row["rotation"]).rotation_matrix
+                racks.append((number, row["translation"], row["size"], turn))
+    return Places(
+        ego=np.array(ego, dtype=np.float64).reshape(-1, 2),
+        sample=np.array([r[0] for r in racks], dtype=np.int64),
+        center=np.array([r[1] for r in racks], dtype=np.float64).reshape(-1, 3),
+        size=np.array([r[2] for r in racks], dtype=np.float64).reshape(-1, 3),
+        turn=np.array([r[3] for r in racks], dtype=np.float64).reshape(-1, 3, 3),
+    )
+
+
+def read_submission(path: str | Path, scenes: NuScenesScenes) -> BoxTable:
+    """A results file in the official format, over exactly the frames of `scenes`. ValueError, one
+    line naming file and record, for anything that the official tools refuse.
+    """
+    try:
+        results = json.loads(Path(path).read_text())["results"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {error}; allowed: a submission with results") from error
+    missing = [t for t in scenes.tokens if t not in results]
+    more = [t for t in results if t not in set(scenes.tokens)]
+    if missing or more:
+        said = f"sample {missing[0]} is missing" if missing else f"sample {more[0]} is unknown"
+        raise ValueError(f"{path}: {said}; allowed: exactly the {len(scenes.tokens)} of the split")
+    number = {token: i for i, token in enumerate(scenes.tokens)}
+    most = DetectionConfig().max_boxes
+    rows = []
+    for token, boxes in results.items():
+        if len(boxes) > most:
+            raise ValueError(f"{path}: sample {token}: {len(boxes)} boxes; allowed: {most}")
+        for at, box in enumerate(boxes):
+            try:
+                rows.append(_submitted(number[token], box))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}: sample {token}, box {at}: {error}") from error
+    return _table(rows)
+
+
+def _submitted(number: int, box: Mapping[str, Any]) -> tuple[Any, ...]:
+    name, sure = box["detection_name"], float(box["detection_score"])
+    if name not in DETECTION_CLASSES:
+        raise ValueError(f"detection_name: value {name!r}; allowed: {', '.join(DETECTION_CLASSES)}")
+    for key, length in (("translation", 3), ("size", 3), ("rotation", 4)):
+        if len(box[key]) != length or not np.isfinite(box[key]).all():
+            raise ValueError(f"{key}: value {box[key]}; allowed: {length} finite numbers")
+    if not sure >= 0:
+        raise ValueError(f"detection_score: value {sure}; allowed: 0 and above")
+    return (
+        number, DETECTION_CLASSES.index(name), box["translation"], box["size"], box["rotation"],
+        box["velocity"][:2], _attribute(box["attribute_name"]), sure,
+        int(box.get("num_pts", UNKNOWN_POINTS)),
+    )  # fmt: skip
+
+
+def _attribute(name: str) -> int:
+    if not name:
+        return NO_ATTRIBUTE
+    if name not in ATTRIBUTES:
+        raise ValueError(f"attribute_name: value {name!r}; allowed: {', '.join(ATTRIBUTES)}")
+    return ATTRIBUTES.index(name)
+
+
+def _table(rows: list[tuple[Any, ...]]) -> BoxTable:
+    if not rows:
+        return BoxTable.empty()
+    sample, label, center, size, rotation, velocity, attribute, sure, points = zip(
+        *rows, strict=True
+    )
+    return BoxTable(
+        sample=np.array(sample, np.int64), label=np.array(label, np.int64),
+        center=np.array(center, np.float64), size=np.array(size, np.float64),
+        rotation=np.array(rotation, np.float64), velocity=np.array(velocity, np.float64),
+        attribute=np.array(attribute, np.int64), score=np.array(sure, np.float64),
+        num_points=np.array(points, np.int64),
+    )  # fmt: skip

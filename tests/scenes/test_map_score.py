@@ -1,0 +1,52 @@
+"""Map scores against the definition, cell by cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
+
+
+def by_definition(p: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """[K, 7]: at or above the threshold, summed over samples and cells."""
+    found = p[:, :, None] >= THRESHOLDS[None, None, :, None, None]
+    truth = wanted[:, :, None]
+    right = (found & truth).sum((0, 3, 4))
+    either = (found | truth).sum((0, 3, 4))
+    return right / (either + 1e-7)
+
+
+def test_equal_to_the_definition_however_it_is_added() -> None:
+    random = np.random.default_rng(0)
+    p = random.random((5, 6, 8, 8)).astype(np.float32)
+    p[0, 0, 0, :7] = THRESHOLDS  # exactly at a threshold counts
+    wanted = random.random((5, 6, 8, 8)) < 0.3
+    wanted[:, 4] = False  # a class that is nowhere
+    one_by_one, at_once = MapScore(), MapScore()
+    for a, b in zip(p, wanted, strict=True):
+        one_by_one.add(a, b)
+    at_once.add(p, wanted)
+    found = at_once.result()
+    assert np.array_equal(one_by_one.result().iou, found.iou)
+    assert np.allclose(found.iou, by_definition(p, wanted), rtol=0, atol=1e-12)
+    assert found.per_class["carpark_area"] == 0.0
+    assert found.mIoU == pytest.approx(by_definition(p, wanted).max(1).mean())
+
+
+def test_by_hand() -> None:
+    """Two of three cells right at 0.5, one wrong: 2 / 4; at 0.65 one of them only: 1 / 3."""
+    score = MapScore(classes=1)
+    p = np.array([[[0.9, 0.6], [0.55, 0.1]]], dtype=np.float32)
+    score.add(p, np.array([[[True, True], [False, True]]]))
+    iou = score.result().iou[0]
+    assert iou[3] == pytest.approx(2 / 4)
+    assert iou[6] == pytest.approx(1 / 3)
+
+
+def test_wrong_input() -> None:
+    score = MapScore()
+    with pytest.raises(ValueError, match="one shape"):
+        score.add(np.zeros((6, 2, 2), np.float32), np.zeros((6, 2, 3), bool))
+    with pytest.raises(ValueError, match="NaN"):
+        score.add(np.full((6, 2, 2), np.nan, np.float32), np.zeros((6, 2, 2), bool))
