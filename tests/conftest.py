@@ -13,6 +13,12 @@ import pytest
 import torch
 import yaml
 
+KITTI_CALIBRATION = """P2: 100 0 50 0 0 100 20 0 0 0 1 0
+R0_rect: 1 0 0 0 1 0 0 0 1
+Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
+"""
+KITTI_CAR = "Car 0.00 0 0 40 10 60 55 1.5 1.6 4.0 2.0 1.7 20.0 -1.5707963"
+
 TINY_MODEL = {
     "name": "bevfusion-small",
     "image_channels": [8, 8, 8],
@@ -105,3 +111,21 @@ def write_yaml(tmp_path: Path) -> Any:
         return path
 
     return write
+
+
+@pytest.fixture
+def kitti_root(tmp_path: Path) -> Path:
+    """A made KITTI frame: a car 20 m ahead and 2 m to the right, one point on it."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path / "training"
+    for name in ("image_2", "velodyne", "calib", "label_2"):
+        (folder / name).mkdir(parents=True)
+    Image.new("RGB", (112, 48)).save(folder / "image_2" / "000000.png")
+    (folder / "calib" / "000000.txt").write_text(KITTI_CALIBRATION)
+    (folder / "label_2" / "000000.txt").write_text(
+        f"{KITTI_CAR}\nDontCare -1 -1 -10 0 0 5 5{' -1' * 7}\n"
+    )
+    np.array([[20.0, -2.0, -1.0, 0.5]], np.float32).tofile(folder / "velodyne" / "000000.bin")
+    return tmp_path

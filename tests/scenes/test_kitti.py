@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from scenes.batch import Detections
 from scenes.kitti import KittiScenes, KittiSpec, Label
@@ -20,30 +19,11 @@ REAL = (
     Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
     / "kitti"
 )
-CALIBRATION = """P2: 100 0 50 0 0 100 20 0 0 0 1 0
-R0_rect: 1 0 0 0 1 0 0 0 1
-Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
-"""
-CAR = "Car 0.00 0 0 40 10 60 55 1.5 1.6 4.0 2.0 1.7 20.0 -1.5707963"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "training"
-    for name in ("image_2", "velodyne", "calib", "label_2"):
-        (folder / name).mkdir(parents=True)
-    Image.new("RGB", (112, 48)).save(folder / "image_2" / "000000.png")
-    (folder / "calib" / "000000.txt").write_text(CALIBRATION)
-    (folder / "label_2" / "000000.txt").write_text(
-        f"{CAR}\nDontCare -1 -1 -10 0 0 5 5{' -1' * 7}\n"
-    )
-    np.array([[20.0, -2.0, -1.0, 0.5]], np.float32).tofile(folder / "velodyne" / "000000.bin")
-    return tmp_path
-
-
-def test_a_frame_by_hand(root: Path) -> None:
+def test_a_frame_by_hand(kitti_root: Path) -> None:
     """A car 20 m ahead and 2 m to the right that faces ahead; its bottom 1.7 m below the camera."""
-    scenes = KittiScenes(KittiSpec(kitti_root=str(root)))
+    scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
     frame = scenes.frame("000000")
     assert frame.points.tolist() == [[2.0, 20.0, -1.0, 127.5, 0.0]]
     box = frame.boxes[0]
@@ -61,15 +41,16 @@ def test_a_frame_by_hand(root: Path) -> None:
     assert replace(label, pixels_high=20.0).difficulty is None
 
 
-def test_wrong_files(root: Path) -> None:
-    label = root / "training" / "label_2" / "000000.txt"
-    label.write_text(CAR.rpartition(" ")[0])
+def test_wrong_files(kitti_root: Path) -> None:
+    label = kitti_root / "training" / "label_2" / "000000.txt"
+    car = label.read_text().splitlines()[0]
+    label.write_text(car.rpartition(" ")[0])
     with pytest.raises(ValueError, match=r"000000\.txt: line 1: 14 columns; allowed: 15"):
-        KittiScenes(KittiSpec(kitti_root=str(root))).frame("000000")
+        KittiScenes(KittiSpec(kitti_root=str(kitti_root))).frame("000000")
     with pytest.raises(ValueError, match="frames: 000009 has no label"):
-        KittiScenes(KittiSpec(kitti_root=str(root), frames=("000009",)))
+        KittiScenes(KittiSpec(kitti_root=str(kitti_root), frames=("000009",)))
     with pytest.raises(ValueError, match="is not a folder"):
-        KittiScenes(KittiSpec(kitti_root=str(root / "absent")))
+        KittiScenes(KittiSpec(kitti_root=str(kitti_root / "absent")))
 
 
 def test_overlaps_by_hand() -> None:

@@ -1,0 +1,51 @@
+"""Dense training on KITTI frames by the train verb's own function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.avod.published import AvodFpn
+from models.checkpoint import store
+from scenes.kitti import KittiSpec
+from scenes.loader import ImageSpec
+from search.train import TrainSpec, read_train, train
+
+
+@pytest.fixture
+def spec(kitti_root: Path) -> TrainSpec:
+    data = KittiSpec(kitti_root=str(kitti_root))
+    ground = replace(AvodFpn().tiny().ground, length=24.0)
+    return TrainSpec(
+        model=replace(AvodFpn().tiny(), ground=ground), data=data, val=data,
+        image=ImageSpec(height=48, width=112), steps=4, batch_size=1, lr=1e-2,
+    )  # fmt: skip
+
+
+def test_a_frame_is_learnt_and_measured(spec: TrainSpec, tmp_path: Path) -> None:
+    found = train(replace(spec, steps=60), tmp_path / "a.safetensors", log=lambda line: None)
+    assert found.losses[-1] < 0.5 * found.losses[0]
+    assert set(found.metrics) == {"recall_easy", "recall_moderate", "recall_hard", "precision"}
+
+
+def test_frozen_norms_keep_their_statistics(spec: TrainSpec, tmp_path: Path) -> None:
+    """From the start: as they were made; halfway: as after the first half."""
+    name = "lidar.pyramid.down.0.0.1.running_mean"
+    means = []
+    for share in (0.0, 0.5, 1.0):
+        path = tmp_path / f"{share}.safetensors"
+        train(replace(spec, freeze_norms=share), path, log=lambda line: None)
+        means.append(store.load(path)[0][name])
+    assert not means[0].any()
+    assert means[1].any()
+    assert not torch.equal(means[1], means[2])
+
+
+def test_the_example_is_a_training_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITTI", "/data/kitti")
+    spec = read_train(Path(__file__).parents[2] / "examples" / "kitti" / "avod.yaml")
+    assert isinstance(spec.model, AvodFpn)
+    assert spec.data == KittiSpec(kitti_root="/data/kitti")
