@@ -36,12 +36,14 @@ def anchor_grid(
     return torch.cat([place.expand(-1, each, 2), kinds.expand(len(place), -1, -1)], 2).flatten(0, 1)
 
 
-def occupied(anchors: Tensor, density: Tensor, ground: Ground) -> Tensor:
-    """Which anchors have a point below them; density [X, Y]. By an integral image."""
+def occupied(anchors: Tensor, density: Tensor, ground: Ground, margin_m: float = 0.0) -> Tensor:
+    """Which anchors have a point on their ground or within a margin of it; density [X, Y]. By an
+    integral image.
+    """
     total = torch.zeros(density.shape[0] + 1, density.shape[1] + 1, device=density.device)
     total[1:, 1:] = (density > 0).float().cumsum(0).cumsum(1)
-    lower = anchors[:, :2] - anchors[:, 3:5] / 2
-    upper = anchors[:, :2] + anchors[:, 3:5] / 2
+    lower = anchors[:, :2] - anchors[:, 3:5] / 2 - margin_m
+    upper = anchors[:, :2] + anchors[:, 3:5] / 2 + margin_m
     shift = anchors.new_tensor([ground.half_width, 0.0])
     limit = torch.tensor(density.shape, device=anchors.device)
     a = ((lower + shift) / ground.cell_m).floor().long().clamp(min=0).minimum(limit)

@@ -92,7 +92,8 @@ class Avod(FusionModel):
         found = []
         everywhere = self.anchors.to(batch.lidar_to_image.dtype)
         for frame, density in enumerate(above[:, -1]):
-            mine = everywhere[occupied(everywhere, density, self.spec.ground)]
+            near = occupied(everywhere, density, self.spec.ground, self.spec.anchor_margin_m)
+            mine = everywhere[near]
             found.append(torch.cat([torch.full_like(mine[:, :1], frame), mine], dim=1))
         anchors = torch.cat(found)
         narrow = (self.camera.bottleneck(camera), self.lidar.bottleneck(lidar))

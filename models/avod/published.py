@@ -14,6 +14,7 @@ class AvodFpn:
     """Channels of the pyramids, anchors, and both stages' crops and layers.
 
     sizes_m   length, width and height of the anchors
+    anchor_margin_m  anchors farther than this from any point are left out
     samples   of a crop's side: anchors in one channel, proposals in all
     """
 
@@ -23,6 +24,7 @@ class AvodFpn:
     classes: tuple[str, ...] = ("car",)
     sizes_m: tuple[tuple[float, float, float], ...] = ((3.5, 1.6, 1.5), (4.2, 1.7, 1.5))
     anchor_step_m: float = 0.5
+    anchor_margin_m: float = 0.0
     anchor_samples: int = 3
     anchor_width: int = 256
     before_nms: int = 2000

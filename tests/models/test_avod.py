@@ -45,6 +45,7 @@ def test_anchors_over_points_stay() -> None:
     assert stay.nonzero().flatten().tolist() == [6, 7]  # both at (1, 3)
     density[0, 0] = 1.0
     assert occupied(anchors, density, GROUND).nonzero().flatten().tolist() == [0, 1, 6, 7]
+    assert occupied(anchors, density, GROUND, margin_m=2.0).all()
 
 
 def test_boxes_there_and_back() -> None:
