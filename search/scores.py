@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from scenes.scoring import kitti_detection
+from scenes.scoring.kitti_detection import read_objects
+from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
 from scenes.scoring.nuscenes_detection import ERRORS
 from scenes.scoring.nuscenes_frames import read_submission, score_table
 
@@ -42,3 +47,48 @@ def table(answer: dict[str, Any]) -> str:
         errors = "".join(f"{answer['label_tp_errors'][name][e]:>8.3f}" for e in ERRORS)
         lines.append(f"{name:<22}{ap:>8.3f}{errors}")
     return "\n".join(lines)
+
+
+def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:
+    """AP of KITTI detection files (DETECTIONS/*.txt) against label files of the same names."""
+    names = sorted(p.name for p in detections.glob("*.txt"))
+    if not names:
+        raise ValueError(f"det: {detections} has no *.txt; allowed: one file a frame")
+    missing = [n for n in names if not (labels / n).is_file()]
+    if missing:
+        raise ValueError(f"gt: {labels / missing[0]} is missing; allowed: a label for each frame")
+    truth = [read_objects(labels / n, scored=False) for n in names]
+    found = [read_objects(detections / n, scored=True) for n in names]
+    return dict(kitti_detection.score(truth, found))
+
+
+def kitti_table(answer: dict[str, Any]) -> str:
+    """A line a metric and class: easy, moderate, hard at 40 and at 11 points."""
+    lines = [f"{'':<18}{'R40':>10}{'':>16}{'R11':>10}"]
+    for metric, kinds in answer.items():
+        for kind, ap in kinds.items():
+            numbers = "".join(f"{v:>9.2f}" for v in (*ap["R40"], *ap["R11"]))
+            lines.append(f"{metric:<6}{kind:<12}{numbers}")
+    return "\n".join(lines)
+
+
+def of_map(predictions: Path) -> dict[str, Any]:
+    """iou by class and threshold, the best of each class, and their mean. FILE.npz holds
+    predictions and targets [samples, classes, x, y].
+    """
+    try:
+        data = np.load(predictions)
+        given, wanted = data["predictions"], data["targets"]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{predictions}: {error}; allowed: an .npz with predictions and targets"
+        ) from error
+    counts = MapScore(given.shape[-3])
+    for p, t in zip(given, wanted, strict=True):
+        counts.add(p, t)
+    found = counts.result()
+    iou = {
+        name: {f"{t:.2f}": float(v) for t, v in zip(THRESHOLDS, row, strict=True)}
+        for name, row in zip(found.per_class, found.iou, strict=True)
+    }
+    return {"iou": iou, "iou_max": found.per_class, "miou": found.mIoU}

@@ -61,11 +61,9 @@ class ScenesInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """Official metrics of a results file in the submission format."""
+class ScoreNuScenes:
+    """nuScenes detection: a results file in the submission format."""
 
-    task: Positional[Literal["nuscenes"]]
-    """nuscenes: detection."""
     data: str
     """Data root."""
     version: str = "v1.0-mini"
@@ -86,6 +84,55 @@ class Score:
             self.data, self.version, self.split, self.results, self.scorer
         )
         return as_json(answer) if self.json else scores.table(answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreKitti:
+    """KITTI's object benchmark: one text file a frame."""
+
+    gt: Path
+    """Folder of label files."""
+    det: Path
+    """Folder of detection files, scores in the last column."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import scores
+
+        answer = scores.of_kitti(self.gt, self.det)
+        return as_json(answer) if self.json else scores.kitti_table(answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreMap:
+    """BEV map segmentation: predictions and targets in one file."""
+
+    predictions: Path
+    """File (.npz) with predictions and targets [samples, classes, x, y]."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import scores
+
+        answer = scores.of_map(self.predictions)
+        flat = {**answer["iou_max"], "miou": answer["miou"]}
+        return as_json(answer) if self.json else as_table(flat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Official metrics of results files."""
+
+    verb: (
+        Annotated[ScoreNuScenes, subcommand("nuscenes")]
+        | Annotated[ScoreKitti, subcommand("kitti")]
+        | Annotated[ScoreMap, subcommand("map")]
+    )
+
+    def run(self) -> str:
+        return self.verb.run()
 
 
 @dataclass(frozen=True, kw_only=True)
