@@ -59,6 +59,10 @@ def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:
         raise ValueError(f"gt: {labels / missing[0]} is missing; allowed: a label for each frame")
     truth = [read_objects(labels / n, scored=False) for n in names]
     found = [read_objects(detections / n, scored=True) for n in names]
+    for kind in kitti_detection.LEAST:
+        count = sum(int((t.kind == kind).sum()) for t in truth)
+        if count < kitti_detection.FEW:
+            print(f"{count} labels of {kind}: below {kitti_detection.FEW} AP says little")
     return dict(kitti_detection.score(truth, found))
 
 
