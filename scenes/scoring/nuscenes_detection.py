@@ -8,6 +8,8 @@ common preference): a few rounds over all pairs at once.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,8 +80,11 @@ def score(
         raise ValueError(f"detection_score: value {bad}; allowed: 0 and above")
     label_aps: dict[str, dict[float, float]] = {}
     label_errors: dict[str, dict[str, float]] = {}
-    for name in config.class_range_m:
-        curves = class_curves(ground_truth, predictions, name, config)
+    names = list(config.class_range_m)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy lets go of the interpreter
+        found = pool.map(lambda n: class_curves(ground_truth, predictions, n, config), names)
+        by_class = dict(zip(names, found, strict=True))
+    for name, curves in by_class.items():
         label_aps[name] = {t: average_precision(c, config) for t, c in curves.items()}
         at = curves[config.error_threshold_m]
         label_errors[name] = {
