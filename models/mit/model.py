@@ -1,6 +1,6 @@
 """One stream a sensor, fused in bird's-eye view, a decoder and a head.
 
-Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/mit.py
+Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/dialects.py
 translates the rest. Boxes and images inside are in the spec's convention, outside in SensorBatch's.
 """
 
