@@ -1,7 +1,8 @@
 """One stream a sensor, fused in bird's-eye view, a decoder and a head.
 
-Parts have the published parameter names below encoders, fuser, decoder and heads; checkpoint/dialects.py
-translates the rest. Boxes and images inside are in the spec's convention, outside in SensorBatch's.
+Parts have the published parameter names below encoders, fuser, decoder and heads;
+models/checkpoint/dialects.py translates the rest. Boxes and images inside are in the spec's
+convention, outside in SensorBatch's.
 """
 
 from __future__ import annotations
