@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
+from scenes.frame import Frame
 from scenes.geometry import transform
-from scenes.nuscenes import Frame
 
 Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
@@ -93,6 +93,7 @@ class KittiScenes:
         return Frame(
             token=token,
             image_paths=(self.folder / "image_2" / f"{token}.png",),
+            image_sizes=np.zeros((1, 2), dtype=np.int32),
             intrinsics=intrinsics[None],
             lidar_to_camera=to_camera[None],
             camera_to_ego=np.linalg.inv(to_camera)[None],
@@ -103,9 +104,14 @@ class KittiScenes:
             num_lidar_pts=count,
             num_radar_pts=0 * count,
             attributes=("",) * len(labels),
+            tracks=np.full(len(labels), -1),
             lidar_to_global=np.eye(4),
             ego_to_global=np.eye(4),
         )
+
+    def training_frames(self, seed: int) -> NDArray[np.int64]:
+        """Places in `tokens` that one epoch of training reads: each once."""
+        return np.arange(len(self.tokens))
 
     def labels(self, token: str) -> list[Label]:
         """Every line of the label file but DontCare, in its order."""
