@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
 from scenes.batch import CalibrationParts, SensorBatch, Targets
+from scenes.collate import collate
 from scenes.frame import Frame
 from scenes.geometry import Array, lidar_to_image, transform
-from scenes.images import ImageSpec, Pixels, decode, fit, normalised, warp
+from scenes.images import ImageSpec, Pixels, decode, fit, normalise, warp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +49,29 @@ def decoded(frame: Frame, spec: ImageSpec) -> Decoded:
     )  # fmt: skip
 
 
-def plain(found: Decoded) -> SensorBatch:
-    """The frame as it is."""
+def assembled(
+    frames: Sequence[Decoded], spec: AugmentSpec | None, randoms: Sequence[np.random.Generator]
+) -> SensorBatch:
+    """A batch of frames of one size of image, augmented where there is a spec."""
+    height, width = frames[0].images[0].shape[:2]
+    images = torch.empty(len(frames), len(frames[0].images), 3, height, width)
+    samples = [
+        plain(frame, place) if spec is None else augmented(frame, spec, random, place)
+        for frame, random, place in zip(frames, randoms, images.split(1), strict=True)
+    ]
+    return collate(samples, images)
+
+
+def plain(found: Decoded, out: torch.Tensor) -> SensorBatch:
+    """The frame as it is; its images in out [1, N, 3, H, W]."""
     frame, still = found.frame, np.eye(4)
-    return _batch(found, found.images, still[None], still, frame.points, frame.boxes, frame.labels)
+    normalise(found.images, out[0])
+    return _batch(found, out, still[None], still, frame.points, frame.boxes, frame.labels)
 
 
-def augmented(found: Decoded, spec: AugmentSpec, random: np.random.Generator) -> SensorBatch:
+def augmented(
+    found: Decoded, spec: AugmentSpec, random: np.random.Generator, out: torch.Tensor
+) -> SensorBatch:
     """Images and LiDAR frame moved by drawn matrices, which the calibration then contains."""
     frame = found.frame
     move = draw_lidar_matrix(spec, random)
@@ -68,12 +86,13 @@ def augmented(found: Decoded, spec: AugmentSpec, random: np.random.Generator) ->
     points = frame.points.copy()
     points[:, :3] = transform(move, points[:, :3].astype(np.float64))
     boxes = move_boxes(move, frame.boxes)
-    return _batch(found, images, np.stack(matrices), move, points, boxes, frame.labels)
+    normalise(images, out[0])
+    return _batch(found, out, np.stack(matrices), move, points, boxes, frame.labels)
 
 
 def _batch(
     found: Decoded,
-    images: list[Pixels],
+    images: torch.Tensor,
     warped: Array,
     move: Array,
     points: NDArray[np.float32],
@@ -90,7 +109,7 @@ def _batch(
         boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(labels), maps=maps
     )
     return SensorBatch(
-        images=normalised(images)[None],
+        images=images,
         points=(torch.from_numpy(points),),
         lidar_to_image=torch.from_numpy(matrices).float()[None],
         lidar_to_global=torch.from_numpy(frame.lidar_to_global)[None],

@@ -9,10 +9,13 @@ import torch
 from scenes.batch import CalibrationParts, SensorBatch
 
 
-def collate(samples: Sequence[SensorBatch]) -> SensorBatch:
-    """Batches of one size of image as one; what a part of them lacks is None."""
+def collate(samples: Sequence[SensorBatch], images: torch.Tensor | None = None) -> SensorBatch:
+    """Batches of one size of image as one; what a part of them lacks is None.
+
+    images  those of the samples, where they lie in one tensor already
+    """
     return SensorBatch(
-        images=torch.cat([s.images for s in samples]),
+        images=torch.cat([s.images for s in samples]) if images is None else images,
         points=tuple(p for s in samples for p in s.points),
         lidar_to_image=torch.cat([s.lidar_to_image for s in samples]),
         lidar_to_global=torch.cat([s.lidar_to_global for s in samples]),

@@ -125,13 +125,10 @@ def warp(image: Pixels, matrix: Array) -> Pixels:
     return np.asarray(moved)
 
 
-def normalised(images: list[Pixels]) -> torch.Tensor:
-    """[N, 3, H, W] float32 of images [H, W, 3]: by ImageNet's mean and standard deviation."""
-    height, width = images[0].shape[:2]
-    out = np.empty((len(images), 3, height, width), np.float32)
-    for image, place in zip(images, out, strict=True):
+def normalise(images: list[Pixels], out: torch.Tensor) -> None:
+    """Images [H, W, 3] into out [N, 3, H, W] float32: by ImageNet's mean and deviation."""
+    for image, place in zip(images, out.numpy(), strict=True):
         _look_up(image, LEVELS, place)
-    return torch.from_numpy(out)
 
 
 @numba.njit(cache=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import DataLoader
 
-from scenes.assemble import Decoded, augmented, decoded, plain
+from scenes.assemble import Decoded, assembled, decoded
 from scenes.augment import AugmentSpec
 from scenes.batch import SensorBatch
 from scenes.collate import collate
@@ -77,9 +77,14 @@ class Loader:
             if batch.frames is not None:
                 yield batch.frames
 
+    def worker_pids(self) -> list[int]:
+        """Processes that read ahead, once the first epoch has begun."""
+        running = getattr(self._pool, "_iterator", None)
+        return [] if running is None else [p.pid for p in running._workers]
+
     def sample(self, index: int) -> SensorBatch:
         """One frame as a batch of 1, not augmented."""
-        return plain(self._read.decoded(index))
+        return assembled([self._read.decoded(index)], None, [np.random.default_rng()])
 
     def _batches(self, chosen: list[Keys]) -> Iterator[_Batch]:
         if self._pool is None:
@@ -132,21 +137,17 @@ class _Frames:
         return len(self.scenes.tokens)
 
     def __getitems__(self, keys: Keys) -> _Batch:
-        found, skipped = [], {}
+        found, randoms, skipped = [], [], {}
         for epoch, index in keys:
             try:
-                found.append(self._sample(epoch, index))
+                found.append(self.decoded(index))
+                randoms.append(np.random.default_rng([self.seed, epoch, index, 1]))
             except BadSample as error:
                 if self.on_bad_sample == "raise":
                     raise
                 skipped[self.scenes.tokens[index]] = str(error)
-        return _Batch(frames=collate(found) if found else None, skipped=skipped)
-
-    def _sample(self, epoch: int, index: int) -> SensorBatch:
-        frame = self.decoded(index)
-        if self.augment is None:
-            return plain(frame)
-        return augmented(frame, self.augment, np.random.default_rng([self.seed, epoch, index, 1]))
+        frames = assembled(found, self.augment, randoms) if found else None
+        return _Batch(frames=frames, skipped=skipped)
 
     def decoded(self, index: int) -> Decoded:
         """A frame, kept for the next time if this process keeps frames."""
