@@ -50,7 +50,7 @@ def read_radar(path: str | Path) -> NDArray[np.float32]:
     return points
 
 
-def write_radar(path: str | Path, points: NDArray[np.float64]) -> None:
+def write_radar(path: str | Path, points: NDArray[np.floating]) -> None:
     """Points [P, 18] in the order of FIELDS as a .pcd file, ended as nuscenes-devkit expects."""
     stored = np.zeros(max(len(points), 1), POINT)
     for column, name in enumerate(FIELDS):
