@@ -1,8 +1,9 @@
 """A made street: a road along the ego's path, one across it, and all that a map tells of them.
 
 Shapes are shapely polygons and lines; a street is laid out along +x and then moved into the world.
-The map file, the cameras and the LiDAR all see these shapes. Actors stand where they stand: they
-are placed without a look at the street.
+The map file, the cameras and the LiDAR all see these shapes. Actors are placed without a look at
+the street, and its road is straight: in a scene of more than 20 keyframes the ego's arc may leave
+its lane.
 """
 
 from __future__ import annotations

@@ -169,6 +169,9 @@ def test_made_streets_have_all_classes(street_root: Path) -> None:
         assert found.any(axis=(1, 2)).all()
         assert found[0, 100, 99]  # the car stands on the road
         np.testing.assert_array_equal(found, devkit_masks(street_root, Patch.of(to_global)))
+    at = scenes.lidar_to_global(scenes.tokens[0])[:2, 3]
+    told = NuScenesMap(str(street_root), NAME).layers_on_point(*at)
+    assert told["drivable_area"] and told["road_segment"] and not told["walkway"]
     roads = [p.bounds for p in read_map(layers.path)["drivable_area"]]
     assert len(roads) == 2 and not shapely.box(*roads[0]).intersects(shapely.box(*roads[1]))
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from nuscenes import NuScenes
 from nuscenes.utils.data_classes import RadarPointCloud
+from pyquaternion import Quaternion
 
 from scenes.batch import RADAR_FIELDS
+from scenes.geometry import points_in_box, pose_matrix, transform
 from scenes.procedural.radar import RADARS
 from scenes.radar import RadarSweep, move_radar, radar_cloud, read_radar
 from scenes.radar_file import FIELDS, POINT, write_radar
@@ -138,6 +140,33 @@ def test_made_radar_in_the_devkit(tiny_root: Path) -> None:
     ]
     assert len(parked) > 20
     assert not any(r["num_radar_pts"] for r in nusc.sample_annotation if not r["num_lidar_pts"])
+
+
+def test_radar_points_are_counted(tiny_root: Path) -> None:
+    """num_radar_pts of a box is what the five keyframe files hold inside it."""
+    nusc = NuScenes(VERSION, str(tiny_root), verbose=False)
+    for sample in nusc.sample:
+        clouds = []
+        for name in RADARS:
+            data = nusc.get("sample_data", sample["data"][name])
+            sensor = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
+            ego = nusc.get("ego_pose", data["ego_pose_token"])
+            to_global = pose_matrix(ego["translation"], ego["rotation"]) @ pose_matrix(
+                sensor["translation"], sensor["rotation"]
+            )
+            points = read_radar(tiny_root / data["filename"])[:, :3].astype(float)
+            clouds.append(transform(to_global, points))
+        total = 0
+        for token in sample["anns"]:
+            row = nusc.get("sample_annotation", token)
+            width, length, height = row["size"]
+            inside = points_in_box(
+                np.concatenate(clouds), np.array(row["translation"]),
+                np.array([length, width, height]), Quaternion(row["rotation"]).rotation_matrix,
+            )  # fmt: skip
+            assert inside.sum() == row["num_radar_pts"]
+            total += int(inside.sum())
+        assert total > 50
 
 
 def test_made_velocities_are_radial(tiny_root: Path) -> None:
