@@ -64,6 +64,19 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def street_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with streets and their map."""
+    from scenes.procedural import make_scenes
+
+    root = tmp_path_factory.mktemp("data") / "street"
+    make_scenes(
+        root, num_scenes=2, seed=0, frames=2, workers=1, progress=False, val_every=2,
+        street_map=True,
+    )  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained weights of the tiny model."""
     from models import build
