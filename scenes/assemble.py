@@ -15,6 +15,7 @@ from scenes.collate import collate
 from scenes.frame import Frame
 from scenes.geometry import Array, lidar_to_image, transform
 from scenes.images import ImageSpec, Pixels, decode, fit, normalise, warp
+from scenes.radar import move_radar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def _batch(
 ) -> SensorBatch:
     frame = found.frame
     matrices = warped @ (found.resize @ found.projection) @ np.linalg.inv(move)
-    radar = None if frame.radar is None else (torch.from_numpy(_moved_radar(frame.radar, move)),)
+    radar = None if frame.radar is None else (torch.from_numpy(move_radar(move, frame.radar)),)
     maps = None
     if frame.map_layers is not None:
         maps = torch.from_numpy(frame.map_layers.raster(frame.lidar_to_global, move))
@@ -124,14 +125,6 @@ def _batch(
             camera_to_ego=torch.from_numpy(frame.camera_to_ego).float()[None],
         ),
     )
-
-
-def _moved_radar(radar: NDArray[np.float32], move: Array) -> NDArray[np.float32]:
-    """Radar points [R, RADAR_FIELDS] in the moved frame, their velocities turned with it."""
-    out = radar.copy()
-    out[:, :3] = transform(move, radar[:, :3].astype(np.float64))
-    out[:, 4:6] = radar[:, 4:6].astype(np.float64) @ move[:2, :2].T
-    return out
 
 
 def _shift_last(pixels: Array) -> Array:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from nuscenes.utils.splits import create_splits_scenes
 
 from scenes.balance import class_balanced
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
 from scenes.geometry import Array, pose_matrices, rotation_matrices, transform
 from scenes.lidar_sweeps import LidarSweep, merged
+from scenes.map_raster import MapLayers
+from scenes.nuscenes_root import data_root, open_tables, scene_names
+from scenes.radar import RadarSweep, radar_cloud
 from scenes.sample_store import NONE, SampleStore, open_store
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ CAMERAS = (
     "CAM_BACK_RIGHT",
 )
 LIDAR = "LIDAR_TOP"
+RADARS = (
+    "RADAR_FRONT",
+    "RADAR_FRONT_LEFT",
+    "RADAR_FRONT_RIGHT",
+    "RADAR_BACK_LEFT",
+    "RADAR_BACK_RIGHT",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,8 @@ class NuScenesSpec:
     split       a split of nuscenes-devkit, one of the version folder's splits.json, or "all"
     num_sweeps  LiDAR sweeps besides the keyframe
     num_frames  that many frames, evenly spaced; None: all
+    radar_sweeps  sweeps of each radar, the keyframe among them (published: 6); None: no radar
+    maps        targets of the map expansion (maps/expansion/*.json), for segmentation
     balance     "cbgs": training sees each class in as many frames as any other (Zhu et al., 2019)
     """
 
@@ -50,13 +59,17 @@ class NuScenesSpec:
     split: str = "mini_train"
     num_sweeps: int = 1
     num_frames: int | None = None
+    radar_sweeps: int | None = None
+    maps: bool = False
     balance: Literal["none", "cbgs"] = "none"
 
     def __post_init__(self) -> None:
         if self.num_sweeps < 0:
             raise ValueError(f"num_sweeps: value {self.num_sweeps}; allowed: 0 and above")
-        if self.num_frames is not None and self.num_frames < 1:
-            raise ValueError(f"num_frames: value {self.num_frames}; allowed: 1 and above")
+        for name in ("num_frames", "radar_sweeps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: value {value}; allowed: 1 and above")
 
 
 class NuScenesScenes:
@@ -66,9 +79,10 @@ class NuScenesScenes:
         self.spec = spec
         self.root = data_root(spec.root, spec.version)
         self.store = open_store(self.root, spec.version)
-        names = _scene_names(self.store, self.root, spec)
+        every = [scene["name"] for scene in self.store.scenes]
+        names = scene_names(self.root, spec.version, spec.split, every)
         scene = self.store.numbers("samples", "scene")
-        wanted = np.array([s["name"] in names for s in self.store.scenes], dtype=bool)
+        wanted = np.array([name in names for name in every], dtype=bool)
         samples = np.flatnonzero(wanted[scene]) if len(scene) else np.zeros(0, int)
         if not len(samples):
             raise ValueError(f"split: {spec.split!r} has no scene in {spec.root} {spec.version}")
@@ -131,6 +145,8 @@ class NuScenesScenes:
             **self._boxes(token, lidar_to_global),
             lidar_to_global=lidar_to_global,
             ego_to_global=ego_to_global[0],
+            radar=self._radar(token, lidar_to_global),
+            map_layers=self._map(token) if self.spec.maps else None,
         )
 
     def lidar_to_global(self, token: str) -> Array:
@@ -189,17 +205,48 @@ class NuScenesScenes:
 
     def _points(self, row: int, lidar_to_global: Array) -> np.ndarray:
         rows = self._before(row, self.spec.num_sweeps)
+        sweeps = [
+            LidarSweep(path=path, motion=motion, age_s=age)
+            for path, motion, age in self._sweeps(row, rows, lidar_to_global)
+        ]
+        return merged(self._path(row), sweeps)
+
+    def _radar(self, token: str, lidar_to_global: Array) -> np.ndarray | None:
+        if self.spec.radar_sweeps is None:
+            return None
+        sweeps = []
+        for row in map(int, self._files(token, RADARS)):
+            rows = np.array([row, *self._before(row, self.spec.radar_sweeps - 1)])
+            sweeps += [
+                RadarSweep(path=path, to_lidar=motion, age_s=age)
+                for path, motion, age in self._sweeps(row, rows, lidar_to_global)
+            ]
+        return radar_cloud(sweeps)
+
+    def _sweeps(
+        self, row: int, rows: np.ndarray, lidar_to_global: Array
+    ) -> list[tuple[Path, Array, float]]:
+        """Of files: path, 4x4 of the sensor then -> the keyframe's LiDAR, seconds before `row`."""
         sensor_to_ego, ego_to_global = self._poses(rows)
         from_global = np.linalg.inv(lidar_to_global)
         stamps = self.store.numbers("data", "timestamp")
-        sweeps = [
-            LidarSweep(
-                path=self._path(sweep), motion=from_global @ ego @ sensor,
-                age_s=(float(stamps[row]) - float(stamps[sweep])) * 1e-6,
+        ages = (float(stamps[row]) - stamps[rows].astype(np.float64)) * 1e-6
+        return [
+            (self._path(sweep), from_global @ ego @ sensor, float(age))
+            for sweep, sensor, ego, age in zip(
+                rows, sensor_to_ego, ego_to_global, ages, strict=True
             )
-            for sweep, sensor, ego in zip(rows, sensor_to_ego, ego_to_global, strict=True)
-        ]  # fmt: skip
-        return merged(self._path(row), sweeps)
+        ]
+
+    def _map(self, token: str) -> MapLayers:
+        """The layers of a frame's map, read once."""
+        scene = self.store.scenes[self.store.numbers("samples", "scene")[self._place[token]]]
+        key = ("map", scene["location"])
+        layers = self.cache.get(key)
+        if not isinstance(layers, MapLayers):
+            path = self.root / "maps" / "expansion" / f"{scene['location']}.json"
+            layers = self.cache[key] = MapLayers.read(path)
+        return layers
 
     def _before(self, row: int, count: int) -> np.ndarray:
         """Rows of up to `count` files of the same sensor before one, latest first."""
@@ -235,42 +282,7 @@ class NuScenesScenes:
         }
 
 
-def data_root(root: str, version: str) -> Path:
-    """The folder of a data root. ValueError where root or version is absent."""
-    folder = Path(os.path.expandvars(root)).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"root: value {root!r} is not a folder; allowed: a nuScenes data root")
-    if not (folder / version / "sample.json").is_file():
-        found = sorted(p.parent.name for p in folder.glob("*/sample.json"))
-        raise ValueError(f"version: value {version!r} is not in {root}; allowed: {found}")
-    return folder
-
-
-@lru_cache(maxsize=4)
-def open_tables(root: str, version: str) -> NuScenes:
-    """The devkit's tables, once a process."""
-    from nuscenes import NuScenes
-
-    return NuScenes(version, str(data_root(root, version)), verbose=False)
-
-
 def _channel(store: SampleStore, name: str) -> int:
     if name not in store.channels:
         raise ValueError(f"sensor.json: has no {name}; it has {', '.join(store.channels)}")
     return store.channels.index(name)
-
-
-def _scene_names(store: SampleStore, root: Path, spec: NuScenesSpec) -> set[str]:
-    """Names of a split: "all", the devkit's own, or one of the version folder's splits.json."""
-    if spec.split == "all":
-        return {scene["name"] for scene in store.scenes}
-    known: dict[str, list[str]] = create_splits_scenes()
-    own = root / spec.version / "splits.json"
-    if spec.split not in known and own.is_file():
-        known = json.loads(own.read_text())
-    if spec.split not in known:
-        raise ValueError(
-            f"split: value {spec.split!r} is unknown in {spec.root} {spec.version}; allowed: all, "
-            "a split of nuscenes-devkit, or a name in the version folder's splits.json"
-        )
-    return set(known[spec.split])

@@ -113,6 +113,8 @@ def likely_attributes(label: np.ndarray, speed: np.ndarray) -> np.ndarray:
 def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:
     """Every annotation of a detection class, unfiltered. ValueError for one of two attributes."""
     store = scenes.store
+    if store.tables["boxes"].num_rows == 0:
+        raise ValueError(f"version: {scenes.spec.version!r} has no annotations to score against")
     rows, frame = scenes.box_rows()
     chosen = store.numbers("boxes", "label")[rows] >= 0
     rows, frame = rows[chosen], frame[chosen]

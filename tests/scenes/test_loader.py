@@ -15,13 +15,14 @@ from PIL import Image
 
 from scenes.augment import AugmentSpec
 from scenes.balance import class_balanced
-from scenes.batch import SensorBatch
+from scenes.batch import RADAR_FIELDS, SensorBatch
 from scenes.frame import BadSample
 from scenes.geometry import transform
 from scenes.images import LEVELS, ImageSpec, decode, fit, normalise
 from scenes.lidar_sweeps import LidarSweep, merged
 from scenes.loader import Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from scenes.procedural import make_scenes
 
 VERSION = "v1.0-procedural"
 SMALL = ImageSpec(height=32, width=96)
@@ -165,3 +166,35 @@ def test_sweeps_merged_by_hand(tmp_path: Path) -> None:
     far = many[(np.abs(many[:, :2]) >= 1).any(1)]
     moved = transform(motion, far[:, :3].astype(np.float64)).astype(np.float32)
     np.testing.assert_array_equal(out[2:, :3], moved)
+
+
+def test_radar_and_maps_reach_the_batch(tmp_path: Path) -> None:
+    """Points of five radars, newest first, and the map's cells, moved with an augmentation."""
+    root = tmp_path / "streets"
+    make_scenes(root, num_scenes=1, frames=2, workers=1, progress=False, street_map=True)
+    scenes = NuScenesScenes(spec(root, radar_sweeps=3, maps=True))
+    batch = Loader(scenes, SMALL, None, 2, shuffle=False, seed=0).sample(1)
+    assert batch.radar is not None
+    assert batch.radar[0].shape[1] == RADAR_FIELDS
+    ages = batch.radar[0][:, 6].unique()
+    assert ages.min() == 0 and len(ages) == 3
+    maps = batch.targets[0].maps
+    assert maps is not None and maps.shape == (6, 200, 200) and maps.dtype == torch.bool
+    assert maps[0, 95:105, 95:105].all()  # the ego drives on the road
+    turned = AugmentSpec(rotate_rad=0.0, scale=(1.0, 1.0), translate_m=0.0, flip=1.0)
+    moved = next(iter(Loader(scenes, SMALL, turned, 2, shuffle=False, seed=0)))
+    assert moved.radar is not None and moved.targets[1].maps is not None
+    torch.testing.assert_close(moved.radar[1][:, :2], -batch.radar[0][:, :2])
+    torch.testing.assert_close(moved.radar[1][:, 4:6], -batch.radar[0][:, 4:6])
+    same_cells = moved.targets[1].maps == maps.flip(1, 2)
+    assert same_cells.float().mean() > 0.97  # cells on borders round the other way
+
+
+def test_radar_file_that_is_cut_is_named(tiny_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    path = sorted((root / "samples" / "RADAR_FRONT").iterdir())[0]
+    _cut(path)
+    scenes = NuScenesScenes(spec(root, radar_sweeps=1))
+    with pytest.raises(BadSample, match=path.name):
+        list(Loader(scenes, SMALL, None, 1, shuffle=False, seed=0))
