@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scenes.scoring.kitti_files import read_objects
 
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring import kitti_detection
-from scenes.scoring.kitti_detection import read_objects
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
 from scenes.scoring.nuscenes_detection import ERRORS
 from scenes.scoring.nuscenes_frames import read_submission, score_table
