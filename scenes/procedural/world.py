@@ -102,13 +102,13 @@ def make_world(seed: int, scene: int, duration_s: float) -> World:
     actors: list[Actor] = []
     names = [n for n in SIZES for _ in range(random.integers(2, 5))]
     for name in sorted(names, key=lambda n: -SIZES[n][0]) + [CLUTTER] * 14:
-        actor = _place(random, name, actors, path, duration_s, base.ego_yaw)
+        actor = place(random, name, actors, path, duration_s, base.ego_yaw)
         if actor is not None:
             actors.append(actor)
     return World(**{**base.__dict__, "actors": tuple(actors)})
 
 
-def _place(
+def place(
     random: np.random.Generator,
     name: str,
     others: list[Actor],

@@ -81,7 +81,7 @@ def _all_scenes(
     (made / "sweeps" / "LIDAR_TOP").mkdir(parents=True)
     jobs = [(made, seed, i, frames) for i in range(num_scenes)]
     with (
-        _one_thread_each(),
+        one_thread_each(),
         ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
         Progress(console=Console(stderr=True), disable=not progress) as bar,
     ):
@@ -95,7 +95,7 @@ def _all_scenes(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes started inside run BLAS on one thread; more fight over the cores."""
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -7,6 +7,7 @@ absent. Shape legend: K detections and N objects of all frames, T score threshol
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ FEW = 100
 """Below so many objects the benchmark's AP says little: it has at most as many points."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frames:
     """All frames' objects or detections in one: fields as of KittiObjects, their boxes [N, 11],
     ends [F + 1] of the frames' rows.
@@ -73,14 +74,24 @@ def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjec
     return answer
 
 
+def warn_of_few(ground_truth: Sequence[KittiObjects]) -> None:
+    """Says on stderr of which classes there are too few objects for AP to mean much."""
+    for kind in LEAST:
+        count = sum(int((t.kind == kind).sum()) for t in ground_truth)
+        if count < FEW:
+            print(f"{count} labels of {kind}: below {FEW} AP says little", file=sys.stderr)
+
+
 def joined(frames: Sequence[KittiObjects]) -> Frames:
-    ends = np.cumsum([0, *map(len, frames)])
-    names = ("truncated", "occluded", "alpha", "score")
-    nothing = np.zeros(0)
-    columns = [np.concatenate([nothing, *(getattr(f, n) for f in frames)]) for n in names]
-    kinds = np.concatenate([np.zeros(0, np.str_), *(f.kind for f in frames)])
-    boxes = np.concatenate([np.zeros((0, 11)), *map(table, frames)])
-    return Frames(kinds, *columns, boxes, ends)
+    def column(name: str) -> Floats:
+        return np.concatenate([np.zeros(0), *(getattr(f, name) for f in frames)])
+
+    return Frames(
+        kind=np.concatenate([np.zeros(0, np.str_), *(f.kind for f in frames)]),
+        truncated=column("truncated"), occluded=column("occluded"), alpha=column("alpha"),
+        score=column("score"), boxes=np.concatenate([np.zeros((0, 11)), *map(table, frames)]),
+        ends=np.cumsum([0, *map(len, frames)]),
+    )  # fmt: skip
 
 
 def only(boxes: KittiObjects, kind: str) -> KittiObjects:
