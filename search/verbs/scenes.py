@@ -24,8 +24,8 @@ class ScenesMake:
     seed: int = 0
     """Same seed, same data."""
     frames: int | None = None
-    """nuScenes: keyframes a scene, default 10. KITTI: frames in all, default 80; every fourth is for
-    validation."""
+    """nuScenes: keyframes a scene, default 10. KITTI: frames in all, default 80; every fourth is
+    for validation."""
     workers: int | None = None
     """Processes; default: one a CPU."""
 
