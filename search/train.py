@@ -27,6 +27,7 @@ from scenes.batch import SensorBatch
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import AugmentSpec, ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from scenes.scoring.kitti_frames import score_kitti
 from scenes.scoring.kitti_matching import match
 from search import strict_yaml
 from search.evaluate import detect, evaluate
@@ -254,7 +255,7 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
     assert spec.val is not None
     scenes = open_data(spec.val)
     if isinstance(scenes, KittiScenes):
-        return _matching(model, scenes, spec, log)
+        return _kitti_metrics(model, scenes, spec, log)
     metrics: dict[str, float] = {}
     for label, masked in (
         ("", frozenset[str]()),
@@ -271,18 +272,21 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
     return metrics
 
 
-def _matching(
+def _kitti_metrics(
     model: FusionModel, scenes: KittiScenes, spec: TrainSpec, log: Log
 ) -> dict[str, float]:
-    """Recall and precision of cars at a 3-D overlap of 0.7."""
-    found = match(
-        {token: scenes.labels(token) for token in scenes.tokens},
-        detect(model, scenes, spec.image, device=spec.device),
-    )
+    """Of cars: recall and precision at a 3-D overlap of 0.7, AP at 40 points in percent."""
+    detections = detect(model, scenes, spec.image, device=spec.device)
+    found = match({token: scenes.labels(token) for token in scenes.tokens}, detections)
     names = ("recall_easy", "recall_moderate", "recall_hard")
     metrics = dict(zip(names, found.recall, strict=True)) | {"precision": found.precision}
     shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
     log(f"cars at overlap 0.7: {shown}  ({found.labels} labels, {found.detections} detections)")
+    scores = score_kitti(scenes, detections)
+    for metric in ("3d", "bev", "bbox"):
+        easy, moderate, hard = scores.percent[metric]["car"]["R40"]
+        metrics[f"car_{metric}_moderate"] = moderate
+        log(f"cars, AP {metric} R40: easy {easy:.2f}  moderate {moderate:.2f}  hard {hard:.2f}")
     return metrics
 
 
