@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import torch
 from nuscenes import NuScenes
 from nuscenes.utils.splits import get_scenes_of_split
@@ -175,6 +176,22 @@ def test_streets_leave_actors_as_they_are(tiny_root: Path, street_root: Path) ->
     ]
     changed = np.abs(images[0] - images[1]).max(2) > 40
     assert changed[140:].mean() > 0.3 and changed[:80].mean() < 0.01  # the ground, not the sky
+
+
+def test_streets_hold_up() -> None:
+    """Valid shapes (the devkit leaves others out), the ego on its road, no two scenes' meeting."""
+    before: list[shapely.Geometry] = []
+    for scene in range(10):
+        world = make_world(3, scene, 4.5, street_map=True)
+        assert world.street is not None
+        layers = world.street.layers
+        assert all(shape.is_valid for shapes in layers.values() for shape in shapes)
+        assert len(layers["walkway"]) == len(layers["ped_crossing"]) == 4
+        places = [shapely.Point(world.ego_pose(t)[:2, 3]) for t in np.linspace(0, 4.5, 9)]
+        assert all(layers["drivable_area"][0].contains(place) for place in places)
+        around = shapely.GeometryCollection([p.buffer(71) for p in places] + layers["walkway"])
+        assert all(around.distance(other) > 1 for other in before)
+        before.append(around)
 
 
 def test_cameras_see_the_map(street_root: Path) -> None:
