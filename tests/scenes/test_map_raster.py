@@ -49,7 +49,7 @@ def moved(matrix: np.ndarray, points: list[tuple[float, float]]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def random_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Polygons with and without holes, touching and overlapping, and straight lines: every layer,
+    """Polygons with and without holes, one that crosses itself, and straight lines: every layer,
     40 shapes each over 400 x 400 m."""
     random = np.random.default_rng(0)
     layers: dict[str, list[Any]] = {}
@@ -67,6 +67,7 @@ def random_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shell = Polygon(shell.exterior, [at + size * 0.1 * ring])
             shapes.append(shell)
         layers[name] = shapes
+    layers["walkway"].append(Polygon([(180, 180), (220, 220), (220, 180), (180, 220)]))
     root = tmp_path_factory.mktemp("map")
     write(root, layers)
     return root

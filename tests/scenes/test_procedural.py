@@ -14,22 +14,11 @@ from nuscenes.utils.splits import get_scenes_of_split
 from PIL import Image
 
 from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.geometry import points_in_box, project, transform
+from scenes.geometry import points_in_box, project
 from scenes.loader import ImageSpec, Loader
-from scenes.map_raster import MapLayers
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.procedural import make_scenes
 from scenes.procedural.lidar import scan
-from scenes.procedural.paint import (
-    BAY,
-    CAR_PARK,
-    CROSSING,
-    LANE_DIVIDER,
-    ROAD,
-    ROAD_DIVIDER,
-    STOP_LINE,
-    WALKWAY,
-)
 from scenes.procedural.world import CLUTTER, SIZES, make_world
 from scenes.scoring.nuscenes_frames import score_detections as score
 
@@ -158,72 +147,6 @@ def test_instances_are_chains_with_velocities(tiny_root: Path) -> None:
             assert nusc.box_velocity(first)[:2] == pytest.approx(actor.velocity, abs=1e-6)
             moving += bool(actor.velocity.any())
     assert moving > 5
-
-
-def test_streets_leave_actors_as_they_are(tiny_root: Path, street_root: Path) -> None:
-    """A street moves a scene elsewhere and paints its ground; all else stays."""
-    plain, street = make_world(0, 1, 0.5), make_world(0, 1, 0.5, street_map=True)
-    shift = street.ego_start - plain.ego_start
-    assert plain.street is None and len(plain.actors) == len(street.actors)
-    for a, b in zip(plain.actors, street.actors, strict=True):
-        assert a.name == b.name and a.center[:2] + shift == pytest.approx(b.center[:2])
-    assert not (tiny_root / "maps" / "expansion").exists()
-    name = next((tiny_root / "samples" / "CAM_FRONT").iterdir()).name
-    images = [
-        np.asarray(Image.open(r / "samples" / "CAM_FRONT" / name)).astype(int)
-        for r in (tiny_root, street_root)
-    ]
-    changed = np.abs(images[0] - images[1]).max(2) > 40
-    assert changed[140:].mean() > 0.3 and changed[:80].mean() < 0.01  # the ground, not the sky
-
-
-def test_cameras_see_the_map(street_root: Path) -> None:
-    """Where the raster has a walkway alone, pixels are bright; where it has road alone, dark."""
-    spec = NuScenesSpec(root=str(street_root), version=VERSION, split="all")
-    scenes = NuScenesScenes(spec)
-    layers = MapLayers.read(street_root / "maps" / "expansion" / "singapore-onenorth.json")
-    light: dict[str, list[float]] = {"road": [], "walkway": []}
-    for token in scenes.tokens:
-        frame = scenes.frame(token)
-        maps = layers.raster(frame.lidar_to_global)
-        alone = maps & (maps.sum(0) == 1)
-        for kind, k in (("road", 0), ("walkway", 2)):
-            cells = np.argwhere(alone[k]) * 0.5 - 49.75
-            near = cells[np.hypot(*cells.T) < 12]
-            places = np.column_stack([near, np.full(len(near), -1.84)])
-            for path, intrinsic, to_camera in zip(
-                frame.image_paths, frame.intrinsics, frame.lidar_to_camera, strict=True
-            ):
-                wide = np.eye(4)
-                wide[:3, :3] = intrinsic
-                pixel, depth = project(wide @ to_camera, places)
-                u, v = np.floor(pixel[depth > 2]).astype(int).T
-                image = np.asarray(Image.open(path).convert("L"))
-                inside = (u >= 0) & (u < image.shape[1]) & (v >= 0) & (v < image.shape[0])
-                light[kind] += image[v[inside], u[inside]].tolist()
-    assert np.median(light["walkway"]) > 1.5 * np.median(light["road"])
-
-
-def test_paint_is_what_the_map_says(street_root: Path) -> None:
-    """Cells that one class covers alone have its paint at their middle, but for borders."""
-    spec = NuScenesSpec(root=str(street_root), version=VERSION, split="procedural_val")
-    scenes = NuScenesScenes(spec)
-    layers = MapLayers.read(street_root / "maps" / "expansion" / "singapore-onenorth.json")
-    street = make_world(0, 1, 0.5, street_map=True).street
-    assert street is not None
-    to_global = scenes.lidar_to_global(scenes.tokens[0])
-    maps = layers.raster(to_global)
-    alone = maps & (maps.sum(0) == 1)
-    for k, labels in enumerate([{ROAD, LANE_DIVIDER}, None, {WALKWAY}, None, {CAR_PARK, BAY}]):
-        if labels is not None:
-            cells = np.argwhere(alone[k]) * 0.5 - 49.75
-            places = transform(to_global, np.column_stack([cells, np.zeros(len(cells))]))
-            found = street.paint.at(places[:, :2])
-            assert len(found) > 500 and np.isin(found, list(labels)).mean() > 0.85
-    for k, label in ((1, CROSSING), (3, STOP_LINE), (5, ROAD_DIVIDER)):
-        cells = np.argwhere(maps[k]) * 0.5 - 49.75
-        places = transform(to_global, np.column_stack([cells, np.zeros(len(cells))]))
-        assert (street.paint.at(places[:, :2]) == label).mean() > 0.1
 
 
 def test_truth_scores_one_and_nothing_scores_zero(scenes: NuScenesScenes) -> None:
