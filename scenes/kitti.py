@@ -6,6 +6,8 @@ quarter. Cars, pedestrians and cyclists are car, pedestrian and bicycle.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
 from scenes.geometry import points_in_box, transform, yaw_matrix
 from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
+from scenes.sample_store import stores_folder
 
 Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
@@ -134,6 +137,17 @@ class KittiScenes:
             lidar_to_global=np.eye(4),
             ego_to_global=np.eye(4),
         )
+
+    def __getstate__(self) -> dict[str, object]:
+        """For worker processes: they start with nothing kept."""
+        return {**self.__dict__, "cache": {}}
+
+    def objects_folder(self, key: str) -> Path:
+        """Where objects to paste are kept; another one when a label changes."""
+        labels = sorted((self.folder / "label_2").glob("*.txt"))
+        known = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in labels])
+        source = hashlib.sha256(f"{self.folder.resolve()} {known}".encode()).hexdigest()[:10]
+        return stores_folder() / f"{self.root.name}-{self.spec.split}-{source}-objects-{key}"
 
     def training_frames(self, seed: int) -> NDArray[np.int64]:
         """Places in `tokens` that one epoch of training reads: each once."""

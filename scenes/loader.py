@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from scenes.frame import BadSample
 from scenes.images import ImageSpec
 from scenes.kitti import KittiScenes
 from scenes.nuscenes import NuScenesScenes
+from scenes.paste import pasted
+from scenes.paste_database import open_database
 
 CACHE_BYTES = 2 << 30
 """Decoded frames kept per set of scenes; epochs and trials read the same frames again."""
@@ -140,7 +142,7 @@ class _Frames:
         found, randoms, skipped = [], [], {}
         for epoch, index in keys:
             try:
-                found.append(self.decoded(index))
+                found.append(self._filled(self.decoded(index), epoch, index))
                 randoms.append(np.random.default_rng([self.seed, epoch, index, 1]))
             except BadSample as error:
                 if self.on_bad_sample == "raise":
@@ -148,6 +150,15 @@ class _Frames:
                 skipped[self.scenes.tokens[index]] = str(error)
         frames = assembled(found, self.augment, randoms) if found else None
         return _Batch(frames=frames, skipped=skipped)
+
+    def _filled(self, found: Decoded, epoch: int, index: int) -> Decoded:
+        """With pasted objects, where the augmentation has them."""
+        paste = None if self.augment is None else self.augment.paste
+        if paste is None or (paste.epochs is not None and epoch >= paste.epochs):
+            return found
+        random = np.random.default_rng([self.seed, epoch, index, 2])
+        database = open_database(self.scenes)
+        return replace(found, frame=pasted(found.frame, database, paste, random))
 
     def decoded(self, index: int) -> Decoded:
         """A frame, kept for the next time if this process keeps frames."""

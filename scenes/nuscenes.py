@@ -155,6 +155,10 @@ class NuScenesScenes:
         out: Array = ego_to_global[0] @ sensor_to_ego[0]
         return out
 
+    def objects_folder(self, key: str) -> Path:
+        """Where objects to paste are kept: with the store, and gone with its tables."""
+        return self.store.folder.with_name(f"{self.store.folder.name}-objects-{key}")
+
     def training_frames(self, seed: int) -> np.ndarray:
         """Places in `tokens` that one epoch of training reads."""
         if self.spec.balance == "none":

@@ -106,7 +106,7 @@ def fingerprint(root: Path, version: str) -> list[list[Any]]:
 @lru_cache(maxsize=8)
 def _open(root: Path, version: str, place: Path) -> SampleStore:
     if not place.is_dir():
-        with _alone(place):
+        with alone(place):
             if not place.is_dir():
                 _make(root, version, place)
     about = json.loads((place / "store.json").read_text())
@@ -137,7 +137,7 @@ def _make(root: Path, version: str, place: Path) -> None:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def alone(place: Path) -> Iterator[None]:
     """One maker at a time on this machine; the lock goes with its process."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
