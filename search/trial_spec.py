@@ -17,7 +17,8 @@ from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
-from scenes.nuscenes import NuScenesSpec
+from search.data import DataSpec
+from search.tasks import measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class TrialSpec:
 
     model: ModelSpec
     checkpoint: str
-    train: NuScenesSpec
-    val: NuScenesSpec
+    train: DataSpec
+    val: DataSpec
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     criterion: Criterion
@@ -84,6 +85,11 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1)
+        self.measured()
+
+    def measured(self) -> tuple[str, ...]:
+        """Names of the metrics. ValueError for a model, data and tracker that do not go together."""
+        return measured(self.model.task, self.val, None)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
@@ -94,11 +100,12 @@ class TrialSpec:
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                mAP, NDS, GFLOPs, GMACs, GMACs_dense, parameters, nonzeros, sparsity
+    metrics                those of the task (search/tasks.py), then GFLOPs, GMACs, GMACs_dense,
+                           parameters and nonzeros of the dense and of the pruned model, sparsity
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
     per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
-    per_class_AP           average precision of each detection class
-    tp_errors              the five true-positive errors of nuScenes
+    per_class              the task's metrics by class: AP.car, IoU.walkway, AP3D.cyclist, ...
+    tp_errors              the five true-positive errors of nuScenes detection
     per_layer_sparsity     the allocation as resolved: fraction removed of each prunable weight
     cost                   ModelCost as JSON data, with the frames it was counted on
     timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
@@ -109,7 +116,7 @@ class TrialResult:
     metrics: dict[str, float]
     per_modality_sparsity: dict[str, float]
     per_modality_GMACs: dict[str, float]
-    per_class_AP: dict[str, float]
+    per_class: dict[str, float]
     tp_errors: dict[str, float]
     per_layer_sparsity: dict[str, float]
     cost: dict[str, Any]
@@ -149,6 +156,8 @@ def spec_from_dict(data: dict[str, Any]) -> TrialSpec:
 
 def result_from_dict(data: dict[str, Any]) -> TrialResult:
     """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
+    if "per_class_AP" in data:  # written before there were other tasks
+        data = {**data, "per_class": {f"AP.{k}": v for k, v in data["per_class_AP"].items()}}
     return TrialResult(
         **{f.name: data[f.name] for f in dataclasses.fields(TrialResult) if f.name in data}
     )

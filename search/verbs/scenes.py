@@ -42,21 +42,25 @@ class ScenesMake:
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesInfo:
-    """Open one split of a nuScenes-format data set and count what is in it."""
+    """Open one split of a data set and count what is in it."""
 
     root: Positional[str]
     """Data root."""
     version: str = "v1.0-mini"
-    """Version of the data set."""
-    split: str = "mini_train"
-    """Split, predefined or of the root's splits.json."""
+    """Version of a nuScenes-format data set."""
+    split: str | None = None
+    """Split, predefined or of the root's splits.json; default: mini_train, of KITTI training."""
+    format: Literal["nuscenes", "kitti"] = "nuscenes"
+    """Format of the data set."""
     json: bool = False
     """One JSON document on stdout."""
 
     def run(self) -> str:
         from search import measure
 
-        summary = measure.data_summary(measure.data_spec(self.root, self.version, self.split))
+        split = self.split or ("training" if self.format == "kitti" else "mini_train")
+        data = measure.data_spec(self.root, self.version, split, self.format)
+        summary = measure.data_summary(data)
         return as_json(summary) if self.json else as_table(summary)
 
 
