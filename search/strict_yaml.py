@@ -13,6 +13,7 @@ import os
 import re
 import types
 import typing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -80,11 +81,18 @@ def from_data(data: Any, kind: type[T], source: str | Path) -> T:
     """An instance of the dataclass `kind`; ValueError, one line, for anything out of place."""
     try:
         _check_keys(data, kind, ())
-        return TypeAdapter(kind).validate_json(json.dumps(data, default=str), strict=True)
+        found: T = adapter(kind).validate_json(json.dumps(data, default=str), strict=True)
+        return found
     except ValidationError as error:
         raise ValueError(f"{source}: {_one_line(error, data)}") from error
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+
+
+@lru_cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """pydantic's reader of a type; slow to make."""
+    return TypeAdapter(kind)
 
 
 def read(path: str | Path, kind: type[T]) -> T:

@@ -110,7 +110,7 @@ def check_measured(sweep: Sweep) -> None:
         for choice in dimension.choices
     ]
     for values in [{}, *choices]:
-        names = with_values(sweep.trial, values).measured()
+        names = (with_values(sweep.trial, values) if values else sweep.trial).measured()
         for asking, wanted in (
             ("objectives", sweep.objectives),
             ("constraints", list(sweep.constraints)),

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 from torch import Tensor
 
 from models import ModelSpec
@@ -18,6 +18,7 @@ from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
 from search.data import DataSpec
+from search.strict_yaml import adapter
 from search.tasks import measured
 
 
@@ -88,7 +89,7 @@ class TrialSpec:
         self.measured()
 
     def measured(self) -> tuple[str, ...]:
-        """Names of the metrics. ValueError for a model, data and tracker that do not go together."""
+        """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
         return measured(self.model.task, self.val, None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +152,8 @@ class TrialOutcome:
 
 def spec_from_dict(data: dict[str, Any]) -> TrialSpec:
     """TrialSpec from its JSON data, strictly: unknown fields raise (pydantic.ValidationError)."""
-    return TypeAdapter(TrialSpec).validate_json(json.dumps(data))
+    spec: TrialSpec = adapter(TrialSpec).validate_json(json.dumps(data))
+    return spec
 
 
 def result_from_dict(data: dict[str, Any]) -> TrialResult:

@@ -1,0 +1,118 @@
+"""Every task is measured by its own metrics, and what cannot be measured is refused in one line."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from scenes.kitti import KittiSpec
+from scenes.nuscenes import NuScenesSpec
+from search.data import root_of, with_root
+from search.objectives import OBJECTIVES
+from search.sweep_file import ObjectiveName, read_sweep
+from search.tasks import COST, NEEDS, measured, quality
+from search.trial_spec import result_from_dict
+
+NUSCENES, KITTI = NuScenesSpec(root="a"), KittiSpec(kitti_root="a")
+
+
+def refused(data: dict[str, Any], write_yaml: Any) -> str:
+    """The one line that a sweep file is refused with."""
+    file = write_yaml(data)
+    with pytest.raises(ValueError) as caught:
+        read_sweep(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: field ") and "\n" not in message
+    return message.removeprefix(f"{file}: field ")
+
+
+def test_metrics_of_each_task() -> None:
+    assert quality(measured("detection", NUSCENES, None)) == ["mAP", "NDS"]
+    assert quality(measured("map", NUSCENES, None)) == ["mIoU"]
+    assert quality(measured("detection", KITTI, None)) == ["AP3D", "APBEV", "AP2D", "AOS"]
+    with pytest.raises(ValueError, match="val: KITTI frames have no map"):
+        measured("map", KITTI, None)
+
+
+def test_every_objective_is_measured_by_some_trial() -> None:
+    assert set(OBJECTIVES) == set(get_args(ObjectiveName)) == {*NEEDS, "GFLOPs", "nonzeros"}
+    assert {"GFLOPs", "nonzeros"} <= set(COST)
+
+
+@pytest.mark.parametrize(
+    ("val", "said"),
+    [
+        ({"rot": "x"}, "trial.val.rot: unknown key (did you mean root?); allowed: root, version"),
+        ({"kitti_rot": "x"}, "trial.val.kitti_rot: unknown key (did you mean kitti_root?)"),
+        ({"root": "x", "splt": "y"}, "trial.val.splt: unknown key (did you mean split?)"),
+        ({"kitti_root": "x", "frame": ["y"]}, "trial.val.frame: unknown key (did you mean frames"),
+        ({"split": "y"}, "trial.val: value {'split': 'y'}; allowed: a mapping with root or with"),
+        ({"root": 3}, "trial.val.root: value 3; allowed: a valid string"),
+        ({"root": "x", "num_sweeps": -1}, "trial.val.num_sweeps: value -1; allowed: 0 and above"),
+        ("x", "trial.val: value 'x'; allowed: a mapping of fields"),
+    ],
+)
+def test_wrong_data(sweep_data: dict[str, Any], write_yaml: Any, val: Any, said: str) -> None:
+    sweep_data["trial"]["val"] = val
+    assert refused(sweep_data, write_yaml).startswith(said)
+
+
+def test_either_data_is_read_and_moved(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["trial"]["val"] = {"kitti_root": "/data", "frames": ["000001"]}
+    sweep_data["objectives"] = ["AP3D", "AOS", "GFLOPs"]
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    assert spec.val == KittiSpec(kitti_root="/data", frames=("000001",))
+    assert isinstance(spec.train, NuScenesSpec)
+    assert root_of(with_root(spec.val, "/there")) == "/there"
+    assert root_of(with_root(spec.train, "/there")) == "/there"
+
+
+@pytest.mark.parametrize(
+    ("trial", "asked", "said"),
+    [
+        ({}, "AMOTA", "'AMOTA' needs trial.tracker; this trial measures: mAP, NDS, GFLOPs, "),
+        ({}, "mIoU", "'mIoU' needs a model that predicts a map; this trial measures: mAP, NDS"),
+        ({"model": "map"}, "mAP", "'mAP' needs a model that detects boxes and nuScenes-format"),
+        ({"val": {"kitti_root": "x"}}, "NDS", "'NDS' needs a model that detects boxes and"),
+        ({}, "AOS", "'AOS' needs KITTI frames in trial.val; this trial measures: mAP"),
+    ],
+)
+def test_objectives_that_a_trial_cannot_measure(
+    sweep_data: dict[str, Any], write_yaml: Any, trial: dict[str, Any], asked: str, said: str
+) -> None:
+    for name, value in trial.items():
+        if name == "model":
+            sweep_data["trial"]["model"]["task"] = value
+        else:
+            sweep_data["trial"][name] = value
+    sweep_data["objectives"] = [asked, "GFLOPs"]
+    assert refused(sweep_data, write_yaml).startswith(f"objectives: {said}")
+    sweep_data["objectives"] = ["GFLOPs"]
+    sweep_data["constraints"] = {asked: {"min": 0.1}}
+    assert refused(sweep_data, write_yaml).startswith(f"constraints: {said}")
+
+
+def test_unknown_constraint(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["constraints"] = {"sparsty": {"min": 0.1}}
+    line = refused(sweep_data, write_yaml)
+    assert line.startswith("constraints: 'sparsty' is unknown (did you mean sparsity?)")
+
+
+def test_map_model_on_kitti(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["trial"]["model"]["task"] = "map"
+    sweep_data["trial"]["val"] = {"kitti_root": "x"}
+    assert refused(sweep_data, write_yaml).startswith("trial.val: KITTI frames have no map")
+
+
+def test_a_choice_that_changes_the_task(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    choices = ["detection", "map"]
+    sweep_data["space"]["model.task"] = {"choices": choices}
+    line = refused(sweep_data, write_yaml)
+    assert "this trial with model.task 'map' measures: mIoU, GFLOPs" in line
+
+
+def test_results_written_before_other_tasks() -> None:
+    names = ("metrics", "per_modality_sparsity", "per_modality_GMACs", "tp_errors", "cost")
+    data: dict[str, Any] = {name: {} for name in (*names, "per_layer_sparsity", "timings")}
+    assert result_from_dict({**data, "per_class_AP": {"car": 0.5}}).per_class == {"AP.car": 0.5}
