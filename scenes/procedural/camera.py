@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from scenes.procedural.paint import COLORS, PLAIN
 from scenes.procedural.raycast import GROUND, Hits, cast
 from scenes.procedural.world import Actor, World
 
@@ -76,7 +77,11 @@ def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) 
     grain = np.sin(at[:, 0] * 1.7) * np.sin(at[:, 1] * 1.3) + 0.5 * np.sin(
         at[:, 0] * 0.31 + at[:, 1] * 0.23
     )
-    color[ground] = world.ground + 7 * grain[:, None]
+    plain = np.broadcast_to(world.ground, at.shape[:1] + (3,))
+    if world.street is not None:
+        label = world.street.paint.at(at)[:, None]
+        plain = np.where(label == PLAIN, plain, COLORS[label[:, 0]])
+    color[ground] = plain + 7 * grain[:, None]
     return color
 
 

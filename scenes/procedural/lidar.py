@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scenes.procedural.paint import INTENSITY, PLAIN
 from scenes.procedural.raycast import GROUND, cast
 from scenes.procedural.world import World
 
@@ -39,7 +40,11 @@ def scan(world: World, time_s: float, random: np.random.Generator) -> np.ndarray
     kept = random.random(len(rays)) < np.exp(-((hits.distance / DROPOUT_RANGE_M) ** 2))
     kept &= (distance > 1.0) & (distance < MAX_RANGE_M)
     facing = np.abs((hits.normal * rays).sum(1))
-    base = np.where(hits.actor == GROUND, 12.0, 38.0)
+    base = np.where(hits.actor == GROUND, INTENSITY[PLAIN], 38.0)
+    if world.street is not None:
+        ground = hits.actor == GROUND
+        at = pose[:2, 3] + rays[ground, :2] * hits.distance[ground, None]
+        base[ground] = INTENSITY[world.street.paint.at(at)]
     intensity = (base * (0.3 + 0.7 * facing) + random.normal(0, 6, len(rays))).clip(0, 255)
     points = local[kept] * distance[kept, None]
     return np.column_stack([points, intensity[kept].round(), ring[kept]]).astype(np.float32)

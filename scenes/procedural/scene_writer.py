@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,27 +14,40 @@ from pyquaternion import Quaternion
 from scenes.geometry import points_in_box, yaw_matrix
 from scenes.procedural.camera import CAMERAS, HEIGHT, WIDTH, render
 from scenes.procedural.lidar import lidar_to_ego, scan
+from scenes.procedural.radar import RADARS, radar_scan, radar_to_ego
 from scenes.procedural.tables import CATEGORIES, SENSORS, Rows, pose_row, scene_name, token
 from scenes.procedural.world import CLUTTER, Actor, make_world
+from scenes.radar_file import write_radar
 
 KEYFRAME_S = 0.5
-TICK_S = KEYFRAME_S / 2  # one LiDAR sweep between two keyframes
+TICK_S = KEYFRAME_S / 2  # one LiDAR and one radar sweep between two keyframes
 START_US = 1_600_000_000_000_000
 TABLES = ("scene", "sample", "sample_data", "ego_pose", "sample_annotation", "instance")
 
 
-def write_scene(made: Path, seed: int, scene: int, frames: int) -> Rows:
-    """Renders scene number `scene` under `made`; returns its rows of every table."""
-    return SceneWriter(made, seed, scene, frames).write()
+@dataclass(frozen=True, kw_only=True)
+class MadeScene:
+    """rows of every table, and shapes by layer of the map expansion (none without a street)."""
+
+    rows: Rows
+    layers: dict[str, list[Any]]
+
+
+def write_scene(made: Path, seed: int, scene: int, frames: int, street_map: bool) -> MadeScene:
+    """Renders scene number `scene` under `made`."""
+    writer = SceneWriter(made, seed, scene, frames, street_map)
+    street = writer.world.street
+    return MadeScene(rows=writer.write(), layers={} if street is None else street.layers)
 
 
 class SceneWriter:
     """The state that the rows of one scene share."""
 
-    def __init__(self, made: Path, seed: int, scene: int, frames: int) -> None:
+    def __init__(self, made: Path, seed: int, scene: int, frames: int, street_map: bool) -> None:
         self.made, self.seed, self.scene, self.frames = made, seed, scene, frames
-        self.world = make_world(seed, scene, (frames - 1) * KEYFRAME_S)
+        self.world = make_world(seed, scene, (frames - 1) * KEYFRAME_S, street_map)
         self.random = np.random.default_rng([seed, scene, 1])
+        self.radar_random = np.random.default_rng([seed, scene, 2])  # the others' stay as they are
         self.actors = [(i, a) for i, a in enumerate(self.world.actors) if a.name != CLUTTER]
         self.rows: Rows = {name: [] for name in TABLES}
         self.chains: dict[str, list[dict[str, object]]] = {sensor: [] for sensor in SENSORS}
@@ -53,6 +68,7 @@ class SceneWriter:
         if frame:
             sweep = scan(self.world, time_s - TICK_S, self.random)
             self._sensor_data(frame, 2 * frame - 1, "LIDAR_TOP", sweep)
+            self._radars(frame, 2 * frame - 1)
         points = scan(self.world, time_s, self.random)
         self._sensor_data(frame, 2 * frame, "LIDAR_TOP", points)
         seen = np.zeros(len(self.world.actors), int)  # pixels of each actor, all cameras
@@ -64,30 +80,47 @@ class SceneWriter:
             "token": self._token("sample", frame), "timestamp": self._stamp(2 * frame),
             "scene_token": self._token("scene"), **self._neighbours("sample", frame),
         })  # fmt: skip
-        in_world = self._to_world(points, time_s)
+        in_world = self._to_world(points, time_s, lidar_to_ego())
+        radar = self._radars(frame, 2 * frame)
         for index, actor in self.actors:
             row = self._annotation(actor, index, frame, int(seen[index]))
             center = actor.at(time_s)
-            inside = points_in_box(in_world, center, actor.size, yaw_matrix(actor.yaw))
-            row |= {"translation": center.tolist(), "num_lidar_pts": int(inside.sum())}
+            lidar_pts, radar_pts = (
+                int(points_in_box(cloud, center, actor.size, yaw_matrix(actor.yaw)).sum())
+                for cloud in (in_world, radar)
+            )
+            row |= {"translation": center.tolist(), "num_lidar_pts": lidar_pts,
+                    "num_radar_pts": radar_pts}  # fmt: skip
             self.rows["sample_annotation"].append(row)
+
+    def _radars(self, frame: int, tick: int) -> np.ndarray:
+        """Writes a scan of every radar; their points [P, 3] in the world."""
+        clouds = []
+        for name in RADARS:
+            found = radar_scan(self.world, tick * TICK_S, name, self.radar_random)
+            self._sensor_data(frame, tick, name, found)
+            clouds.append(self._to_world(found, tick * TICK_S, radar_to_ego(name)))
+        return np.concatenate(clouds)
 
     def _sensor_data(self, frame: int, tick: int, sensor: str, data: np.ndarray) -> None:
         """Writes one file and appends its sample_data and ego_pose rows."""
-        key, lidar = tick % 2 == 0, sensor == "LIDAR_TOP"
+        key, image = tick % 2 == 0, sensor in CAMERAS
+        ending = ".jpg" if image else ".pcd" if sensor in RADARS else ".pcd.bin"
         folder = f"{'samples' if key else 'sweeps'}/{sensor}"
         stem = f"{scene_name(self.seed, self.scene)}__{sensor}__{tick:03d}"
-        name = f"{folder}/{stem}.{'pcd.bin' if lidar else 'jpg'}"
-        if lidar:
-            data.tofile(self.made / name)
-        else:
+        name = f"{folder}/{stem}{ending}"
+        if image:
             Image.fromarray(data).save(self.made / name, quality=92)
+        elif sensor in RADARS:
+            write_radar(self.made / name, data)
+        else:
+            data.tofile(self.made / name)
         own = token(self.seed, "data", self.scene, sensor, tick)
         row: dict[str, object] = {
             "token": own, "sample_token": self._token("sample", frame), "ego_pose_token": own,
             "calibrated_sensor_token": token(self.seed, "calibration", sensor),
-            "timestamp": self._stamp(tick), "fileformat": "pcd" if lidar else "jpg",
-            "is_key_frame": key, "height": 0 if lidar else HEIGHT, "width": 0 if lidar else WIDTH,
+            "timestamp": self._stamp(tick), "fileformat": "jpg" if image else "pcd",
+            "is_key_frame": key, "height": HEIGHT if image else 0, "width": WIDTH if image else 0,
             "filename": name, "prev": "", "next": "",
         }  # fmt: skip
         self.rows["sample_data"].append(row)
@@ -105,7 +138,7 @@ class SceneWriter:
             "attribute_tokens": [token(0, "attribute", attribute)] if attribute else [],
             "size": [actor.size[1], actor.size[0], actor.size[2]],
             "rotation": Quaternion(axis=[0, 0, 1], radians=actor.yaw).elements.tolist(),
-            **self._neighbours("annotation", index, frame), "num_radar_pts": 0,
+            **self._neighbours("annotation", index, frame),
         }  # fmt: skip
 
     def _instances(self) -> None:
@@ -141,8 +174,8 @@ class SceneWriter:
     def _stamp(self, tick: int) -> int:
         return START_US + self.scene * 100_000_000 + int(tick * TICK_S * 1e6)
 
-    def _to_world(self, points: np.ndarray, time_s: float) -> np.ndarray:
-        pose = self.world.ego_pose(time_s) @ lidar_to_ego()
+    def _to_world(self, points: np.ndarray, time_s: float, to_ego: np.ndarray) -> np.ndarray:
+        pose = self.world.ego_pose(time_s) @ to_ego
         moved: np.ndarray = points[:, :3].astype(float) @ pose[:3, :3].T + pose[:3, 3]
         return moved
 

@@ -12,6 +12,7 @@ from pyquaternion import Quaternion
 
 from scenes.procedural.camera import CAMERAS, camera_to_ego, intrinsics
 from scenes.procedural.lidar import lidar_to_ego
+from scenes.procedural.radar import RADARS, radar_to_ego
 
 VERSION = "v1.0-procedural"
 CATEGORIES = {
@@ -31,7 +32,11 @@ ATTRIBUTES = (
     "cycle.without_rider", "pedestrian.sitting_lying_down", "pedestrian.standing",
     "pedestrian.moving",
 )  # fmt: skip
-SENSORS = ("LIDAR_TOP", *CAMERAS)
+SENSORS = ("LIDAR_TOP", *CAMERAS, *RADARS)
+SWEEPS = ("LIDAR_TOP", *RADARS)
+"""Sensors that also measure between keyframes."""
+LOCATION = "singapore-onenorth"
+"""The devkit knows four maps by name; made data take this one's."""
 Rows = dict[str, list[dict[str, object]]]
 
 
@@ -52,21 +57,16 @@ def write_tables(
         for i, level in enumerate(["v0-40", "v40-60", "v60-80", "v80-100"])
     ]
     tables["sensor"] = [
-        {
-            "token": token(0, "sensor", s),
-            "channel": s,
-            "modality": "lidar" if s == "LIDAR_TOP" else "camera",
-        }
-        for s in SENSORS
+        {"token": token(0, "sensor", s), "channel": s, "modality": _modality(s)} for s in SENSORS
     ]
     tables["calibrated_sensor"] = [
         {"token": token(seed, "calibration", s), "sensor_token": token(0, "sensor", s),
-         **pose_row(lidar_to_ego() if s == "LIDAR_TOP" else camera_to_ego(s)),
-         "camera_intrinsic": [] if s == "LIDAR_TOP" else intrinsics(s).tolist()}
+         **pose_row(_to_ego(s)),
+         "camera_intrinsic": intrinsics(s).tolist() if s in CAMERAS else []}
         for s in SENSORS
     ]  # fmt: skip
     tables["log"] = [{"token": token(seed, "log"), "logfile": "procedural", "vehicle": "procedural",
-                      "date_captured": "2020-09-13", "location": "singapore-onenorth"}]  # fmt: skip
+                      "date_captured": "2020-09-13", "location": LOCATION}]  # fmt: skip
     tables["map"] = [{"token": token(seed, "map"), "log_tokens": [token(seed, "log")],
                       "category": "semantic_prior", "filename": "maps/procedural.png"}]  # fmt: skip
     (made / "maps").mkdir()
@@ -79,6 +79,16 @@ def write_tables(
     val = names[val_every - 1 :: val_every]
     splits = {"procedural_train": [n for n in names if n not in val], "procedural_val": val}
     (folder / "splits.json").write_text(json.dumps(splits))
+
+
+def _modality(sensor: str) -> str:
+    return "camera" if sensor in CAMERAS else "radar" if sensor in RADARS else "lidar"
+
+
+def _to_ego(sensor: str) -> np.ndarray:
+    if sensor in CAMERAS:
+        return camera_to_ego(sensor)
+    return radar_to_ego(sensor) if sensor in RADARS else lidar_to_ego()
 
 
 def scene_name(seed: int, scene: int) -> str:

@@ -5,9 +5,11 @@ World frame: x, y on the ground, z up, metres. Everything follows from (seed, sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from scenes.procedural.street import Street, make_street, place_of
 
 # length, width, height in metres: nuScenes class means; pairs that share a shape share numbers
 SIZES: dict[str, tuple[float, float, float]] = {
@@ -45,6 +47,7 @@ MOVING_SHARE = {"car": 0.4, "truck": 0.3, "bus": 0.3, "pedestrian": 0.5, "motorc
                 "bicycle": 0.4}  # fmt: skip
 SPEED = {"pedestrian": 1.3, "bicycle": 2.5}
 MAX_RANGE_M = 34.0
+FASTEST_EGO = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Actor:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Actors (annotated), clutter (not annotated), ego motion and light."""
+    """Actors (annotated), clutter (not annotated), ego motion, light, and the street if any."""
 
     actors: tuple[Actor, ...]
     ego_speed: float
@@ -76,6 +79,7 @@ class World:
     sun: np.ndarray
     exposure: float
     ground: np.ndarray
+    street: Street | None = None
 
     def ego_pose(self, time_s: float) -> np.ndarray:
         """4x4 ego (x forward) -> world at a time; a circular arc."""
@@ -89,15 +93,21 @@ class World:
         return pose
 
 
-def make_world(seed: int, scene: int, duration_s: float) -> World:
-    """The world of a scene: 2 to 4 actors of each class within 34 m of the ego, plus clutter."""
+def make_world(seed: int, scene: int, duration_s: float, street_map: bool = False) -> World:
+    """The world of a scene: 2 to 4 actors of each class within 34 m of the ego, plus clutter.
+
+    street_map: on a street, in a place that no other scene's street reaches; actors as without.
+    """
     random = np.random.default_rng([seed, scene])
-    speed, rate = random.uniform(0, 3), random.uniform(-0.05, 0.05)
+    speed, rate = random.uniform(0, FASTEST_EGO), random.uniform(-0.05, 0.05)
     base = World(
         actors=(), ego_speed=speed, ego_yaw_rate=rate, ego_start=random.uniform(300, 900, 2),
         ego_yaw=random.uniform(-np.pi, np.pi), sun=_unit(random.normal(size=3) + [0, 0, 1.5]),
         exposure=random.uniform(0.8, 1.15), ground=random.uniform(70, 120) + random.normal(0, 6, 3),
     )  # fmt: skip
+    if street_map:
+        base = replace(base, ego_start=place_of(scene, duration_s, FASTEST_EGO))
+        base = replace(base, street=_street(base, seed, scene, duration_s))
     path = np.array([base.ego_pose(t)[:2, 3] for t in np.linspace(0, duration_s, 5)])
     actors: list[Actor] = []
     names = [n for n in SIZES for _ in range(random.integers(2, 5))]
@@ -105,7 +115,15 @@ def make_world(seed: int, scene: int, duration_s: float) -> World:
         actor = _place(random, name, actors, path, duration_s, base.ego_yaw)
         if actor is not None:
             actors.append(actor)
-    return World(**{**base.__dict__, "actors": tuple(actors)})
+    return replace(base, actors=tuple(actors))
+
+
+def _street(world: World, seed: int, scene: int, duration_s: float) -> Street:
+    """Along the ego's path, from draws of its own."""
+    middle = world.ego_pose(duration_s / 2)
+    yaw = float(np.arctan2(middle[1, 0], middle[0, 0]))
+    random = np.random.default_rng([seed, scene, 3])
+    return make_street(random, middle[:2, 3], yaw, world.ego_speed * duration_s)
 
 
 def _place(

@@ -11,14 +11,17 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from scenes.procedural.scene_writer import write_scene
-from scenes.procedural.tables import SENSORS, Rows, write_tables
+from scenes.procedural.map_expansion import write_map
+from scenes.procedural.scene_writer import MadeScene, write_scene
+from scenes.procedural.tables import SENSORS, SWEEPS, write_tables
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had no radar; images and LiDAR points are the same."""
 
 
 def make_scenes(
@@ -30,11 +33,14 @@ def make_scenes(
     workers: int | None = None,
     progress: bool = True,
     val_every: int = 4,
+    street_map: bool = False,
 ) -> Path:
     """Write a data set to `root`; every `val_every`-th scene is in the split procedural_val.
 
-    Scene i depends only on (seed, i, frames). A root that holds the same set is left as it is; any
-    other existing root raises ValueError. Made under a temporary name, then renamed.
+    street_map: the ground is a street and maps/expansion tells of it; else it is plain.
+
+    Scene i depends only on (seed, i, frames, street_map). A root that holds the same set is left as
+    it is; any other existing root raises ValueError. Made under a temporary name, then renamed.
     """
     root = Path(os.path.expandvars(str(root)))
     for name, value, low in (
@@ -50,19 +56,19 @@ def make_scenes(
         "seed": seed,
         "frames": frames,
         "val_every": val_every,
+        "street_map": street_map,
     }
     if root.exists() and any(root.iterdir()):
-        note = root / "procedural.json"
-        if note.is_file() and json.loads(note.read_text()) == recipe:
-            return root
-        raise ValueError(
-            f"root: {root} exists and holds something else; allowed: a new or empty folder"
-        )
+        _check_same(root, recipe)
+        return root
     root.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
     try:
-        rows = _all_scenes(made, num_scenes, seed, frames, workers, progress)
-        write_tables(made, rows, num_scenes, seed, val_every)
+        jobs = [(made, seed, i, frames, street_map) for i in range(num_scenes)]
+        scenes = _all_scenes(made, jobs, workers, progress)
+        write_tables(made, [scene.rows for scene in scenes], num_scenes, seed, val_every)
+        if street_map:
+            write_map(made, [scene.layers for scene in scenes])
         (made / "procedural.json").write_text(json.dumps(recipe))
         made.chmod(0o755)
         if root.exists():
@@ -73,13 +79,25 @@ def make_scenes(
     return root
 
 
+def _check_same(root: Path, recipe: dict[str, Any]) -> None:
+    """ValueError where a folder holds anything but the set of this recipe."""
+    note = root / "procedural.json"
+    found = json.loads(note.read_text()) if note.is_file() else None
+    if found == recipe:
+        return
+    what = "holds something else"
+    if isinstance(found, dict) and found.get("schema") != SCHEMA:
+        what = f"was made by another version (schema {found.get('schema')}, now {SCHEMA})"
+    raise ValueError(f"root: {root} {what}; allowed: a new or empty folder")
+
+
 def _all_scenes(
-    made: Path, num_scenes: int, seed: int, frames: int, workers: int | None, progress: bool
-) -> list[Rows]:
+    made: Path, jobs: list[tuple[Path, int, int, int, bool]], workers: int | None, progress: bool
+) -> list[MadeScene]:
     for sensor in SENSORS:
         (made / "samples" / sensor).mkdir(parents=True)
-    (made / "sweeps" / "LIDAR_TOP").mkdir(parents=True)
-    jobs = [(made, seed, i, frames) for i in range(num_scenes)]
+    for sensor in SWEEPS:
+        (made / "sweeps" / sensor).mkdir(parents=True)
     with (
         _one_thread_each(),
         ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
@@ -88,7 +106,7 @@ def _all_scenes(
         return list(
             bar.track(
                 pool.map(write_scene, *zip(*jobs, strict=True)),
-                num_scenes,
+                len(jobs),
                 description="making scenes",
             )
         )

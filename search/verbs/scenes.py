@@ -25,6 +25,8 @@ class ScenesMake:
     """Keyframes a scene."""
     workers: int | None = None
     """Processes; default: one a CPU."""
+    maps: bool = False
+    """Streets on the ground, and their map (maps/expansion)."""
 
     def run(self) -> str:
         from scenes.procedural import make_scenes
@@ -35,7 +37,7 @@ class ScenesMake:
                 raise ValueError(f"--{option}: value {value}; allowed: 1 and above")
         make_scenes(
             self.root, num_scenes=self.scenes, seed=self.seed, frames=self.frames,
-            workers=self.workers,
+            workers=self.workers, street_map=self.maps,
         )  # fmt: skip
         return str(self.root)
 
