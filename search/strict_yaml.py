@@ -81,8 +81,8 @@ def from_data(data: Any, kind: type[T], source: str | Path) -> T:
     """An instance of the dataclass `kind`; ValueError, one line, for anything out of place."""
     try:
         _check_keys(data, kind, ())
-        found: T = adapter(kind).validate_json(json.dumps(data, default=str), strict=True)
-        return found
+        read: TypeAdapter[T] = adapter(typing.cast(Any, kind))
+        return read.validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise ValueError(f"{source}: {_one_line(error, data)}") from error
     except ValueError as error:
