@@ -61,7 +61,7 @@ def evaluate(
     """
     measured(model.task, scenes.spec, tracker)
     if model.task == "map":
-        return _of_map(predictions(model, scenes, image, masked, device, progress))
+        return of_map(predictions(model, scenes, image, masked, device, progress))
     found = detect(model, scenes, image, masked=masked, device=device, progress=progress)
     if isinstance(scenes, KittiScenes):
         return _of_kitti(scenes, found)
@@ -143,8 +143,8 @@ def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluatio
     )
 
 
-def _of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
-    """Frame by frame, as maps are large."""
+def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
+    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame without."""
     counts = MapScore()
     for batch, prediction in found:
         assert isinstance(prediction, MapProbabilities)
