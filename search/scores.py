@@ -12,7 +12,11 @@ from scenes.scoring import kitti_detection
 from scenes.scoring.kitti_detection import read_objects
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
 from scenes.scoring.nuscenes_detection import ERRORS
-from scenes.scoring.nuscenes_frames import read_submission, score_table
+from scenes.scoring.nuscenes_frames import score_table
+from scenes.scoring.submission import read_submission
+from scenes.scoring.track_table import TRACKING_CLASSES
+from scenes.scoring.tracking_frames import kept, score_tracks
+from scenes.scoring.tracking_submission import read_tracks
 
 
 def of_submission(
@@ -47,6 +51,42 @@ def table(answer: dict[str, Any]) -> str:
         errors = "".join(f"{answer['label_tp_errors'][name][e]:>8.3f}" for e in ERRORS)
         lines.append(f"{name:<22}{ap:>8.3f}{errors}")
     return "\n".join(lines)
+
+
+def of_tracks(
+    root: str, version: str, split: str, results: Path, scorer: Literal["ours", "devkit"]
+) -> dict[str, Any]:
+    """label_metrics by metric and class of a tracking results file, and each metric over all."""
+    scenes = NuScenesScenes(NuScenesSpec(root=root, version=version, split=split))
+    frames = kept(scenes).frames
+    tracks = read_tracks(results, scenes, frames)
+    if scorer == "devkit":
+        from scenes.scoring.devkit_tracking import devkit_tracking_score
+
+        found = devkit_tracking_score(scenes, tracks, frames)
+    else:
+        found = score_tracks(scenes, tracks)
+    return {"label_metrics": found.label_metrics, **found.overall}
+
+
+def tracking_table(answer: dict[str, Any]) -> str:
+    """The summary as the official tool prints it."""
+    metrics = answer["label_metrics"]
+    lines = ["Per-class results:", f"{'':<12}" + "".join(f"{m.upper():>8}" for m in metrics)]
+    for name in TRACKING_CLASSES:
+        numbers = "".join(f"{_tracking_number(m, v[name]):>8}" for m, v in metrics.items())
+        lines.append(f"{name:<12}{numbers}")
+    lines += ["", "Aggregated results:"]
+    return "\n".join(
+        [*lines, *(f"{m.upper():<8}{_tracking_number(m, answer[m])}" for m in metrics)]
+    )
+
+
+def _tracking_number(metric: str, value: float) -> str:
+    """Digits as the official tool prints them."""
+    digits = {"tid": 2, "lgd": 2, "faf": 1}
+    places = 3 if metric in ("amota", "amotp", "motar", "recall", "mota", "motp") else 0
+    return f"{value:.{digits.get(metric, places)}f}"
 
 
 def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:

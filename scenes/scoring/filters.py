@@ -31,10 +31,15 @@ def filtered(boxes: BoxTable, places: Places, config: DetectionConfig) -> BoxTab
     """Boxes nearer to the ego vehicle than their class's range, with points in them where counted,
     bicycles and motorcycles not in a rack.
     """
+    return boxes[filtered_rows(boxes, places, config)]
+
+
+def filtered_rows(boxes: BoxTable, places: Places, config: DetectionConfig) -> NDArray[np.bool_]:
+    """Which boxes `filtered` keeps [N]."""
     ranges = np.array([config.class_range_m[name] for name in DETECTION_CLASSES], dtype=float)
     apart = boxes.center[:, :2] - places.ego[boxes.sample]
     near = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2) < ranges[boxes.label]
-    return boxes[near & (boxes.num_points != 0) & ~in_rack(boxes, places)]
+    return near & (boxes.num_points != 0) & ~in_rack(boxes, places)
 
 
 def in_rack(boxes: BoxTable, places: Places) -> NDArray[np.bool_]:

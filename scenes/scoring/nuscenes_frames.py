@@ -4,10 +4,8 @@ filtered ground truth kept with the frames.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,49 +154,6 @@ def places_of(scenes: NuScenesScenes) -> Places:
         size=np.array([r[2] for r in racks], dtype=np.float64).reshape(-1, 3),
         turn=np.array([r[3] for r in racks], dtype=np.float64).reshape(-1, 3, 3),
     )
-
-
-def read_submission(path: str | Path, scenes: NuScenesScenes) -> BoxTable:
-    """A results file in the official format, over exactly the frames of `scenes`. ValueError, one
-    line naming file and record, for anything that the official tools refuse.
-    """
-    try:
-        results = json.loads(Path(path).read_text())["results"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {error}; allowed: a submission with results") from error
-    missing = [t for t in scenes.tokens if t not in results]
-    more = [t for t in results if t not in set(scenes.tokens)]
-    if missing or more:
-        said = f"sample {missing[0]} is missing" if missing else f"sample {more[0]} is unknown"
-        raise ValueError(f"{path}: {said}; allowed: exactly the {len(scenes.tokens)} of the split")
-    number = {token: i for i, token in enumerate(scenes.tokens)}
-    most = DetectionConfig().max_boxes
-    rows = []
-    for token, boxes in results.items():
-        if len(boxes) > most:
-            raise ValueError(f"{path}: sample {token}: {len(boxes)} boxes; allowed: {most}")
-        for at, box in enumerate(boxes):
-            try:
-                rows.append(_submitted(number[token], box))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: sample {token}, box {at}: {error}") from error
-    return _table(rows)
-
-
-def _submitted(number: int, box: Mapping[str, Any]) -> tuple[Any, ...]:
-    name, sure = box["detection_name"], float(box["detection_score"])
-    if name not in DETECTION_CLASSES:
-        raise ValueError(f"detection_name: value {name!r}; allowed: {', '.join(DETECTION_CLASSES)}")
-    for key, length in (("translation", 3), ("size", 3), ("rotation", 4)):
-        if len(box[key]) != length or not np.isfinite(box[key]).all():
-            raise ValueError(f"{key}: value {box[key]}; allowed: {length} finite numbers")
-    if not sure >= 0:
-        raise ValueError(f"detection_score: value {sure}; allowed: 0 and above")
-    return (
-        number, DETECTION_CLASSES.index(name), box["translation"], box["size"], box["rotation"],
-        box["velocity"][:2], _attribute(box["attribute_name"]), sure,
-        int(box.get("num_pts", UNKNOWN_POINTS)),
-    )  # fmt: skip
 
 
 def _attribute(name: str) -> int:

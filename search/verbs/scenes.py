@@ -93,6 +93,30 @@ class ScoreNuScenes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreTracking:
+    """nuScenes tracking: a results file in the submission format."""
+
+    data: str
+    """Data root."""
+    version: str = "v1.0-mini"
+    """Version of the data set."""
+    split: str = "mini_val"
+    """Split, predefined or of the root's splits.json."""
+    results: Path
+    """Results file (JSON)."""
+    scorer: Literal["ours", "devkit"] = "ours"
+    """Our arrays, or nuscenes-devkit itself (needs motmetrics): the same numbers."""
+    json: bool = False
+    """One JSON document on stdout."""
+
+    def run(self) -> str:
+        from search import scores
+
+        answer = scores.of_tracks(self.data, self.version, self.split, self.results, self.scorer)
+        return as_json(answer) if self.json else scores.tracking_table(answer)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreKitti:
     """KITTI's object benchmark: one text file a frame."""
 
@@ -133,6 +157,7 @@ class Score:
 
     verb: (
         Annotated[ScoreNuScenes, subcommand("nuscenes")]
+        | Annotated[ScoreTracking, subcommand("tracking")]
         | Annotated[ScoreKitti, subcommand("kitti")]
         | Annotated[ScoreMap, subcommand("map")]
     )

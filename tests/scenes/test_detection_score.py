@@ -33,9 +33,9 @@ from scenes.scoring.nuscenes_detection import (
 from scenes.scoring.nuscenes_frames import (
     ground_truth_table,
     places_of,
-    read_submission,
     score_table,
 )
+from scenes.scoring.submission import read_submission
 
 SAMPLES = 12
 MINIVAL = (

@@ -1,0 +1,115 @@
+"""Results files in the official formats as tables: checked and turned into arrays sample by sample.
+
+A sample is read in whole columns; only where a column is wrong, box by box, to say which one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenes.batch import DETECTION_CLASSES
+from scenes.nuscenes import NuScenesScenes
+from scenes.scoring.box_table import (
+    ATTRIBUTES,
+    NO_ATTRIBUTE,
+    UNKNOWN_POINTS,
+    BoxTable,
+    Floats,
+    Ints,
+)
+from scenes.scoring.results_file import results_of
+
+Read = Callable[[int, list[Any]], BoxTable]
+WRONG = (KeyError, TypeError, ValueError, AttributeError)
+WIDTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
+ATTRIBUTE_NUMBERS = {"": NO_ATTRIBUTE, **{name: i for i, name in enumerate(ATTRIBUTES)}}
+CLASS_NUMBERS = {name: i for i, name in enumerate(DETECTION_CLASSES)}
+
+
+def read_submission(path: str | Path, scenes: NuScenesScenes) -> BoxTable:
+    """Detections in the official format, over exactly the frames of `scenes`. ValueError, one line
+    naming file and record, for anything that the official tools refuse.
+    """
+    tables = [
+        checked(f"{path}: sample {scenes.tokens[number]}", number, boxes, detections)
+        for number, boxes in results_of(path, scenes.tokens)
+    ]
+    return BoxTable.joined(tables) if tables else BoxTable.empty()
+
+
+def checked(where: str, number: int, boxes: list[Any], read: Read) -> BoxTable:
+    """The sample's table; ValueError naming the box where one is wrong."""
+    try:
+        return read(number, boxes)
+    except WRONG:
+        for at, box in enumerate(boxes):
+            try:
+                read(number, [box])
+            except WRONG as error:
+                said = f"{error} is missing" if isinstance(error, KeyError) else error
+                raise ValueError(f"{where}, box {at}: {said}") from error
+        raise
+
+
+def detections(number: int, boxes: list[Any]) -> BoxTable:
+    """Boxes of one sample with the detection task's fields."""
+    attribute = choices(boxes, "attribute_name", ATTRIBUTE_NUMBERS)
+    return replace(box_table(number, boxes, "detection", CLASS_NUMBERS), attribute=attribute)
+
+
+def box_table(number: int, boxes: list[Any], task: str, classes: Mapping[str, int]) -> BoxTable:
+    """Boxes of one sample without attributes; fields of the task ("detection") begin with its name.
+    KeyError, TypeError or ValueError where a box is wrong.
+    """
+    sure = floats([box[f"{task}_score"] for box in boxes], f"{task}_score")
+    if not (sure >= 0).all():
+        bad = sure[~(sure >= 0)][0]
+        raise ValueError(f"{task}_score: value {bad}; allowed: 0 and above")
+    points = [int(box.get("num_pts", UNKNOWN_POINTS)) for box in boxes]
+    return BoxTable(
+        sample=np.full(len(boxes), number, np.int64),
+        label=choices(boxes, f"{task}_name", classes),
+        center=numbers(boxes, "translation"), size=numbers(boxes, "size"),
+        rotation=numbers(boxes, "rotation"), velocity=numbers(boxes, "velocity"),
+        attribute=np.full(len(boxes), NO_ATTRIBUTE, np.int64), score=sure,
+        num_points=np.array(points, np.int64),
+    )  # fmt: skip
+
+
+def numbers(boxes: list[Any], key: str) -> Floats:
+    """[N, width of the key]; only a velocity may be unknown."""
+    width = WIDTHS[key]
+    rows = [box[key] for box in boxes]
+    if not set(map(len, rows)) <= {width}:
+        bad = next(row for row in rows if len(row) != width)
+        raise ValueError(f"{key}: value {bad}; allowed: {width} numbers")
+    found = floats(list(chain.from_iterable(rows)), key).reshape(-1, width)
+    if key != "velocity" and not np.isfinite(found).all():
+        bad = found[~np.isfinite(found).all(1)][0].tolist()
+        raise ValueError(f"{key}: value {bad}; allowed: {width} finite numbers")
+    return found
+
+
+def floats(values: list[Any], key: str) -> Floats:
+    """JSON numbers alone: numpy would take strings and null too."""
+    if not set(map(type, values)) <= {float, int}:
+        bad = next(v for v in values if type(v) not in (float, int))
+        raise ValueError(f"{key}: value {bad!r}; allowed: numbers")
+    return np.array(values, np.float64)
+
+
+def choices(boxes: list[Any], key: str, allowed: Mapping[str, int]) -> Ints:
+    """[N] numbers of names."""
+    names = [box[key] for box in boxes]
+    try:
+        return np.array([allowed[name] for name in names], np.int64)
+    except (KeyError, TypeError) as error:
+        bad = next(n for n in names if not isinstance(n, str) or n not in allowed)
+        said = ", ".join(name for name in allowed if name)
+        raise ValueError(f"{key}: value {bad!r}; allowed: {said}") from error

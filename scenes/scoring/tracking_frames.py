@@ -1,0 +1,85 @@
+"""From frames and detections or tracks to the official tracking score: ground truth of the tracking
+classes, filtered and kept with the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from nuscenes.eval.detection.utils import category_to_detection_name
+
+from scenes.batch import Detections
+from scenes.nuscenes import NuScenesScenes
+from scenes.scoring.filters import Places, filtered_rows
+from scenes.scoring.nuscenes_detection import DetectionConfig
+from scenes.scoring.nuscenes_frames import ground_truth_table, places_of, predictions_table
+from scenes.scoring.nuscenes_tracking import TrackingScores, score
+from scenes.scoring.track_table import TRACKED_LABELS, TrackFrames, TrackTable
+from scenes.tracker import TrackerSpec, track
+
+KEY = "ground truth of the tracking score"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is read of a split once: frames, places, and the filtered ground truth."""
+
+    frames: TrackFrames
+    places: Places
+    wanted: TrackTable
+
+
+def score_tracking(
+    scenes: NuScenesScenes, detections: Mapping[str, Detections], tracker: TrackerSpec
+) -> TrackingScores:
+    """Scores of the tracks that the tracker makes of detections by sample token, over exactly the
+    frames of `scenes`. ValueError where a frame has no entry (an empty Detections is one).
+    """
+    missing = [t for t in scenes.tokens if t not in detections]
+    if missing:
+        raise ValueError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
+    tracks = track(predictions_table(scenes, detections), kept(scenes).frames, tracker)
+    return score_tracks(scenes, tracks)
+
+
+def score_tracks(scenes: NuScenesScenes, predictions: TrackTable) -> TrackingScores:
+    """Scores of unfiltered tracks; `sample` numbers the tokens of `scenes`. With a choice of the
+    frames only those are scored: the frames left out are no holes.
+    """
+    of = kept(scenes)
+    return score(of.wanted, in_range(predictions, of.places), of.frames)
+
+
+def kept(scenes: NuScenesScenes) -> Kept:
+    """Frames, places and ground truth of the scenes, read on first use."""
+    found = scenes.cache.get(KEY)
+    if not isinstance(found, Kept):
+        places = places_of(scenes)
+        wanted, frames = ground_truth_tracks(scenes)
+        found = Kept(frames, places, in_range(wanted, places))
+        scenes.cache[KEY] = found
+    return found
+
+
+def in_range(table: TrackTable, places: Places) -> TrackTable:
+    """The boxes of tracking classes that the official score looks at: the detection score's ranges
+    (tracking classes have the same), points and racks.
+    """
+    table = table[np.isin(table.boxes.label, TRACKED_LABELS)]
+    return table[filtered_rows(table.boxes, places, DetectionConfig())]
+
+
+def ground_truth_tracks(scenes: NuScenesScenes) -> tuple[TrackTable, TrackFrames]:
+    """Every annotation of a detection class, tracks by instance, unfiltered; and the frames."""
+    nusc = scenes.nusc
+    samples = [nusc.get("sample", token) for token in scenes.tokens]
+    rows = [nusc.get("sample_annotation", one) for sample in samples for one in sample["anns"]]
+    rows = [row for row in rows if category_to_detection_name(row["category_name"]) is not None]
+    instances = np.array([row["instance_token"] for row in rows], dtype=str)
+    tracks = np.unique(instances, return_inverse=True)[1].astype(np.int64)
+    scene = np.unique([s["scene_token"] for s in samples], return_inverse=True)[1]
+    timestamp = np.array([s["timestamp"] for s in samples], np.int64)
+    table = TrackTable(boxes=ground_truth_table(scenes), track=tracks)
+    return table, TrackFrames(scene=scene, timestamp=timestamp)
