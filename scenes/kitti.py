@@ -14,26 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
-from scenes.geometry import transform
+from scenes.geometry import points_in_box, transform, yaw_matrix
+from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
 from scenes.nuscenes import Frame
 
 Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
 INTENSITY_SCALE = 255.0
 TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
-COLUMNS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
 class KittiSpec:
-    """Frames of a folder with image_2, velodyne, calib and label_2 (kitti_root/training).
+    """Frames of a folder with image_2, velodyne, calib and label_2 (kitti_root/training); one
+    without label_2 (testing) has frames without boxes.
 
-    frames  their numbers ("000008"); None: all that have a label
+    frames     their numbers ("000008"); None: those of image_set, or all there are
+    image_set  a list of numbers, kitti_root/ImageSets/<image_set>.txt (train, val)
     """
 
     kitti_root: str
     split: str = "training"
     frames: tuple[str, ...] | None = None
+    image_set: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.image_set is not None:
+            raise ValueError("frames, image_set: both are given; allowed: one of the two")
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Label:
         limits = ((40.0, 0, 0.15), (25.0, 1, 0.30), (25.0, 2, 0.50))
         for number, (pixels, occluded, truncated) in enumerate(limits):
             if (
-                self.pixels_high >= pixels
+                self.pixels_high > pixels
                 and self.occluded <= occluded
                 and self.truncated <= truncated
             ):
@@ -62,123 +69,141 @@ class Label:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Of one frame: projection [3, 4] rectified camera frame -> pixels of image_2, to_camera 4x4 of
+    our LiDAR frame -> rectified camera frame.
+    """
+
+    projection: Array
+    to_camera: Array
+
+
 class KittiScenes:
     """Frames of a KittiSpec. ValueError where there are none."""
 
     def __init__(self, spec: KittiSpec) -> None:
         self.spec = spec
-        self.folder = Path(os.path.expandvars(spec.kitti_root)).expanduser() / spec.split
+        self.root = Path(os.path.expandvars(spec.kitti_root)).expanduser()
+        self.folder = self.root / spec.split
         if not self.folder.is_dir():
             raise ValueError(
                 f"kitti_root: {self.folder} is not a folder; allowed: KITTI's object root"
             )
-        found = sorted(p.stem for p in (self.folder / "label_2").glob("*.txt"))
-        tokens = list(spec.frames) if spec.frames is not None else found
+        self.labelled = (self.folder / "label_2").is_dir()
+        kind = "label_2/*.txt" if self.labelled else "velodyne/*.bin"
+        found = sorted(p.stem for p in self.folder.glob(kind))
+        tokens = found
+        if spec.frames is not None:
+            tokens = list(spec.frames)
+        elif spec.image_set is not None:
+            tokens = self._image_set(spec.image_set)
         if absent := sorted(set(tokens) - set(found)):
-            raise ValueError(f"frames: {absent[0]} has no label in {self.folder}")
+            what = "label" if self.labelled else "scan"
+            name = "image_set" if spec.image_set is not None else "frames"
+            raise ValueError(f"{name}: {absent[0]} has no {what} in {self.folder}")
         if not tokens:
-            raise ValueError(f"split: {spec.split!r} has no label_2/*.txt in {spec.kitti_root}")
+            raise ValueError(f"split: {spec.split!r} has no {kind} in {spec.kitti_root}")
         self.tokens: list[str] = tokens
         self.cache: dict[object, object] = {}
 
     def frame(self, token: str) -> Frame:
-        """Read one frame from disk."""
-        calibration = _calibration(self.folder / "calib" / f"{token}.txt")
+        """Read one frame from disk. ValueError in one line for a damaged file."""
+        calibration = self.calibration(token)
         intrinsics, to_camera = _camera(calibration)
         labels = [x for x in self.labels(token) if x.kind in CLASSES]
         boxes = np.array([[*x.box, np.nan, np.nan] for x in labels]).reshape(-1, 9)
         numbers = [DETECTION_CLASSES.index(CLASSES[x.kind]) for x in labels]
-        turns = np.array([_turn(x.box[6]) for x in labels]).reshape(-1, 3, 3)
-        count = np.ones(len(labels), dtype=np.int64)
+        turns = np.array([yaw_matrix(x.box[6]) for x in labels]).reshape(-1, 3, 3)
+        points = _points(self.folder / "velodyne" / f"{token}.bin")
         return Frame(
             token=token,
-            image_paths=(self.folder / "image_2" / f"{token}.png",),
+            image_paths=(self.image(token),),
             intrinsics=intrinsics[None],
             lidar_to_camera=to_camera[None],
             camera_to_ego=np.linalg.inv(to_camera)[None],
-            points=_points(self.folder / "velodyne" / f"{token}.bin"),
+            points=points,
             boxes=boxes,
             box_rotations=turns,
             labels=np.array(numbers, dtype=np.int64),
-            num_lidar_pts=count,
-            num_radar_pts=0 * count,
+            num_lidar_pts=_points_inside(points, boxes, turns),
+            num_radar_pts=np.zeros(len(labels), dtype=np.int64),
             attributes=("",) * len(labels),
             lidar_to_global=np.eye(4),
             ego_to_global=np.eye(4),
         )
 
+    def image(self, token: str) -> Path:
+        """The left colour camera's image."""
+        return self.folder / "image_2" / f"{token}.png"
+
+    def calibration(self, token: str) -> Calibration:
+        read = read_calibration(self.folder / "calib" / f"{token}.txt")
+        rectify, move = np.eye(4), np.eye(4)
+        rectify[:3, :3], move[:3] = read["R0_rect"], read["Tr_velo_to_cam"]
+        to_camera = rectify @ move @ np.linalg.inv(TO_OURS)
+        return Calibration(projection=read["P2"], to_camera=to_camera)
+
+    def objects(self, token: str) -> KittiObjects:
+        """The label file's lines in the camera frame, DontCare among them; ValueError for a split
+        without labels.
+        """
+        if not self.labelled:
+            raise ValueError(f"split: {self.folder} has no label_2; allowed: a split with labels")
+        return read_objects(self.folder / "label_2" / f"{token}.txt", scored=False)
+
     def labels(self, token: str) -> list[Label]:
-        """Every line of the label file but DontCare, in its order."""
-        path = self.folder / "label_2" / f"{token}.txt"
-        calibration = _calibration(self.folder / "calib" / f"{token}.txt")
-        from_camera = np.linalg.inv(_rectified(calibration))
-        found = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            words = line.split()
-            if len(words) != COLUMNS:
-                raise ValueError(f"{path}: line {number}: {len(words)} columns; allowed: {COLUMNS}")
-            if words[0] != "DontCare":
-                found.append(_label(words, from_camera))
-        return found
+        """Every line of the label file but DontCare, in its order; none for a split without."""
+        if not self.labelled:
+            return []
+        objects = self.objects(token)
+        from_camera = np.linalg.inv(self.calibration(token).to_camera)
+        rows = np.flatnonzero(objects.kind != DONT_CARE)
+        return [_label(objects, int(row), from_camera) for row in rows]
+
+    def _image_set(self, name: str) -> list[str]:
+        path = self.root / "ImageSets" / f"{name}.txt"
+        if not path.is_file():
+            raise ValueError(f"image_set: {path} is missing; allowed: a list of frame numbers")
+        return path.read_text().split()
 
 
-def _label(words: list[str], from_camera: Array) -> Label:
-    """Columns: kind, truncation, occlusion, alpha, image box (4), height, width, length, x, y, z of
-    the bottom in the camera frame (y down), turn around y.
-    """
-    numbers = [float(w) for w in words[1:]]
-    top, bottom = numbers[4], numbers[6]
-    height, width, length, x, y, z, turn = numbers[7:]
-    centre = transform(from_camera, np.array([[x, y - height / 2, z]]))[0]
+def _label(objects: KittiObjects, row: int, from_camera: Array) -> Label:
+    height, width, length = objects.size[row]
+    _, top, _, bottom = objects.pixels[row]
+    centre = transform(from_camera, objects.bottom[row : row + 1] - [0, height / 2, 0])[0]
+    turn = objects.turn[row]
     ahead = from_camera[:3, :3] @ np.array([np.cos(turn), 0.0, -np.sin(turn)])
     yaw = np.arctan2(ahead[1], ahead[0])
     return Label(
-        kind=words[0], truncated=numbers[0], occluded=int(numbers[1]), pixels_high=bottom - top,
+        kind=str(objects.kind[row]).capitalize(), truncated=float(objects.truncated[row]),
+        occluded=int(objects.occluded[row]), pixels_high=float(bottom - top),
         box=np.array([*centre, length, width, height, yaw]),
     )  # fmt: skip
 
 
-def _calibration(path: Path) -> dict[str, Array]:
-    found = {}
-    for line in path.read_text().splitlines():
-        name, _, values = line.partition(":")
-        if values.strip():
-            found[name.strip()] = np.array([float(v) for v in values.split()])
-    missing = {"P2", "R0_rect", "Tr_velo_to_cam"} - set(found)
-    if missing:
-        raise ValueError(f"{path}: {sorted(missing)[0]} is missing")
-    return found
-
-
-def _rectified(calibration: dict[str, Array]) -> Array:
-    """4x4 of our LiDAR frame -> rectified camera frame."""
-    rectify, move = np.eye(4), np.eye(4)
-    rectify[:3, :3] = calibration["R0_rect"].reshape(3, 3)
-    move[:3] = calibration["Tr_velo_to_cam"].reshape(3, 4)
-    out: Array = rectify @ move @ np.linalg.inv(TO_OURS)
-    return out
-
-
-def _camera(calibration: dict[str, Array]) -> tuple[Array, Array]:
+def _camera(calibration: Calibration) -> tuple[Array, Array]:
     """Intrinsics [3, 3] of image_2 and 4x4 of our LiDAR frame -> that camera's frame."""
-    projection = calibration["P2"].reshape(3, 4)
-    intrinsics = projection[:, :3]
+    intrinsics = calibration.projection[:, :3]
     shift = np.eye(4)
-    shift[:3, 3] = np.linalg.inv(intrinsics) @ projection[:, 3]
-    return intrinsics, shift @ _rectified(calibration)
+    shift[:3, 3] = np.linalg.inv(intrinsics) @ calibration.projection[:, 3]
+    return intrinsics, shift @ calibration.to_camera
 
 
 def _points(path: Path) -> NDArray[np.float32]:
-    """[P, 5]: x, y, z in our LiDAR frame, intensity 0..255, 0. ValueError where damaged."""
-    values = np.fromfile(path, dtype=np.float32)
-    if values.size % 4:
-        raise ValueError(f"{path}: {values.size} numbers; allowed: a multiple of 4")
-    points = values.reshape(-1, 4)
+    """[P, 5]: x, y, z in our LiDAR frame, intensity 0..255, 0."""
+    points = read_points(path)
     xyz = transform(TO_OURS, points[:, :3].astype(np.float64))
     rest = np.stack([points[:, 3] * INTENSITY_SCALE, np.zeros(len(points))], axis=1)
     return np.concatenate([xyz, rest], axis=1).astype(np.float32)
 
 
-def _turn(yaw: float) -> Array:
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+def _points_inside(points: NDArray[np.float32], boxes: Array, turns: Array) -> NDArray[np.int64]:
+    """How many points lie in each box [M]."""
+    counts = []
+    for box, turn in zip(boxes, turns, strict=True):
+        away = points[:, :2] - box[:2]
+        near = points[(away * away).sum(1) <= (box[3] ** 2 + box[4] ** 2) / 4 + 1e-3]
+        inside = points_in_box(near[:, :3].astype(np.float64), box[:3], box[3:6], turn)
+        counts.append(int(inside.sum()))
+    return np.array(counts, dtype=np.int64)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scenes.kitti_files import read_objects
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring import kitti_detection
-from scenes.scoring.kitti_detection import read_objects
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
 from scenes.scoring.nuscenes_detection import ERRORS
 from scenes.scoring.nuscenes_frames import score_table
@@ -90,19 +90,28 @@ def _tracking_number(metric: str, value: float) -> str:
 
 
 def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:
-    """AP of KITTI detection files (DETECTIONS/*.txt) against label files of the same names."""
+    """AP of KITTI detection files (DETECTIONS/*.txt) against label files of the same names. As with
+    the official program, frames without a detection file are left out: a frame in which nothing was
+    detected has an empty one.
+    """
+    for name, folder in (("gt", labels), ("det", detections)):
+        if not folder.is_dir():
+            raise ValueError(f"{name}: {folder} is not a folder; allowed: one file a frame")
     names = sorted(p.name for p in detections.glob("*.txt"))
     if not names:
         raise ValueError(f"det: {detections} has no *.txt; allowed: one file a frame")
     missing = [n for n in names if not (labels / n).is_file()]
     if missing:
-        raise ValueError(f"gt: {labels / missing[0]} is missing; allowed: a label for each frame")
+        raise ValueError(
+            f"det: {detections / missing[0]} has no label {labels / missing[0]}; allowed: frames "
+            "that are labelled"
+        )
+    others = sum(1 for p in labels.glob("*.txt") if p.name not in set(names))
+    if others:
+        print(f"{len(names)} frames scored; {others} labelled ones have no detection file")
     truth = [read_objects(labels / n, scored=False) for n in names]
     found = [read_objects(detections / n, scored=True) for n in names]
-    for kind in kitti_detection.LEAST:
-        count = sum(int((t.kind == kind).sum()) for t in truth)
-        if count < kitti_detection.FEW:
-            print(f"{count} labels of {kind}: below {kitti_detection.FEW} AP says little")
+    kitti_detection.warn_of_few(truth)
     return dict(kitti_detection.score(truth, found))
 
 
@@ -113,6 +122,8 @@ def kitti_table(answer: dict[str, Any]) -> str:
         for kind, ap in kinds.items():
             numbers = "".join(f"{v:>9.2f}" for v in (*ap["R40"], *ap["R11"]))
             lines.append(f"{metric:<6}{kind:<12}{numbers}")
+        if not kinds:
+            lines.append(f"{metric:<6}not evaluated: a detection has no angle (alpha -10)")
     return "\n".join(lines)
 
 

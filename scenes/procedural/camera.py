@@ -40,11 +40,16 @@ def camera_to_ego(name: str) -> np.ndarray:
     return pose
 
 
+def pixel_rays(matrix: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Unit vectors [H W, 3] in the camera frame through the pixels' centres, row by row."""
+    v, u = np.mgrid[0:height, 0:width] + 0.5
+    rays = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], 1) @ np.linalg.inv(matrix).T
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
 @lru_cache
 def _pixel_rays(name: str) -> np.ndarray:
-    v, u = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
-    rays = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], 1) @ np.linalg.inv(intrinsics(name)).T
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    return pixel_rays(intrinsics(name), WIDTH, HEIGHT)
 
 
 def render(
@@ -52,7 +57,17 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image [H, W, 3] uint8 and the actor seen at each pixel [H, W] (negative: ground or sky)."""
     pose = world.ego_pose(time_s) @ camera_to_ego(name)
-    rays = _pixel_rays(name) @ pose[:3, :3].T
+    color, actor = picture(world, time_s, pose, _pixel_rays(name), random)
+    return color.reshape(HEIGHT, WIDTH, 3), actor.reshape(HEIGHT, WIDTH)
+
+
+def picture(
+    world: World, time_s: float, pose: np.ndarray, rays: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [R, 3] uint8 and actors [R] of rays [R, 3] in a camera's frame; pose 4x4 camera ->
+    world.
+    """
+    rays = rays @ pose[:3, :3].T
     hits = cast(world, time_s, pose[:3, 3], rays)
     color = _background(world, rays, hits, pose[:3, 3])
     for index in np.unique(hits.actor[hits.actor >= 0]):
@@ -64,9 +79,7 @@ def render(
     haze = np.exp(-np.where(np.isinf(hits.distance), 0, hits.distance) / 150)[:, None]
     color = color * haze + (1 - haze) * 170
     color = color * world.exposure + random.normal(0, 4, color.shape)
-    return color.clip(0, 255).astype(np.uint8).reshape(HEIGHT, WIDTH, 3), hits.actor.reshape(
-        HEIGHT, WIDTH
-    )
+    return color.clip(0, 255).astype(np.uint8), hits.actor
 
 
 def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def make_world(seed: int, scene: int, duration_s: float, street_map: bool = Fals
     actors: list[Actor] = []
     names = [n for n in SIZES for _ in range(random.integers(2, 5))]
     for name in sorted(names, key=lambda n: -SIZES[n][0]) + [CLUTTER] * 14:
-        actor = _place(random, name, actors, path, duration_s, base.ego_yaw)
+        actor = place(random, name, actors, path, duration_s, base.ego_yaw)
         if actor is not None:
             actors.append(actor)
     return replace(base, actors=tuple(actors))
@@ -126,7 +126,7 @@ def _street(world: World, seed: int, scene: int, duration_s: float) -> Street:
     return make_street(random, middle[:2, 3], yaw, world.ego_speed * duration_s)
 
 
-def _place(
+def place(
     random: np.random.Generator,
     name: str,
     others: list[Actor],

@@ -99,7 +99,7 @@ def _all_scenes(
     for sensor in SWEEPS:
         (made / "sweeps" / sensor).mkdir(parents=True)
     with (
-        _one_thread_each(),
+        one_thread_each(),
         ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,
         Progress(console=Console(stderr=True), disable=not progress) as bar,
     ):
@@ -113,7 +113,7 @@ def _all_scenes(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes started inside run BLAS on one thread; more fight over the cores."""
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"

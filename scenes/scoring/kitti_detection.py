@@ -2,103 +2,111 @@
 the image, and orientation, at 11 and 40 recall points, by the rules of the official program.
 
 Per class and difficulty an object counts, is ignored (its detection neither helps nor hurts), or is
-absent. Shape legend: N objects and K detections of a frame, T score thresholds.
+absent. Shape legend: K detections and N objects of all frames, T score thresholds.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from scenes.kitti_files import DONT_CARE, NO_ANGLE, KittiObjects
+from scenes.scoring.kitti_counts import ABSENT, COUNTS, IGNORED, counted, right_scores
+from scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, overlaps, shares, table
+
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-METRICS = ("3d", "bev", "bbox", "aos")
+Ints = NDArray[np.int64]
+Answer = dict[str, dict[str, dict[str, list[float]]]]
+METRICS = {"3d": SPACE, "bev": GROUND, "bbox": IMAGE}
 LEAST = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 NEIGHBOUR = {"car": "van", "pedestrian": "person_sitting", "cyclist": ""}
 MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.30, 0.50)
 POINTS = 41
-COUNTS, IGNORED, ABSENT = 0, 1, -1
+NO_PLACE = -1000.0
 FEW = 100
 """Below so many objects the benchmark's AP says little: it has at most as many points."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KittiObjects:
-    """A frame's objects or detections, camera frame (x right, y down, z ahead).
-
-    kind [N] lower case; truncated 0..1, occluded 0..3 [N]; alpha, turn around y [N] rad; pixels
-    [N, 4] left, top, right, bottom; size [N, 3] height, width, length and bottom [N, 3] in m;
-    score [N]
+class Frames:
+    """All frames' objects or detections in one: fields as of KittiObjects, their boxes [N, 11],
+    ends [F + 1] of the frames' rows.
     """
 
     kind: NDArray[np.str_]
     truncated: Floats
     occluded: Floats
     alpha: Floats
-    pixels: Floats
-    size: Floats
-    bottom: Floats
-    turn: Floats
     score: Floats
+    boxes: Floats
+    ends: Ints
 
-    def __len__(self) -> int:
-        return len(self.kind)
 
+def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjects]) -> Answer:
+    """metric (3d, bev, bbox, aos) -> class -> "R40" and "R11" -> easy, moderate, hard in percent;
+    frames in order.
 
-def read_objects(path: str | Path, scored: bool) -> KittiObjects:
-    """A label file (15 columns), or a detection file (16, the score last). ValueError naming file
-    and line for anything else.
+    As the official program has it, aos is empty where any detection has no angle (alpha -10). A
+    class it leaves out, never detected or only without such boxes, has 0 here; so has a threshold
+    at which nothing counts, right or wrong (0 / 0 there).
     """
-    columns = 16 if scored else 15
-    rows = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != columns:
-            raise ValueError(f"{path}: line {number}: {len(words)} columns; allowed: {columns}")
-        try:
-            values = [float(w) for w in words[1:]]
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number}: {error}") from error
-        if not all(math.isfinite(v) for v in values):
-            raise ValueError(f"{path}: line {number}: a number is not finite")
-        rows.append((words[0].lower(), *values))
-    table = np.array([r[1:] for r in rows], dtype=np.float64).reshape(-1, columns - 1)
-    return KittiObjects(
-        kind=np.array([r[0] for r in rows], dtype=np.str_), truncated=table[:, 0],
-        occluded=table[:, 1], alpha=table[:, 2], pixels=table[:, 3:7], size=table[:, 7:10],
-        bottom=table[:, 10:13], turn=table[:, 13],
-        score=table[:, 14] if scored else np.zeros(len(table)),
+    if len(ground_truth) != len(predictions):
+        raise ValueError(
+            f"detections: {len(predictions)} frames; allowed: {len(ground_truth)}, one each"
+        )
+    truth, found = joined(ground_truth), joined(predictions)
+    regions = joined([only(t, DONT_CARE) for t in ground_truth])
+    answer: Answer = {metric: {} for metric in (*METRICS, "aos")}
+    for name, metric in METRICS.items():
+        shared = overlaps(found.boxes, truth.boxes, found.ends, truth.ends, metric)
+        outside = shares(found.boxes, regions.boxes, found.ends, regions.ends, metric)
+        for kind in LEAST:
+            curves = [np.zeros((2, POINTS))] * 3
+            if evaluated(found, kind, metric):
+                curves = [curve(truth, found, shared, outside, kind, n) for n in range(3)]
+            answer[name][kind] = average([c[0] for c in curves])
+            if metric == IMAGE and not (found.alpha == NO_ANGLE).any():
+                answer["aos"][kind] = average([c[1] for c in curves])
+    return answer
+
+
+def warn_of_few(ground_truth: Sequence[KittiObjects]) -> None:
+    """Says on stderr of which classes there are too few objects for AP to mean much."""
+    for kind in LEAST:
+        count = sum(int((t.kind == kind).sum()) for t in ground_truth)
+        if count < FEW:
+            print(f"{count} labels of {kind}: below {FEW} AP says little", file=sys.stderr)
+
+
+def joined(frames: Sequence[KittiObjects]) -> Frames:
+    def column(name: str) -> Floats:
+        return np.concatenate([np.zeros(0), *(getattr(f, name) for f in frames)])
+
+    return Frames(
+        kind=np.concatenate([np.zeros(0, np.str_), *(f.kind for f in frames)]),
+        truncated=column("truncated"), occluded=column("occluded"), alpha=column("alpha"),
+        score=column("score"), boxes=np.concatenate([np.zeros((0, 11)), *map(table, frames)]),
+        ends=np.cumsum([0, *map(len, frames)]),
     )  # fmt: skip
 
 
-def score(
-    ground_truth: Sequence[KittiObjects], detections: Sequence[KittiObjects]
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """metric -> class -> "R40" and "R11" -> easy, moderate, hard in percent; frames in order."""
-    if len(ground_truth) != len(detections):
-        raise ValueError(
-            f"detections: {len(detections)} frames; allowed: {len(ground_truth)}, one each"
-        )
-    found: dict[str, dict[str, dict[str, list[float]]]] = {m: {} for m in METRICS}
-    for metric, overlap in (("bbox", in_image), ("bev", from_above), ("3d", in_space)):
-        shared = [overlap(d, g) for d, g in zip(detections, ground_truth, strict=True)]
-        for kind in LEAST:
-            curves = [
-                precision_curve(ground_truth, detections, shared, kind, level, metric == "bbox")
-                for level in range(3)
-            ]
-            found[metric][kind] = average([precision for precision, _ in curves])
-            if metric == "bbox":
-                found["aos"][kind] = average([similarity for _, similarity in curves])
-    return found
+def only(boxes: KittiObjects, kind: str) -> KittiObjects:
+    chosen = boxes.kind == kind
+    return KittiObjects(**{name: value[chosen] for name, value in vars(boxes).items()})
+
+
+def evaluated(found: Frames, kind: str, metric: int) -> bool:
+    """Whether the class is detected at least once, with such a box."""
+    mine = found.boxes[found.kind == kind]
+    if metric == IMAGE:
+        return bool((mine[:, 0] >= 0).any())
+    sizes, places = ((5, 6), (7, 9)) if metric == GROUND else ((4, 5, 6), (7, 8, 9))
+    known = (mine[:, sizes] > 0).all(axis=1) & (mine[:, places] != NO_PLACE).all(axis=1)
+    return bool(known.any())
 
 
 def average(curves: list[Floats]) -> dict[str, list[float]]:
@@ -109,38 +117,33 @@ def average(curves: list[Floats]) -> dict[str, list[float]]:
     }
 
 
-def precision_curve(
-    ground_truth: Sequence[KittiObjects], detections: Sequence[KittiObjects],
-    overlaps: list[Floats], kind: str, level: int, in_pixels: bool,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Precision and orientation similarity at 41 recalls, each the best from there on."""
-    frames = []
-    hits: list[float] = []
-    total = 0
-    for truth, found, shared in zip(ground_truth, detections, overlaps, strict=True):
-        role, rule = roles(truth, kind, level), detection_roles(found, kind, level)
-        frames.append((truth, found, shared, role, rule))
-        total += int((role == COUNTS).sum())
-        hits += matched_scores(found, shared, role, rule, LEAST[kind])
-    levels = np.array(thresholds(hits, total))
-    counts = np.zeros((3, len(levels)))
-    for truth, found, shared, role, rule in frames:
-        counts += counted(truth, found, shared, role, rule, levels, LEAST[kind], in_pixels)
-    right, wrong, similar = counts
-    precision, similarity = np.zeros(POINTS), np.zeros(POINTS)
-    n = len(levels)
-    if n:
-        whole = right + wrong
-        precision[:n] = np.divide(right, whole, out=np.zeros(n), where=whole > 0)
-        similarity[:n] = np.divide(similar, whole, out=np.zeros(n), where=whole > 0)
-        for curve in (precision, similarity):
-            curve[:n] = np.maximum.accumulate(curve[:n][::-1])[::-1]
-    return precision, similarity
+def curve(
+    truth: Frames, found: Frames, shared: Floats, outside: Floats, kind: str, level: int
+) -> Floats:
+    """Precision and orientation similarity at 41 recalls, each the best from there on [2, 41];
+    shared [P] overlaps, outside [K] the part of each detection in a DontCare region.
+    """
+    role, rule = roles(truth, kind, level), detection_roles(found, kind, level)
+    least = LEAST[kind]
+    ends = found.ends, truth.ends
+    hits = right_scores(found.score, shared, role, rule, *ends, least)
+    levels = np.array(thresholds(hits.tolist(), int((role == COUNTS).sum())))
+    counts = counted(
+        found.score, shared, role, rule, *ends, least, levels, outside > least, truth.alpha,
+        found.alpha,
+    )  # fmt: skip
+    right, wrong, similar = counts.T
+    whole = right + wrong
+    curves = np.zeros((2, POINTS))
+    for row, value in zip(curves, (right, similar), strict=True):
+        share = np.divide(value, whole, out=np.zeros(len(levels)), where=whole > 0)
+        row[: len(levels)] = np.maximum.accumulate(share[::-1])[::-1]
+    return curves
 
 
-def roles(truth: KittiObjects, kind: str, level: int) -> NDArray[np.int64]:
+def roles(truth: Frames, kind: str, level: int) -> Ints:
     """COUNTS, IGNORED (too hard, or of the neighbouring class) or ABSENT of each object."""
-    high = truth.pixels[:, 3] - truth.pixels[:, 1]
+    high = truth.boxes[:, 3] - truth.boxes[:, 1]
     hard = (
         (truth.occluded > MAX_OCCLUSION[level])
         | (truth.truncated > MAX_TRUNCATION[level])
@@ -151,28 +154,10 @@ def roles(truth: KittiObjects, kind: str, level: int) -> NDArray[np.int64]:
     return np.where(own & ~hard, COUNTS, np.where(near, IGNORED, ABSENT))
 
 
-def detection_roles(found: KittiObjects, kind: str, level: int) -> NDArray[np.int64]:
+def detection_roles(found: Frames, kind: str, level: int) -> Ints:
     """Small ones are ignored, whatever their class; those of other classes absent."""
-    small = np.abs(found.pixels[:, 3] - found.pixels[:, 1]) < MIN_PIXELS[level]
+    small = np.abs(found.boxes[:, 3] - found.boxes[:, 1]) < MIN_PIXELS[level]
     return np.where(small, IGNORED, np.where(found.kind == kind, COUNTS, ABSENT))
-
-
-def matched_scores(
-    found: KittiObjects, shared: Floats, role: NDArray[np.int64], rule: NDArray[np.int64],
-    least: float,
-) -> list[float]:  # fmt: skip
-    """Scores of right detections when each object takes its best-scored one, in file order."""
-    free = rule != ABSENT
-    hits = []
-    for i in np.flatnonzero(role != ABSENT):
-        fits = free & (shared[:, i] > least)
-        if not fits.any():
-            continue
-        taken = int(np.where(fits, found.score, -np.inf).argmax())
-        free[taken] = False
-        if role[i] == COUNTS and rule[taken] == COUNTS:
-            hits.append(float(found.score[taken]))
-    return hits
 
 
 def thresholds(scores: list[float], total: int) -> list[float]:
@@ -187,99 +172,4 @@ def thresholds(scores: list[float], total: int) -> list[float]:
             continue
         found.append(value)
         recall += 1 / (POINTS - 1.0)
-    return found
-
-
-def counted(
-    truth: KittiObjects, found: KittiObjects, shared: Floats, role: NDArray[np.int64],
-    rule: NDArray[np.int64], levels: Floats, least: float, in_pixels: bool,
-) -> Floats:  # fmt: skip
-    """At each threshold: right ones, wrong ones, summed similarity of orientation [3, T]. Each
-    object takes the free valid detection of largest overlap, else the first ignored one.
-    """
-    count = len(levels)
-    if count == 0 or len(found) == 0:
-        return np.zeros((3, count))
-    above = found.score >= levels[:, None]  # [T, K]
-    free = above & (rule != ABSENT)
-    valid = rule == COUNTS
-    every = np.arange(count)
-    right, similar = np.zeros(count), np.zeros(count)
-    for i in np.flatnonzero(role != ABSENT):
-        fits = free & (shared[:, i] > least)
-        good = fits & valid
-        has_good = good.any(1)
-        largest = np.where(good, shared[:, i], -1.0).argmax(1)
-        taken = np.where(has_good, largest, (fits & ~valid).argmax(1))
-        any_taken = fits.any(1)
-        free[every[any_taken], taken[any_taken]] = False
-        if role[i] == COUNTS:
-            right += has_good
-            turned = truth.alpha[i] - found.alpha[taken]
-            similar += has_good * (1 + np.cos(turned)) / 2
-    wrong = (free & valid).sum(1).astype(float)
-    if in_pixels:
-        wrong -= _in_dont_care(truth, found, free & valid, least)
-    return np.stack([right, wrong, similar])
-
-
-def _in_dont_care(truth: KittiObjects, found: KittiObjects, left: Bools, least: float) -> Floats:
-    """How many of the detections left [T, K] lie in a DontCare region by more than `least`."""
-    regions = truth.pixels[truth.kind == "dontcare"]
-    if len(regions) == 0:
-        return np.zeros(len(left))
-    area = np.prod(found.pixels[:, 2:] - found.pixels[:, :2], axis=1)
-    share = _common(found.pixels, regions) / np.maximum(area, 1e-12)[:, None]
-    return np.asarray((left & (share > least).any(1)).sum(1).astype(float))
-
-
-def in_image(found: KittiObjects, truth: KittiObjects) -> Floats:
-    """Intersection over union of image boxes [K, N]"""
-    common = _common(found.pixels, truth.pixels)
-    areas = [np.prod(b.pixels[:, 2:] - b.pixels[:, :2], axis=1) for b in (found, truth)]
-    return _over_union(common, areas[0], areas[1])
-
-
-def from_above(found: KittiObjects, truth: KittiObjects) -> Floats:
-    """The same of rectangles on the ground [K, N]"""
-    areas = [b.size[:, 1] * b.size[:, 2] for b in (found, truth)]
-    return _over_union(_ground(found, truth), areas[0], areas[1])
-
-
-def in_space(found: KittiObjects, truth: KittiObjects) -> Floats:
-    """The same of boxes [K, N]"""
-    low = np.minimum.outer(found.bottom[:, 1], truth.bottom[:, 1])  # y points down
-    high = np.maximum.outer(
-        found.bottom[:, 1] - found.size[:, 0], truth.bottom[:, 1] - truth.size[:, 0]
-    )
-    common = _ground(found, truth) * np.maximum(low - high, 0)
-    return _over_union(common, found.size.prod(1), truth.size.prod(1))
-
-
-def _over_union(common: Floats, ours: Floats, theirs: Floats) -> Floats:
-    union = np.add.outer(ours, theirs) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-
-
-def _common(boxes: Floats, others: Floats) -> Floats:
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return np.asarray(np.maximum(high - low, 0).prod(2))
-
-
-def _ground(found: KittiObjects, truth: KittiObjects) -> Floats:
-    if len(found) == 0 or len(truth) == 0:
-        return np.zeros((len(found), len(truth)))
-    ours, theirs = _rectangles(found)[:, None], _rectangles(truth)[None]
-    return np.asarray(shapely.area(shapely.intersection(ours, theirs)))
-
-
-def _rectangles(boxes: KittiObjects) -> NDArray[np.object_]:
-    """Length along x, width along z, turned around y."""
-    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
-    along, across = signs[:, 0] * boxes.size[:, 2:3], signs[:, 1] * boxes.size[:, 1:2]
-    cosine, sine = np.cos(boxes.turn)[:, None], np.sin(boxes.turn)[:, None]
-    x = boxes.bottom[:, 0:1] + along * cosine + across * sine
-    z = boxes.bottom[:, 2:3] - along * sine + across * cosine
-    found: NDArray[np.object_] = shapely.polygons(np.stack([x, z], axis=-1))
     return found

@@ -13,32 +13,42 @@ from search.answers import as_json, as_table
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesMake:
-    """Write a procedural data set in nuScenes format."""
+    """Write a procedural data set in nuScenes or KITTI format."""
 
     root: Positional[Path]
     """Folder to write."""
-    scenes: int = 40
-    """Number of scenes; every fourth is for validation."""
+    format: Literal["nuscenes", "kitti"] = "nuscenes"
+    """Layout of the files and kind of the labels."""
+    scenes: int | None = None
+    """nuScenes: number of scenes, default 40; every fourth is for validation."""
     seed: int = 0
     """Same seed, same data."""
-    frames: int = 10
-    """Keyframes a scene."""
+    frames: int | None = None
+    """nuScenes: keyframes a scene, default 10. KITTI: frames in all, default 80; every fourth is for
+    validation."""
     workers: int | None = None
     """Processes; default: one a CPU."""
     maps: bool = False
-    """Streets on the ground, and their map (maps/expansion)."""
+    """nuScenes: streets on the ground, and their map (maps/expansion)."""
 
     def run(self) -> str:
-        from scenes.procedural import make_scenes
+        from scenes.procedural import make_kitti, make_scenes
 
-        for option in ("scenes", "frames"):
-            if getattr(self, option) < 1:
-                value = getattr(self, option)
+        for option in ("scenes", "frames", "workers"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
                 raise ValueError(f"--{option}: value {value}; allowed: 1 and above")
-        make_scenes(
-            self.root, num_scenes=self.scenes, seed=self.seed, frames=self.frames,
-            workers=self.workers, street_map=self.maps,
-        )  # fmt: skip
+        if self.format == "kitti":
+            if self.scenes is not None:
+                raise ValueError("--scenes: KITTI has single frames; allowed: --frames")
+            if self.maps:
+                raise ValueError("--maps: KITTI has no maps; allowed with --format nuscenes")
+            make_kitti(self.root, self.frames or 80, self.seed, workers=self.workers)
+        else:
+            make_scenes(
+                self.root, num_scenes=self.scenes or 40, seed=self.seed, frames=self.frames or 10,
+                workers=self.workers, street_map=self.maps,
+            )  # fmt: skip
         return str(self.root)
 
 

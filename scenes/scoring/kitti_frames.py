@@ -1,0 +1,152 @@
+"""KITTI's score of detections of KittiScenes, without files; the files only when asked for.
+
+Shape legend: K detections of a frame.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scenes.batch import DETECTION_CLASSES, Detections
+from scenes.geometry import transform
+from scenes.kitti import CLASSES, Array, Calibration, KittiScenes
+from scenes.kitti_files import KittiObjects
+from scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
+from scenes.scoring.kitti_detection import Answer, score, warn_of_few
+
+KINDS = {DETECTION_CLASSES.index(ours): kitti for kitti, ours in CLASSES.items()}
+TRUTH, STILLS = "kitti ground truth", "kitti calibrations and image sizes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """What scoring reads of a frame besides detections: its calibration and image size."""
+
+    calibration: Calibration
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KittiScores:
+    """metric (3d, bev, bbox, aos) -> class (car, pedestrian, cyclist) -> R40 and R11 -> easy,
+    moderate, hard in percent. aos is empty where an angle is missing.
+    """
+
+    percent: Answer
+
+    def moderate(self, metric: str, kind: str) -> float:
+        """AP at 40 points of the moderate difficulty, the benchmark's ranking; ValueError for a
+        metric or a class that was not evaluated.
+        """
+        found = self.percent.get(metric, {}).get(kind)
+        if found is None:
+            known = {m: sorted(kinds) for m, kinds in self.percent.items()}
+            raise ValueError(f"metric, class: {metric!r}, {kind!r}; allowed: {known}")
+        return found["R40"][1]
+
+
+def score_kitti(scenes: KittiScenes, detections: Mapping[str, Detections]) -> KittiScores:
+    """The official score of detections in our LiDAR frame, one entry for each of scenes.tokens;
+    labels, calibrations and image sizes are read once per set of scenes. ValueError where a frame
+    is missing or the split has no labels.
+    """
+    _require_frames(scenes, detections)
+    truth = scenes.cache.get(TRUTH)
+    if not isinstance(truth, list):
+        truth = [scenes.objects(token) for token in scenes.tokens]
+        scenes.cache[TRUTH] = truth
+        warn_of_few(truth)
+    found = [in_camera(detections[t], still(scenes, t)) for t in scenes.tokens]
+    return KittiScores(percent=score(truth, found))
+
+
+def write_kitti_results(
+    scenes: KittiScenes, detections: Mapping[str, Detections], folder: str | Path
+) -> Path:
+    """Official result files FOLDER/<frame>.txt of all frames, numbers in full so that they score
+    the same. Written under a temporary name, then renamed; ValueError where the folder exists.
+    """
+    _require_frames(scenes, detections)
+    folder = Path(folder)
+    if folder.exists():
+        raise ValueError(f"folder: {folder} exists; allowed: a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        for token in scenes.tokens:
+            found = in_camera(detections[token], still(scenes, token))
+            (made / f"{token}.txt").write_text("".join(_lines(found)))
+        made.chmod(0o755)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def still(scenes: KittiScenes, token: str) -> Still:
+    """Read once per set of scenes; the size is that of the stored image."""
+    known = scenes.cache.setdefault(STILLS, {})
+    assert isinstance(known, dict)
+    if token not in known:
+        with Image.open(scenes.image(token)) as image:
+            width, height = image.size
+        calibration = scenes.calibration(token)
+        known[token] = Still(calibration=calibration, width=width, height=height)
+    found: Still = known[token]
+    return found
+
+
+def in_camera(found: Detections, still: Still) -> KittiObjects:
+    """Detections in the rectified camera frame, their image boxes around the projected corners and
+    cut at the image's borders; without those outside the image and those of classes that KITTI
+    does not have.
+    """
+    labels = found.labels.numpy()
+    known = np.isin(labels, list(KINDS))
+    boxes = found.boxes.double().numpy()[known]
+    move = still.calibration.to_camera
+    size = boxes[:, [5, 4, 3]]
+    centre = boxes[:, :3]
+    bottom = transform(move, centre) + size[:, :1] * [0.0, 0.5, 0.0]
+    turn = _turns(move, boxes[:, 6])
+    whole = image_boxes(size, bottom, turn, still.calibration.projection)
+    pixels = clipped(np.nan_to_num(whole, nan=-1.0), still.width, still.height)
+    seen = (pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])
+    unknown = np.full(int(seen.sum()), -1.0)
+    return KittiObjects(
+        kind=np.array([KINDS[int(n)].lower() for n in labels[known][seen]], dtype=np.str_),
+        truncated=unknown, occluded=unknown, alpha=observed_angle(turn, bottom)[seen],
+        pixels=pixels[seen], size=size[seen], bottom=bottom[seen], turn=turn[seen],
+        score=found.scores.double().numpy()[known][seen],
+    )  # fmt: skip
+
+
+def _turns(move: Array, yaw: Array) -> Array:
+    """Turn around the camera's y [K] of yaws around the LiDAR's z."""
+    ahead = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(len(yaw))], axis=1) @ move[:3, :3].T
+    return wrapped(np.arctan2(-ahead[:, 2], ahead[:, 0]))
+
+
+def _lines(found: KittiObjects) -> list[str]:
+    rows = np.column_stack(
+        [found.alpha, found.pixels, found.size, found.bottom, found.turn, found.score]
+    ).tolist()
+    return [
+        f"{str(kind).capitalize()} -1 -1 {' '.join(map(repr, row))}\n"
+        for kind, row in zip(found.kind, rows, strict=True)
+    ]
+
+
+def _require_frames(scenes: KittiScenes, detections: Mapping[str, Detections]) -> None:
+    if missing := [t for t in scenes.tokens if t not in detections]:
+        raise ValueError(f"detections: frame {missing[0]} is missing; allowed: one entry a frame")
+    if extra := sorted(set(detections) - set(scenes.tokens)):
+        raise ValueError(f"detections: frame {extra[0]} is not among the scenes; allowed: theirs")
