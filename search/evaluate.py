@@ -6,9 +6,9 @@ augmentation. With the same thread count as the trial the result is bit-for-bit 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,13 +18,13 @@ from scenes.kitti import KittiScenes
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.kitti_detection import LEAST
+from scenes.scoring.kitti_frames import score_kitti
 from scenes.scoring.map_segmentation import MapScore
 from scenes.scoring.nuscenes_frames import score_detections
+from scenes.scoring.tracking_frames import score_tracking
+from scenes.tracker import TrackerSpec
 from search.data import Scenes
 from search.tasks import KITTI, measured
-
-if TYPE_CHECKING:
-    from scenes.tracker import TrackerSpec
 
 Progress = Callable[[float], None]
 
@@ -120,17 +120,15 @@ def _of_nuscenes(
     metrics = {"mAP": scores.mAP, "NDS": scores.NDS}
     per_class = {f"AP.{name}": ap for name, ap in scores.per_class.items()}
     if tracker is not None:
-        from scenes.scoring.tracking_frames import score_tracking
-
         tracks = score_tracking(scenes, found, tracker)
-        metrics |= {"AMOTA": tracks.amota, "AMOTP": tracks.amotp}
-        per_class |= {f"AMOTA.{name}": value for name, value in tracks.per_class.items()}
+        metrics |= {"AMOTA": tracks.AMOTA, "AMOTP": tracks.AMOTP}
+        for name, value in tracks.label_metrics["amota"].items():
+            if not math.isnan(value):  # of a class without labels
+                per_class[f"AMOTA.{name}"] = value
     return Evaluation(metrics=metrics, per_class=per_class, tp_errors=dict(scores.tp_errors))
 
 
 def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluation:
-    from scenes.scoring.kitti_frames import score_kitti
-
     scores = score_kitti(scenes, found)
     shares = {
         (name, kind): scores.moderate(metric, kind) / 100

@@ -20,6 +20,7 @@ from scenes.batch import DETECTION_CLASSES, SensorBatch, Targets
 from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesSpec
+from scenes.tracker import TrackerSpec
 from search import strict_yaml
 from search.data import DataSpec, open_scenes, with_root
 from search.evaluate import Evaluation, evaluate
@@ -55,13 +56,14 @@ def of_checkpoint(
     frames: DataSpec,
     masked: frozenset[str],
     threads: int,
+    tracker: TrackerSpec | None = None,
 ) -> dict[str, Any]:
-    """Metrics of a checkpoint on a split, optionally with a modality masked."""
+    """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks."""
     model, image = load_model(model_name, checkpoint)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
     cost = _cost(model, [_first_frames(frames, image, 1)[0]])
-    scores = evaluate(model, scenes, image, masked=masked)
+    scores = evaluate(model, scenes, image, tracker=tracker, masked=masked)
     return _answer(scores, metrics_of(scores, cost), cost)
 
 
@@ -160,10 +162,10 @@ def data_spec(
     num_frames: int | None = None,
 ) -> DataSpec:
     """Frames of a data root; $VARIABLES in the root are expanded by the reader. Without a split:
-    mini_val of nuScenes; training of KITTI, which has no versions and gives all frames.
+    mini_val of nuScenes; all frames of KITTI, whose splits are its ImageSets.
     """
     if data_format == "kitti":
-        return KittiSpec(kitti_root=root, split=split or "training")
+        return KittiSpec(kitti_root=root, image_set=split)
     return NuScenesSpec(
         root=root, version=version, split=split or "mini_val", num_frames=num_frames
     )

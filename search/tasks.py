@@ -8,14 +8,11 @@ Map                                mIoU
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from models.fusion_model import Task
 from scenes.kitti import KittiSpec
+from scenes.tracker import TrackerSpec
 from search.data import DataSpec
-
-if TYPE_CHECKING:
-    from scenes.tracker import TrackerSpec
 
 DETECTION = ("mAP", "NDS")
 TRACKING = ("AMOTA", "AMOTP")

@@ -75,7 +75,7 @@ def run_trial(
     cost = deployed_cost(spec, shared, model, smaller, device)
     with _timed(timings, "evaluate_s"):
         scores = evaluate(
-            smaller, open_scenes(spec.val), spec.image, device=device,
+            smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
             progress=lambda done: report("evaluate", done),
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
@@ -104,7 +104,7 @@ def measure(
     smaller = deployed(model, channels or {})
     cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
-        smaller, open_scenes(spec.val), spec.image, device=device,
+        smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
         progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost

@@ -17,6 +17,7 @@ from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
+from scenes.tracker import TrackerSpec
 from search.data import DataSpec
 from search.strict_yaml import adapter
 from search.tasks import measured
@@ -64,6 +65,7 @@ class TrialSpec:
 
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
+    tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -77,6 +79,7 @@ class TrialSpec:
     criterion: Criterion
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
     cross_prune: CrossPrune | None = None
+    tracker: TrackerSpec | None = None
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
@@ -90,7 +93,7 @@ class TrialSpec:
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
-        return measured(self.model.task, self.val, None)
+        return measured(self.model.task, self.val, self.tracker)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""

@@ -24,8 +24,8 @@ class ScenesMake:
     seed: int = 0
     """Same seed, same data."""
     frames: int | None = None
-    """nuScenes: keyframes a scene, default 10. KITTI: frames in all, default 80; every fourth is for
-    validation."""
+    """nuScenes: keyframes a scene, default 10. KITTI: frames in all, default 80; every fourth is
+    for validation."""
     workers: int | None = None
     """Processes; default: one a CPU."""
     maps: bool = False
@@ -61,7 +61,8 @@ class ScenesInfo:
     version: str = "v1.0-mini"
     """Version of a nuScenes-format data set."""
     split: str | None = None
-    """Split, predefined or of the root's splits.json; default: mini_train, of KITTI training."""
+    """Split, predefined or of the root's splits.json; of KITTI train or val. Default: mini_train,
+    of KITTI all frames."""
     format: Literal["nuscenes", "kitti"] = "nuscenes"
     """Format of the data set."""
     json: bool = False
@@ -70,7 +71,7 @@ class ScenesInfo:
     def run(self) -> str:
         from search import measure
 
-        split = self.split or ("training" if self.format == "kitti" else "mini_train")
+        split = self.split or (None if self.format == "kitti" else "mini_train")
         data = measure.data_spec(self.root, self.version, split, self.format)
         summary = measure.data_summary(data)
         return as_json(summary) if self.json else as_table(summary)

@@ -219,19 +219,22 @@ class Evaluate:
     version: str = "v1.0-mini"
     """Version of a nuScenes-format data set."""
     split: str | None = None
-    """Split to evaluate on; default: mini_val, of KITTI training."""
+    """Split to evaluate on; of KITTI train or val. Default: mini_val, of KITTI all frames."""
     masked: Literal["camera", "lidar"] | None = None
     """Modality whose input is zeroed."""
+    track: bool = False
+    """Also link the boxes into tracks, for AMOTA and AMOTP."""
     threads: int = 1
     """Torch threads."""
     json: bool = False
     """One JSON document on stdout."""
 
     def run(self) -> str:
+        from scenes.tracker import TrackerSpec
         from search import measure
 
         if self.export is not None:
-            if self.model or self.checkpoint or self.masked:
+            if self.model or self.checkpoint or self.masked or self.track:
                 raise ValueError("evaluate: give an exported folder, or --model with --checkpoint")
             answer = measure.of_export(self.export, self.data)
         else:
@@ -241,7 +244,8 @@ class Evaluate:
             )
             frames = measure.data_spec(data, self.version, self.split, self.format)
             hidden = frozenset({self.masked}) if self.masked else frozenset()
-            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads)
+            tracker = TrackerSpec() if self.track else None
+            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads, tracker)
         return as_json(answer) if self.json else as_table(answer["metrics"])
 
 
@@ -260,7 +264,7 @@ class Cost:
     version: str = "v1.0-mini"
     """Version of a nuScenes-format data set."""
     split: str | None = None
-    """Split whose frames are counted; default: mini_val, of KITTI training."""
+    """Split whose frames are counted; of KITTI train or val. Default: mini_val, of KITTI all."""
     frames: int = 4
     """Number of frames averaged over."""
     latency: int = 0

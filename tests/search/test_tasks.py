@@ -18,6 +18,7 @@ from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec
 from scenes.nuscenes import NuScenesSpec
 from scenes.procedural import make_scenes
+from scenes.tracker import TrackerSpec
 from search import strict_yaml
 from search.answers import plain
 from search.cli import main
@@ -51,8 +52,14 @@ def test_metrics_of_each_task() -> None:
     assert quality(measured("detection", NUSCENES, None)) == ["mAP", "NDS"]
     assert quality(measured("map", NUSCENES, None)) == ["mIoU"]
     assert quality(measured("detection", KITTI, None)) == ["AP3D", "APBEV", "AP2D", "AOS"]
+    tracked = measured("detection", NUSCENES, TrackerSpec())
+    assert quality(tracked) == ["mAP", "NDS", "AMOTA", "AMOTP"]
     with pytest.raises(ValueError, match="val: KITTI frames have no map"):
         measured("map", KITTI, None)
+    with pytest.raises(ValueError, match="tracker: the model predicts a map; allowed: null"):
+        measured("map", NUSCENES, TrackerSpec())
+    with pytest.raises(ValueError, match="tracker: the model predicts boxes on KITTI"):
+        measured("detection", KITTI, TrackerSpec())
 
 
 def test_every_objective_is_measured_by_some_trial() -> None:
@@ -117,6 +124,21 @@ def test_unknown_constraint(sweep_data: dict[str, Any], write_yaml: Any) -> None
     sweep_data["constraints"] = {"sparsty": {"min": 0.1}}
     line = refused(sweep_data, write_yaml)
     assert line.startswith("constraints: 'sparsty' is unknown (did you mean sparsity?)")
+
+
+@pytest.mark.parametrize(
+    ("tracker", "said"),
+    [
+        ({"max_age": -1}, "trial.tracker.max_age: value -1; allowed: 0 and above"),
+        ({"max_ag": 1}, "trial.tracker.max_ag: unknown key (did you mean max_age?)"),
+        ({"name": "kalman"}, "trial.tracker.name: value 'kalman' is unknown"),
+    ],
+)
+def test_wrong_tracker(
+    sweep_data: dict[str, Any], write_yaml: Any, tracker: dict[str, Any], said: str
+) -> None:
+    sweep_data["trial"]["tracker"] = tracker
+    assert refused(sweep_data, write_yaml).startswith(said)
 
 
 def test_map_model_on_kitti(sweep_data: dict[str, Any], write_yaml: Any) -> None:
@@ -223,6 +245,22 @@ def check_path(sweep: Sweep, file: Path, tmp_path: Path) -> dict[str, float]:
     return outcome.result.metrics
 
 
+@pytest.mark.long
+def test_tracking_trial(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+    """The same path with a tracker, one of whose fields is searched."""
+    sweep_data["trial"]["tracker"] = {"name": "greedy_velocity"}
+    sweep_data["space"]["tracker.max_age"] = {"low": 0, "high": 5}
+    sweep_data["objectives"] = ["AMOTA", "AMOTP", "mAP", "GFLOPs"]
+    file = write_yaml(sweep_data)
+    sweep = read_checked(file)
+    metrics = check_path(sweep, file, tmp_path)
+    assert quality(metrics) == ["mAP", "NDS", "AMOTA", "AMOTP"]
+    assert 0 <= metrics["AMOTA"] <= 1 and 0 <= metrics["AMOTP"] <= 2
+    plain_trial = run_trial(replace(sweep.trial, tracker=None)).result.metrics
+    assert plain_trial == {name: metrics[name] for name in plain_trial}
+    assert "| class | AP | AMOTA |" in (tmp_path / "out" / "report.md").read_text()
+
+
 @pytest.fixture
 def kitti_sweep(sweep_data: dict[str, Any], kitti_root: Path, tmp_path: Path) -> dict[str, Any]:
     """A sweep of an untrained tiny AVOD-FPN over one made frame."""
@@ -242,6 +280,7 @@ def kitti_sweep(sweep_data: dict[str, Any], kitti_root: Path, tmp_path: Path) ->
     return sweep_data
 
 
+@pytest.mark.long
 def test_kitti_trial(
     kitti_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
