@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,19 +15,24 @@ from models.camera.neck import LssFpn
 from models.camera.resnet import ResNet
 from models.decoder import BevDecoder
 from models.fuser import ConvFuser
-from models.fusion_model import NOTHING_MASKED, FusionModel
+from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction, Task
 from models.heads.center import CenterHead
+from models.heads.small_map_head import LAST_WEIGHT, SmallMapHead
 from models.lidar.sparse_encoder import SparseEncoder
-from scenes.batch import Detections, SensorBatch
+from scenes.batch import SensorBatch
 
 MODALITIES = ("camera", "lidar")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BEVFusionSmall:
-    """Every number of the small BEVFusion: channels and blocks a stage, depth bins, grid."""
+    """Every number of the small BEVFusion: channels and blocks a stage, depth bins, grid.
+
+    task  "map": a map head of map_channels in place of the box head
+    """
 
     name: Literal["bevfusion-small"] = "bevfusion-small"
+    task: Task = "detection"
     image_channels: tuple[int, int, int] = (24, 48, 96)
     image_blocks: tuple[int, int, int] = (1, 2, 2)
     neck_channels: int = 64
@@ -38,6 +44,7 @@ class BEVFusionSmall:
     decoder_channels: tuple[int, int] = (64, 96)
     decoder_depth: int = 2
     head_channels: int = 64
+    map_channels: int = 24
     max_boxes: int = 100
     score_threshold: float = 0.02
     half_side_m: float = 38.4
@@ -101,15 +108,19 @@ class FusionBranch(nn.Module):
         self.decoder = BevDecoder(
             spec.fused_channels, spec.decoder_channels, spec.decoder_depth, up
         )
-        self.head = CenterHead(2 * up, spec.head_channels, grid)
+        self.head = (
+            SmallMapHead(2 * up, spec.map_channels, spec.half_side_m)
+            if spec.task == "map"
+            else CenterHead(2 * up, spec.head_channels, grid)
+        )
 
 
 class SmallBEVFusion(FusionModel):
-    """Camera and LiDAR branches, fused in bird's-eye view, with a CenterPoint head."""
+    """Camera and LiDAR branches, fused in bird's-eye view, with a CenterPoint or a map head."""
 
     def __init__(self, spec: BEVFusionSmall) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.task = spec, spec.task
         self.grid = grid = BevGrid(half_side_m=spec.half_side_m, cell_m=spec.cell_m)
         self.camera = CameraBranch(spec, grid)
         self.lidar = LidarBranch(spec, grid)
@@ -143,10 +154,16 @@ class SmallBEVFusion(FusionModel):
 
     def predict(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> list[Detections]:
+    ) -> Sequence[Prediction]:
         with torch.no_grad():
             outputs = self(batch, masked)
-        return self.fusion.head.decode(outputs, self.spec.max_boxes, self.spec.score_threshold)
+        head = self.fusion.head
+        if isinstance(head, SmallMapHead):
+            return head.decode(outputs)
+        return head.decode(outputs, self.spec.max_boxes, self.spec.score_threshold)
 
     def unprunable(self) -> frozenset[str]:
-        return frozenset(f"fusion.head.branches.{b}.1.weight" for b in self.fusion.head.branches)
+        head = self.fusion.head
+        if isinstance(head, SmallMapHead):
+            return frozenset({f"fusion.head.{LAST_WEIGHT}"})
+        return frozenset(f"fusion.head.branches.{b}.1.weight" for b in head.branches)

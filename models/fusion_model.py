@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from scenes.batch import Detections, MapProbabilities, SensorBatch
 
 NOTHING_MASKED: frozenset[str] = frozenset()
 Prediction = Detections | MapProbabilities
+Task = Literal["detection", "map"]
 
 
 class FusionModel(nn.Module, ABC):
@@ -21,7 +23,7 @@ class FusionModel(nn.Module, ABC):
     ("detection") or a map ("map").
     """
 
-    task: str = "detection"
+    task: Task = "detection"
 
     @abstractmethod
     def features(

@@ -1,4 +1,4 @@
-"""Official detection metrics of a model on a list of frames, the same bits in every process.
+"""Official metrics of a model on a list of frames, the same bits in every process.
 
 Frames go through one at a time (batch norm in eval mode), in the order of `scenes.tokens`, without
 augmentation. With the same thread count as the trial the result is bit-for-bit the same elsewhere.
@@ -6,42 +6,71 @@ augmentation. With the same thread count as the trial the result is bit-for-bit 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
-from models.fusion_model import FusionModel
-from scenes.batch import Detections
+from models.fusion_model import FusionModel, Prediction
+from scenes.batch import Detections, MapProbabilities, SensorBatch
 from scenes.kitti import KittiScenes
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes
-from scenes.scoring.nuscenes_detection import DetectionScores
+from scenes.scoring.kitti_detection import LEAST
+from scenes.scoring.kitti_frames import score_kitti
+from scenes.scoring.map_segmentation import MapScore
 from scenes.scoring.nuscenes_frames import score_detections
+from scenes.scoring.tracking_frames import score_tracking
+from scenes.tracker import TrackerSpec
+from search.data import Scenes
+from search.tasks import KITTI, measured
 
 Progress = Callable[[float], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured.
+
+    metrics    what objectives and constraints see, named as in search/tasks.py
+    per_class  the same by class: AP.car, AMOTA.bus, IoU.walkway, AP3D.cyclist, ...
+    tp_errors  the five true-positive errors of nuScenes; empty for other tasks
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, float]
+    tp_errors: dict[str, float] = field(default_factory=dict)
+
+
 def evaluate(
     model: FusionModel,
-    scenes: NuScenesScenes,
+    scenes: Scenes,
     image: ImageSpec,
     *,
+    tracker: TrackerSpec | None = None,
     masked: frozenset[str] = frozenset(),
     device: str = "cpu",
     progress: Progress | None = None,
-) -> DetectionScores:
-    """mAP, NDS, per-class AP and true-positive errors, equal to nuscenes-devkit's.
+) -> Evaluation:
+    """The metrics of the model's task on these data, with nuScenes equal to nuscenes-devkit's.
 
-    masked: modalities whose input is zeroed; progress is called with a fraction after each frame.
+    tracker: links detections into tracks, for AMOTA and AMOTP; masked: modalities whose input is
+    zeroed; progress is called with a fraction after each frame. ValueError for a model, data and
+    tracker that do not go together.
     """
-    return score_detections(
-        scenes, detect(model, scenes, image, masked=masked, device=device, progress=progress)
-    )
+    measured(model.task, scenes.spec, tracker)
+    if model.task == "map":
+        return of_map(predictions(model, scenes, image, masked, device, progress))
+    found = detect(model, scenes, image, masked=masked, device=device, progress=progress)
+    if isinstance(scenes, KittiScenes):
+        return _of_kitti(scenes, found)
+    return _of_nuscenes(scenes, found, tracker)
 
 
 def detect(
     model: FusionModel,
-    scenes: NuScenesScenes | KittiScenes,
+    scenes: Scenes,
     image: ImageSpec,
     *,
     masked: frozenset[str] = frozenset(),
@@ -54,19 +83,79 @@ def detect(
     """
     if model.task != "detection":
         raise ValueError(f"model: predicts a {model.task}; allowed: models that detect boxes")
+    detections: dict[str, Detections] = {}
+    for batch, found in predictions(model, scenes, image, masked, device, progress):
+        assert isinstance(found, Detections)
+        detections[batch.tokens[0]] = _on_cpu(found)
+    return detections
+
+
+def predictions(
+    model: FusionModel,
+    scenes: Scenes,
+    image: ImageSpec,
+    masked: frozenset[str],
+    device: str,
+    progress: Progress | None,
+) -> Iterator[tuple[SensorBatch, Prediction]]:
+    """Each frame, as a batch of 1 on the CPU, with what the model predicts."""
     was_training = model.training
     model.eval()
-    detections: dict[str, Detections] = {}
     loader = Loader(scenes, image, None, batch_size=1, shuffle=False, seed=0)
-    with torch.inference_mode():
+    try:
         for index, batch in enumerate(loader):
-            found = model.predict(batch.to(device), masked=masked)[0]
-            assert isinstance(found, Detections)
-            detections[batch.tokens[0]] = _on_cpu(found)
+            with torch.inference_mode():
+                found = model.predict(batch.to(device), masked=masked)[0]
+            yield batch, found
             if progress is not None:
                 progress((index + 1) / len(loader))
-    model.train(was_training)
-    return detections
+    finally:
+        model.train(was_training)
+
+
+def _of_nuscenes(
+    scenes: NuScenesScenes, found: Mapping[str, Detections], tracker: TrackerSpec | None
+) -> Evaluation:
+    scores = score_detections(scenes, found)
+    metrics = {"mAP": scores.mAP, "NDS": scores.NDS}
+    per_class = {f"AP.{name}": ap for name, ap in scores.per_class.items()}
+    if tracker is not None:
+        tracks = score_tracking(scenes, found, tracker)
+        metrics |= {"AMOTA": tracks.AMOTA, "AMOTP": tracks.AMOTP}
+        for name, value in tracks.label_metrics["amota"].items():
+            if not math.isnan(value):  # of a class without labels
+                per_class[f"AMOTA.{name}"] = value
+    return Evaluation(metrics=metrics, per_class=per_class, tp_errors=dict(scores.tp_errors))
+
+
+def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluation:
+    scores = score_kitti(scenes, found)
+    shares = {
+        (name, kind): scores.moderate(metric, kind) / 100
+        for name, metric in KITTI.items()
+        for kind in LEAST
+    }
+    return Evaluation(
+        metrics={name: shares[name, "car"] for name in KITTI},
+        per_class={f"{name}.{kind}": share for (name, kind), share in shares.items()},
+    )
+
+
+def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
+    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame without."""
+    counts = MapScore()
+    for batch, prediction in found:
+        assert isinstance(prediction, MapProbabilities)
+        wanted = batch.targets[0].maps
+        if wanted is None:
+            raise ValueError(
+                f"val: frame {batch.tokens[0]} has no map; allowed for a model that predicts a "
+                "map: data with map classes"
+            )
+        counts.add(prediction.probabilities.cpu().numpy(), wanted.numpy())
+    scores = counts.result()
+    per_class = {f"IoU.{name}": iou for name, iou in scores.per_class.items()}
+    return Evaluation(metrics={"mIoU": scores.mIoU}, per_class=per_class)
 
 
 def _on_cpu(found: Detections) -> Detections:

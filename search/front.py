@@ -24,7 +24,7 @@ class ParetoFront:
     points       non-dominated trials within the constraints, dense to sparse
     others       the remaining finished trials, by id
     hypervolume  share in 0..1 of the box from each objective's worst to its best possible value
-                 (1 for mAP and NDS, 0 for GFLOPs; worst: 0, 0, the dense model's)
+                 (1 for shares, 0 for costs; worst: 0, 2 m for AMOTP, the dense model's cost)
     """
 
     name: str
@@ -60,20 +60,19 @@ class ParetoFront:
             return self._extreme(text, metric.strip(), kind, terms)
         raise ValueError(
             f"--pick: value {text!r}; allowed: knee, best:{{{','.join(OBJECTIVES)}}}, trial:ID, "
-            "'max:mAP,GFLOPs<=X'"
+            f"'max:{self.objectives[0].name},GFLOPs<=X'"
         )
 
     def table(self) -> str:
         """The front as text, one line a point."""
-        header = f"{'trial':>5}" + "".join(f"  {o.name:>8}" for o in self.objectives)
         modalities = sorted({m for p in self.points for m in p.result.per_modality_sparsity})
-        header += f"  {'sparsity':>8}" + "".join(f"  {m:>8}" for m in modalities)
-        lines = [header]
+        names = [*(o.name for o in self.objectives), "sparsity", *modalities]
+        lines = [f"{'trial':>5}" + "".join(f"  {name:>8}" for name in names)]
         knee = self.knee().trial_id if self.points else None
         for point in self.points:
             sparsity = point.result.per_modality_sparsity
             values = [o.function(point.result) for o in self.objectives]
-            line = f"{point.trial_id:>5}" + "".join(f"  {value:>8.4f}" for value in values)
+            line = f"{point.trial_id:>5}" + "".join(f"  {shown(value):>8}" for value in values)
             line += f"  {point.result.metrics['sparsity']:>8.1%}"
             line += "".join(f"  {sparsity[m]:>8.1%}" for m in modalities)
             lines.append(line + ("  knee" if point.trial_id == knee else ""))
@@ -114,6 +113,11 @@ class ParetoFront:
     def _require_points(self) -> None:
         if not self.points:
             raise ValueError(f"sweep {self.name!r}: no finished trial is on the front yet")
+
+
+def shown(value: float) -> str:
+    """A metric in at most eight characters: four places, counts as whole numbers."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def pareto_front(sweep: Sweep, name: str, trials: list[StoredTrial]) -> ParetoFront:

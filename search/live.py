@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.front import ParetoFront, load_front
+from search.front import ParetoFront, load_front, shown
 from search.optimizer import Optimizer
 from search.run_store import RunFolder
 from search.sweep_file import Sweep
@@ -105,7 +105,7 @@ class Live:
         text = f"[{self._elapsed():5.0f} s] {self._done}/{self._sweep.trials} trial {trial_id}"
         if trial_id in everyone:
             metrics = everyone[trial_id].result.metrics
-            text += "".join(f"  {o.name} {metrics[o.name]:.4f}" for o in self._front.objectives)
+            text += "".join(f"  {o.name} {shown(metrics[o.name])}" for o in self._front.objectives)
             text += f"  sparsity {metrics['sparsity']:.1%}"
         best = len(self._front.points)
         return f"{text}  ({seconds:.0f} s)  front {best}, hypervolume {self._front.hypervolume:.4f}"

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,15 +17,19 @@ from models.fusion_model import FusionModel
 from pruning.cost import ModelCost, profile
 from pruning.latency import latency
 from scenes.batch import DETECTION_CLASSES, SensorBatch, Targets
+from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesSpec
-from scenes.scoring.nuscenes_detection import DetectionScores
+from scenes.tracker import TrackerSpec
 from search import strict_yaml
-from search.evaluate import evaluate
-from search.shared import open_scenes, resolve_device
+from search.data import DataSpec, open_scenes, with_root
+from search.evaluate import Evaluation, evaluate
+from search.shared import resolve_device
 from search.train import seed_everything
 from search.trial import measure as measure_weights
 from search.trial import metrics_of
+
+DataFormat = Literal["nuscenes", "kitti"]
 
 
 def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     found = load_export(folder)
     spec, mask = found.spec, found.mask
     if data_root is not None:
-        spec = replace(spec, val=replace(spec.val, root=data_root))
+        spec = replace(spec, val=with_root(spec.val, data_root))
     scores, cost = measure_weights(spec, found.state, found.channels)
     kept = sum(int(m.sum()) for m in mask.values())
     total = sum(m.numel() for m in mask.values())
@@ -49,31 +53,34 @@ def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
 def of_checkpoint(
     model_name: str,
     checkpoint: Path,
-    frames: NuScenesSpec,
+    frames: DataSpec,
     masked: frozenset[str],
     threads: int,
+    tracker: TrackerSpec | None = None,
 ) -> dict[str, Any]:
-    """Metrics of a checkpoint on a split, optionally with a modality masked."""
+    """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks."""
     model, image = load_model(model_name, checkpoint)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
     cost = _cost(model, [_first_frames(frames, image, 1)[0]])
-    scores = evaluate(model, scenes, image, masked=masked)
+    scores = evaluate(model, scenes, image, tracker=tracker, masked=masked)
     return _answer(scores, metrics_of(scores, cost), cost)
 
 
 def cost_of(
     model_name: str,
     checkpoint: Path | None,
-    frames: NuScenesSpec | None,
+    frames: DataSpec | None,
     timing: tuple[int, int] | None = None,
+    count: int | None = None,
 ) -> dict[str, Any]:
-    """Parameters, non-zeros and MACs, per modality, stage and layer, averaged over the frames.
+    """Parameters, non-zeros and MACs, per modality, stage and layer, averaged over the first
+    `count` frames (None: all).
 
     timing: passes and warm-up passes of a latency measurement, on the GPU if there is one.
     """
     model, image = load_model(model_name, checkpoint)
-    batches = [made_frame(image)] if frames is None else _first_frames(frames, image, None)
+    batches = [made_frame(image)] if frames is None else _first_frames(frames, image, count)
     cost = _cost(model, batches)
     answer = {
         "frames": ["made frame"] if frames is None else [b.tokens[0] for b in batches],
@@ -147,12 +154,24 @@ def load_model(name: str, checkpoint: Path | None) -> tuple[FusionModel, ImageSp
     return model.eval(), image
 
 
-def data_spec(root: str, version: str, split: str, num_frames: int | None = None) -> NuScenesSpec:
-    """Frames of a data root; $VARIABLES in the root are expanded by the reader."""
-    return NuScenesSpec(root=root, version=version, split=split, num_frames=num_frames)
+def data_spec(
+    root: str,
+    version: str,
+    split: str | None,
+    data_format: DataFormat,
+    num_frames: int | None = None,
+) -> DataSpec:
+    """Frames of a data root; $VARIABLES in the root are expanded by the reader. Without a split:
+    mini_val of nuScenes; all frames of KITTI, whose splits are its ImageSets.
+    """
+    if data_format == "kitti":
+        return KittiSpec(kitti_root=root, image_set=split)
+    return NuScenesSpec(
+        root=root, version=version, split=split or "mini_val", num_frames=num_frames
+    )
 
 
-def data_summary(spec: NuScenesSpec) -> dict[str, Any]:
+def data_summary(spec: DataSpec) -> dict[str, Any]:
     """Number of frames, and of boxes of each class."""
     scenes = open_scenes(spec)
     boxes: Counter[str] = Counter()
@@ -206,15 +225,15 @@ def _forward(model: FusionModel, batch: SensorBatch) -> object:
     return model(batch)
 
 
-def _first_frames(frames: NuScenesSpec, image: ImageSpec, count: int | None) -> list[SensorBatch]:
+def _first_frames(frames: DataSpec, image: ImageSpec, count: int | None) -> list[SensorBatch]:
     loader = Loader(open_scenes(frames), image, None, batch_size=1, shuffle=False, seed=0)
     return [batch for batch, _ in zip(loader, range(count or len(loader)), strict=False)]
 
 
-def _answer(scores: DetectionScores, metrics: dict[str, float], cost: ModelCost) -> dict[str, Any]:
+def _answer(scores: Evaluation, metrics: dict[str, float], cost: ModelCost) -> dict[str, Any]:
     return {
         "metrics": metrics,
-        "per_class_AP": dict(scores.per_class),
+        "per_class": dict(scores.per_class),
         "tp_errors": dict(scores.tp_errors),
         "per_modality_GMACs": {k: v.macs / 1e9 for k, v in cost.per_modality.items()},
     }

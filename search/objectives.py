@@ -1,6 +1,7 @@
 """Objectives: what a sweep optimises, and constraints on what it may return.
 
-To add one: write an Objective below and list it in OBJECTIVES.
+To add one: write an Objective below, list it in OBJECTIVES and in sweep_file.ObjectiveName; a new
+metric also goes into search/tasks.py, which says which trials measure it.
 """
 
 from __future__ import annotations
@@ -34,22 +35,41 @@ class Objective:
         return (self.function(result) - worst) / (best - worst)
 
 
-def _metric(name: str) -> Callable[[TrialResult], float]:
-    return lambda result: result.metrics[name]
+def metric(
+    name: str,
+    direction: Literal["max", "min"],
+    worst: Callable[[TrialResult], float],
+    unit: str = "",
+) -> Objective:
+    """The objective that is a metric of the trial, under the metric's name."""
+    return Objective(
+        name=name, direction=direction, unit=unit, worst=worst,
+        function=lambda result: result.metrics[name],
+    )  # fmt: skip
 
 
-MAP = Objective(
-    name="mAP", direction="max", unit="", function=_metric("mAP"), worst=lambda _: 0.0
-)  # fmt: skip
-NDS = Objective(
-    name="NDS", direction="max", unit="", function=_metric("NDS"), worst=lambda _: 0.0
-)  # fmt: skip
-GFLOPS = Objective(
-    name="GFLOPs", direction="min", unit="1e9 FLOPs a frame, 2 x MACs",
-    function=_metric("GFLOPs"), worst=lambda result: 2 * result.metrics["GMACs_dense"],
-)  # fmt: skip
+def _none(result: TrialResult) -> float:
+    return 0.0
 
-OBJECTIVES: dict[str, Objective] = {o.name: o for o in (MAP, NDS, GFLOPS)}
+
+MAP = metric("mAP", "max", _none)
+NDS = metric("NDS", "max", _none)
+AMOTA = metric("AMOTA", "max", _none)
+AMOTP = metric("AMOTP", "min", lambda _: 2.0, unit="m")
+MIOU = metric("mIoU", "max", _none)
+AP3D = metric("AP3D", "max", _none)
+APBEV = metric("APBEV", "max", _none)
+AP2D = metric("AP2D", "max", _none)
+AOS = metric("AOS", "max", _none)
+GFLOPS = metric(
+    "GFLOPs", "min", lambda result: 2 * result.metrics["GMACs_dense"],
+    unit="1e9 FLOPs a frame, 2 x MACs",
+)  # fmt: skip
+NONZEROS = metric("nonzeros", "min", lambda result: result.metrics["parameters"], unit="weights")
+
+OBJECTIVES: dict[str, Objective] = {
+    o.name: o for o in (MAP, NDS, AMOTA, AMOTP, MIOU, AP3D, APBEV, AP2D, AOS, GFLOPS, NONZEROS)
+}
 
 
 @dataclass(frozen=True, kw_only=True)

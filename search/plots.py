@@ -8,6 +8,7 @@ from typing import Any
 
 from search.front import ParetoFront
 from search.run_store import StoredTrial
+from search.tasks import quality
 
 COST = "GFLOPs"
 MODALITY_COLOURS = ("#2563eb", "#ea580c", "#6b7280", "#059669")
@@ -107,14 +108,18 @@ def _save_page(front: ParetoFront, marked: StoredTrial | None, path: Path) -> No
 def _hover(trial: StoredTrial) -> str:
     metrics = trial.result.metrics
     lines = [f"trial {trial.trial_id}"]
-    lines += [f"{name} {metrics[name]:.4f}" for name in ("mAP", "NDS", COST)]
+    lines += [f"{name} {metrics[name]:.4f}" for name in [*quality(metrics), COST]]
     lines += [f"{m} {v:.1%} removed" for m, v in trial.result.per_modality_sparsity.items()]
     return "<br>".join(lines)
 
 
 def _metrics(front: ParetoFront) -> list[str]:
-    """What goes on the y axes: every objective but the cost."""
-    return [o.name for o in front.objectives if o.name != COST] or ["mAP"]
+    """What goes on the y axes: every objective but the cost, or the task's first metric."""
+    found = [o.name for o in front.objectives if o.name != COST]
+    if found:
+        return found
+    trials = (*front.points, *front.others)
+    return quality(trials[0].result.metrics)[:1] if trials else []
 
 
 def _modalities(front: ParetoFront) -> list[str]:

@@ -15,7 +15,8 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
 from search import score_cache
-from search.shared import Shared, cost_key, cost_profile, open_scenes
+from search.data import open_scenes
+from search.shared import Shared, cost_key, cost_profile
 from search.trial_spec import TrialSpec
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search.front import ParetoFront
 from search.run_store import StoredTrial
+from search.tasks import quality
 
 WHAT_GOES = {
     "unstructured": "Unstructured zeros make no GPU faster by themselves.",
@@ -16,6 +17,7 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
     """Markdown, with front.png beside it."""
     metrics = trial.result.metrics
     dense = 2 * metrics["GMACs_dense"]
+    names = quality(metrics)
     lines = [
         f"# {front.name}, trial {trial.trial_id}",
         "",
@@ -24,9 +26,9 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         "",
         "![the front, this point ringed](front.png)",
         "",
-        "| mAP | NDS | GFLOPs | of dense | weights removed |",
-        "|---|---|---|---|---|",
-        f"| {metrics['mAP']:.4f} | {metrics['NDS']:.4f} | {metrics['GFLOPs']:.4f} "
+        f"| {' | '.join(names)} | GFLOPs | of dense | weights removed |",
+        "|---" * (len(names) + 3) + "|",
+        f"| {' | '.join(f'{metrics[name]:.4f}' for name in names)} | {metrics['GFLOPs']:.4f} "
         f"| {metrics['GFLOPs'] / dense:.1%} | {metrics['sparsity']:.1%} |",
         "",
         "GFLOPs are theoretical, 2 x MACs of the weights that stay, for one frame; sparse "
@@ -50,14 +52,24 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         f"Criterion: {_options(spec['criterion'])}.{by_admm} "
         f"Fine-tuning: {_options(spec['fine_tune'])}. Seed {trial.spec.seed}.",
         "",
-        "| class | AP |",
-        "|---|---|",
-        *[f"| {name} | {ap:.3f} |" for name, ap in trial.result.per_class_AP.items()],
+        *_by_class(trial.result.per_class),
         "",
         "`sparsefront evaluate THIS_FOLDER` measures these numbers again.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _by_class(per_class: dict[str, float]) -> list[str]:
+    """A table with a column a metric, from values named METRIC.class."""
+    parts = [name.partition(".")[::2] for name in per_class]
+    metrics = list(dict.fromkeys(metric for metric, _ in parts))
+    lines = [f"| class | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+    for kind in dict.fromkeys(kind for _, kind in parts):
+        values = [per_class.get(f"{metric}.{kind}") for metric in metrics]
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
 
 
 def _options(spec: dict[str, object]) -> str:

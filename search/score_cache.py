@@ -20,7 +20,7 @@ from pruning.groups import ModalityGroups
 from pruning.scores import ImportanceScores
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
-from scenes.nuscenes import NuScenesScenes
+from search.data import Scenes
 from search.trial_spec import TrialSpec
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
@@ -46,7 +46,7 @@ def key_of(spec: TrialSpec) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def scoring_batches(spec: TrialSpec, scenes: NuScenesScenes, device: str) -> list[SensorBatch]:
+def scoring_batches(spec: TrialSpec, scenes: Scenes, device: str) -> list[SensorBatch]:
     """The first `score_batches` batches of the training frames in seeded order, not augmented."""
     loader = Loader(
         scenes, spec.image, None, SCORE_BATCH_SIZE, shuffle=True, seed=spec.seed, drop_last=False
@@ -58,7 +58,7 @@ def compute(
     spec: TrialSpec,
     model: FusionModel,
     groups: ModalityGroups,
-    scenes: NuScenesScenes,
+    scenes: Scenes,
     device: str,
 ) -> dict[str, dict[str, Tensor]]:
     """The criterion's statistics of a dense model, on the CPU. The model comes back unchanged."""
@@ -77,5 +77,5 @@ def scores(spec: TrialSpec, statistics: Statistics, groups: ModalityGroups) -> I
 
 
 def task_loss(model: FusionModel, batch: SensorBatch) -> Tensor:
-    """The scalar that criteria differentiate: the model's own detection loss."""
+    """The scalar that criteria differentiate: the model's own task loss."""
     return model.loss(batch)

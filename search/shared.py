@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,8 +19,8 @@ from pruning.cost import CostProfile, profile
 from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from search import score_cache
+from search.data import open_scenes
 from search.train import seed_everything
 from search.trial_spec import TrialSpec
 
@@ -107,12 +106,6 @@ def cost_key(spec: TrialSpec) -> str:
     """What a cost profile depends on."""
     parts = [asdict(spec.model), asdict(spec.val), asdict(spec.image), spec.cost_frames]
     return json.dumps(parts, sort_keys=True)
-
-
-@lru_cache(maxsize=4)
-def open_scenes(spec: NuScenesSpec) -> NuScenesScenes:
-    """Scenes of a spec, kept for the next trial in this process."""
-    return NuScenesScenes(spec)
 
 
 def resolve_device(device: str) -> str:

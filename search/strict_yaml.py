@@ -13,6 +13,7 @@ import os
 import re
 import types
 import typing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -80,11 +81,18 @@ def from_data(data: Any, kind: type[T], source: str | Path) -> T:
     """An instance of the dataclass `kind`; ValueError, one line, for anything out of place."""
     try:
         _check_keys(data, kind, ())
-        return TypeAdapter(kind).validate_json(json.dumps(data, default=str), strict=True)
+        read: TypeAdapter[T] = adapter(typing.cast(Any, kind))
+        return read.validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise ValueError(f"{source}: {_one_line(error, data)}") from error
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+
+
+@lru_cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """pydantic's reader of a type; slow to make."""
+    return TypeAdapter(kind)
 
 
 def read(path: str | Path, kind: type[T]) -> T:
@@ -126,10 +134,10 @@ def _check_keys(data: Any, kind: Any, path: tuple[str, ...]) -> None:
                 f"{closest(str(key), list(fields))}; "
                 f"allowed: {', '.join(fields)}"
             )
-    for name, one in fields.items():
+    for name in fields:
         if name in data:
             _check_keys(data[name], hints[name], (*path, name))
-        elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+        elif name in _needed(member):
             raise ValueError(f"field {_dotted((*path, name))}: missing; it has no default")
 
 
@@ -150,10 +158,40 @@ def _member(data: Any, kind: Any, path: tuple[str, ...]) -> Any:
     if names and isinstance(data, dict):
         return next(m for m in names if data["name"] in _literal_name(m))
     if isinstance(data, dict):
-        fitting = [m for m in members if dataclasses.is_dataclass(m)]
-        fitting.sort(key=lambda m: len(set(data) - {f.name for f in dataclasses.fields(m)}))
-        return fitting[0] if fitting else None
+        return _meant_member(data, [m for m in members if dataclasses.is_dataclass(m)], path)
+    if all(dataclasses.is_dataclass(m) for m in members):
+        raise ValueError(f"field {_dotted(path)}: value {data!r}; allowed: a mapping of fields")
     return None
+
+
+def _meant_member(data: dict[str, Any], members: list[Any], path: tuple[str, ...]) -> Any:
+    """The union member with the fewest unknown keys, then with keys that are closest to these."""
+
+    def misfit(member: Any) -> tuple[int, int]:
+        fields = [f.name for f in dataclasses.fields(member)]
+        unknown = [str(key) for key in data if key not in fields]
+        return len(unknown), sum(not closest(key, fields) for key in unknown)
+
+    if not members:
+        return None
+    meant = min(members, key=misfit)
+    needed = [[name for name in _needed(m) if name not in data] for m in members]
+    if len(members) > 1 and misfit(meant) == (0, 0) and all(needed):
+        raise ValueError(
+            f"field {_dotted(path)}: value {data!r}; allowed: a mapping with "
+            f"{' or with '.join(', '.join(names) for names in needed)}"
+        )
+    return meant
+
+
+def _needed(kind: Any) -> list[str]:
+    """Fields without a default."""
+    none = dataclasses.MISSING
+    return [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.init and f.default is none and f.default_factory is none
+    ]
 
 
 def _check_name(data: Any, members: list[Any], path: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from search.answers import Failed, plain
 from search.cluster import connected
+from search.data import root_of, with_root
 from search.front import ParetoFront, load_front
 from search.live import Live
 from search.optimizer import Optimizer
@@ -169,8 +170,8 @@ def _absolute(sweep: Sweep) -> Sweep:
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),
-            train=replace(trial.train, root=os.path.abspath(trial.train.root)),
-            val=replace(trial.val, root=os.path.abspath(trial.val.root)),
+            train=with_root(trial.train, os.path.abspath(root_of(trial.train))),
+            val=with_root(trial.val, os.path.abspath(root_of(trial.val))),
         ),
     )
 

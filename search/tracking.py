@@ -87,7 +87,7 @@ class Tracking:
             **result.metrics,
             **{f"sparsity.{m}": v for m, v in result.per_modality_sparsity.items()},
             **{f"GMACs.{m}": v for m, v in result.per_modality_GMACs.items()},
-            **{f"AP.{c}": v for c, v in result.per_class_AP.items()},
+            **result.per_class,
             **{f"time.{t}": v for t, v in result.timings.items()},
         }
         with self._child(trial.trial_id, values, metrics, result.timings["total_s"]) as run_id:

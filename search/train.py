@@ -11,7 +11,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,16 +24,11 @@ from models import ModelSpec, build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from scenes.batch import SensorBatch
-from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import AugmentSpec, ImageSpec, Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.scoring.kitti_frames import score_kitti
-from scenes.scoring.kitti_matching import match
 from search import strict_yaml
-from search.evaluate import detect, evaluate
+from search.data import DataSpec, open_scenes
+from search.final_metrics import Log, final_metrics
 from search.moving_average import MovingAverage
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +48,8 @@ class TrainSpec:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     model: ModelSpec
-    data: NuScenesSpec | KittiSpec
-    val: NuScenesSpec | KittiSpec | None = None
+    data: DataSpec
+    val: DataSpec | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     init: str | dict[str, str] | None = None
@@ -90,7 +85,7 @@ class TrainSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a training run gave: where it is saved, and mAP/NDS with all and without each sensor."""
+    """What a training run gave: where it is saved, and the final metrics on `val`."""
 
     checkpoint: Path
     steps: int
@@ -112,7 +107,7 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     """
     log = log or _to_stderr
     seed_everything(spec.seed, spec.threads)
-    scenes = open_data(spec.data)
+    scenes = open_scenes(spec.data)
     model = build(spec.model).to(spec.device)
     _initialise(model, spec.init)
     loader = Loader(
@@ -127,15 +122,12 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     model.load_state_dict(averaged)
     minutes = (time.monotonic() - started) / 60
     store.save(out, model, _metadata(spec, len(losses)))
-    metrics = _final_metrics(model, spec, log) if spec.val is not None else {}
+    metrics: dict[str, float] = {}
+    if spec.val is not None:
+        metrics = final_metrics(model, open_scenes(spec.val), spec.image, spec.device, log)
     return TrainResult(
         checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
     )
-
-
-def open_data(spec: NuScenesSpec | KittiSpec) -> NuScenesScenes | KittiScenes:
-    """The frames of a spec, fresh."""
-    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
 
 
 def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
@@ -249,45 +241,6 @@ def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
     if chooser.random() >= spec.modality_dropout:
         return frozenset()
     return frozenset({chooser.choice(("camera", "lidar"))})
-
-
-def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, float]:
-    assert spec.val is not None
-    scenes = open_data(spec.val)
-    if isinstance(scenes, KittiScenes):
-        return _kitti_metrics(model, scenes, spec, log)
-    metrics: dict[str, float] = {}
-    for label, masked in (
-        ("", frozenset[str]()),
-        ("_without_camera", frozenset({"camera"})),
-        ("_without_lidar", frozenset({"lidar"})),
-    ):
-        scores = evaluate(model, scenes, spec.image, masked=masked, device=spec.device)
-        metrics[f"mAP{label}"] = scores.mAP
-        metrics[f"NDS{label}"] = scores.NDS
-        log(f"held out{label.replace('_', ' ')}: mAP {scores.mAP:.4f}  NDS {scores.NDS:.4f}")
-        if not masked:
-            per_class = "  ".join(f"{name} {ap:.3f}" for name, ap in scores.per_class.items())
-            log(f"AP: {per_class}")
-    return metrics
-
-
-def _kitti_metrics(
-    model: FusionModel, scenes: KittiScenes, spec: TrainSpec, log: Log
-) -> dict[str, float]:
-    """Of cars: recall and precision at a 3-D overlap of 0.7, AP at 40 points in percent."""
-    detections = detect(model, scenes, spec.image, device=spec.device)
-    found = match({token: scenes.labels(token) for token in scenes.tokens}, detections)
-    names = ("recall_easy", "recall_moderate", "recall_hard")
-    metrics = dict(zip(names, found.recall, strict=True)) | {"precision": found.precision}
-    shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    log(f"cars at overlap 0.7: {shown}  ({found.labels} labels, {found.detections} detections)")
-    scores = score_kitti(scenes, detections)
-    for metric in ("3d", "bev", "bbox"):
-        easy, moderate, hard = scores.percent[metric]["car"]["R40"]
-        metrics[f"car_{metric}_moderate"] = moderate
-        log(f"cars, AP {metric} R40: easy {easy:.2f}  moderate {moderate:.2f}  hard {hard:.2f}")
-    return metrics
 
 
 def _clock(started: float, max_minutes: float | None) -> float:

@@ -22,9 +22,9 @@ from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.loader import Loader
-from scenes.scoring.nuscenes_detection import DetectionScores
 from search import score_cache
-from search.evaluate import evaluate
+from search.data import open_scenes, root_of
+from search.evaluate import Evaluation, evaluate
 from search.fine_tune import fine_tune
 from search.pruned_model import deployed, deployed_cost, prune_model
 from search.shared import (
@@ -33,7 +33,6 @@ from search.shared import (
     cost_profile,
     dense_graph,
     dense_model,
-    open_scenes,
     prepare,
     resolve_device,
 )
@@ -76,7 +75,7 @@ def run_trial(
     cost = deployed_cost(spec, shared, model, smaller, device)
     with _timed(timings, "evaluate_s"):
         scores = evaluate(
-            smaller, open_scenes(spec.val), spec.image, device=device,
+            smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
             progress=lambda done: report("evaluate", done),
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
@@ -93,7 +92,7 @@ def measure(
     state: Mapping[str, Tensor],
     channels: Kept | None = None,
     report: Report | None = None,
-) -> tuple[DetectionScores, ModelCost]:
+) -> tuple[Evaluation, ModelCost]:
     """Metrics and cost of a trial's weights, as that trial measured them, bit for bit."""
     report = report or _silent
     seed_everything(spec.seed, spec.threads)
@@ -105,17 +104,16 @@ def measure(
     smaller = deployed(model, channels or {})
     cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
-        smaller, open_scenes(spec.val), spec.image, device=device,
+        smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
         progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost
 
 
-def metrics_of(scores: DetectionScores, cost: ModelCost) -> dict[str, float]:
+def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
     """The numbers that objectives and constraints see. FLOPs = 2 x MACs."""
     return {
-        "mAP": scores.mAP,
-        "NDS": scores.NDS,
+        **scores.metrics,
         "GFLOPs": 2 * cost.macs / 1e9,
         "GMACs": cost.macs / 1e9,
         "GMACs_dense": cost.macs_dense / 1e9,
@@ -133,12 +131,26 @@ def check_trial(spec: TrialSpec) -> None:
             raise ValueError(f"field trial.{name}: {error}") from error
         if not tokens:
             raise ValueError(f"field trial.{name}: the split has no frames")
+        check_maps(spec, name)
     try:
         state = store.load(spec.checkpoint)[0]
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
     except ValueError as error:
         raise ValueError(f"field trial.checkpoint: {error}") from error
     check_allocation(spec, model)
+
+
+def check_maps(spec: TrialSpec, name: str) -> None:
+    """ValueError where the model predicts maps and the first frame of train or val has none."""
+    if spec.model.task != "map":
+        return
+    data = getattr(spec, name)
+    first = Loader(open_scenes(data), spec.image, None, 1, shuffle=False, seed=0).sample(0)
+    if first.targets[0].maps is None:
+        raise ValueError(
+            f"field trial.{name}: {root_of(data)} has no maps; allowed for a model that predicts a "
+            "map: data with map classes"
+        )
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
@@ -177,7 +189,7 @@ def _train_loader(spec: TrialSpec) -> Loader:
 
 def _result(
     spec: TrialSpec,
-    scores: DetectionScores,
+    scores: Evaluation,
     cost: ModelCost,
     mask: PruningMask,
     groups: ModalityGroups,
@@ -189,7 +201,7 @@ def _result(
         metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
         per_modality_sparsity=mask.achieved(groups),
         per_modality_GMACs={k: v.macs / 1e9 for k, v in cost.per_modality.items()},
-        per_class_AP=dict(scores.per_class),
+        per_class=dict(scores.per_class),
         tp_errors=dict(scores.tp_errors),
         per_layer_sparsity=mask.by_layer_sparsity(),
         cost={**cost.to_json(), "frames": list(open_scenes(spec.val).tokens[: spec.cost_frames])},

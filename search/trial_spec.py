@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 from torch import Tensor
 
 from models import ModelSpec
@@ -17,7 +17,10 @@ from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.loader import AugmentSpec, ImageSpec
-from scenes.nuscenes import NuScenesSpec
+from scenes.tracker import TrackerSpec
+from search.data import DataSpec
+from search.strict_yaml import adapter
+from search.tasks import measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +65,21 @@ class TrialSpec:
 
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
+    tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     model: ModelSpec
     checkpoint: str
-    train: NuScenesSpec
-    val: NuScenesSpec
+    train: DataSpec
+    val: DataSpec
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     criterion: Criterion
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
     cross_prune: CrossPrune | None = None
+    tracker: TrackerSpec | None = None
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
@@ -84,6 +89,11 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1)
+        self.measured()
+
+    def measured(self) -> tuple[str, ...]:
+        """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
+        return measured(self.model.task, self.val, self.tracker)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
@@ -94,11 +104,12 @@ class TrialSpec:
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                mAP, NDS, GFLOPs, GMACs, GMACs_dense, parameters, nonzeros, sparsity
+    metrics                those of the task (search/tasks.py), then GFLOPs, GMACs, GMACs_dense,
+                           parameters and nonzeros of the dense and of the pruned model, sparsity
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
     per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
-    per_class_AP           average precision of each detection class
-    tp_errors              the five true-positive errors of nuScenes
+    per_class              the task's metrics by class: AP.car, IoU.walkway, AP3D.cyclist, ...
+    tp_errors              the five true-positive errors of nuScenes detection
     per_layer_sparsity     the allocation as resolved: fraction removed of each prunable weight
     cost                   ModelCost as JSON data, with the frames it was counted on
     timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
@@ -109,7 +120,7 @@ class TrialResult:
     metrics: dict[str, float]
     per_modality_sparsity: dict[str, float]
     per_modality_GMACs: dict[str, float]
-    per_class_AP: dict[str, float]
+    per_class: dict[str, float]
     tp_errors: dict[str, float]
     per_layer_sparsity: dict[str, float]
     cost: dict[str, Any]
@@ -144,11 +155,14 @@ class TrialOutcome:
 
 def spec_from_dict(data: dict[str, Any]) -> TrialSpec:
     """TrialSpec from its JSON data, strictly: unknown fields raise (pydantic.ValidationError)."""
-    return TypeAdapter(TrialSpec).validate_json(json.dumps(data))
+    spec: TrialSpec = adapter(TrialSpec).validate_json(json.dumps(data))
+    return spec
 
 
 def result_from_dict(data: dict[str, Any]) -> TrialResult:
     """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
+    if "per_class_AP" in data:  # written before there were other tasks
+        data = {**data, "per_class": {f"AP.{k}": v for k, v in data["per_class_AP"].items()}}
     return TrialResult(
         **{f.name: data[f.name] for f in dataclasses.fields(TrialResult) if f.name in data}
     )

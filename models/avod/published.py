@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from models.avod.bev_maps import Ground
 from models.avod.model import Avod
+from models.fusion_model import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class AvodFpn:
     samples   of a crop's side: anchors in one channel, proposals in all
     """
 
+    task: ClassVar[Task] = "detection"
     name: Literal["avod-fpn"] = "avod-fpn"
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
     ground: Ground = field(default_factory=Ground)

@@ -5,12 +5,14 @@ Shape legend: B frames, C channels, K map classes, X x Y cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.camera.lift_splat import conv_layers
-from scenes.batch import MAP_CLASSES
+from scenes.batch import MAP_CLASSES, Targets
 
 GAMMA = 2.0
 
@@ -44,8 +46,20 @@ class MapHead(nn.Module):
         return {"map": self.classifier(resampled)}
 
 
+def map_goal(targets: Sequence[Targets]) -> Tensor:
+    """Wanted maps [B, K, X, Y]. ValueError where the data have none."""
+    maps = [t.maps for t in targets]
+    if any(m is None for m in maps):
+        raise ValueError("targets: no maps; allowed for segmentation: data sets with map classes")
+    return torch.stack([m for m in maps if m is not None])
+
+
 def map_losses(logits: Tensor, goal: Tensor) -> dict[str, Tensor]:
     """Sigmoid focal loss (Lin et al., ICCV 2017, without alpha) of each class, a mean of cells."""
+    if logits.shape != goal.shape:
+        raise ValueError(
+            f"targets: maps {list(goal.shape)}; allowed: {list(logits.shape)}, the head's cells"
+        )
     logits, goal = logits.float(), goal.float()
     p = logits.sigmoid()
     right = p * goal + (1 - p) * (1 - goal)

@@ -17,7 +17,7 @@ from models.convention import Convention
 from models.fuser import ConcatConv
 from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction
 from models.heads.center_tasks import CenterTasksHead
-from models.heads.map_head import MapHead, map_losses
+from models.heads.map_head import MapHead, map_goal, map_losses
 from models.heads.transfusion import REGRESSIONS, BoxCoder, TransFusionHead
 from models.heads.transfusion_loss import query_targets, transfusion_loss
 from models.mit.parts import CameraSpec, CenterSpec, MapSpec
@@ -111,8 +111,7 @@ class MitBEVFusion(FusionModel):
             self.radar = PointStream(spec.radar.build(spec.half_side_m), "radar")
         channels = sum(self.stream(s).channels_out for s in self.sensors)
         self.fusion = Fusion(spec, channels, len(cells), self.cell_m)
-        if isinstance(spec.head, MapSpec):
-            self.task = "map"
+        self.task = spec.task
 
     def features(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
@@ -150,7 +149,7 @@ class MitBEVFusion(FusionModel):
         """Every term, weighted, by name."""
         head = self.head
         if isinstance(head, MapHead):
-            found = map_losses(outputs["map"], map_goal(batch))
+            found = map_losses(outputs["map"], map_goal(batch.targets))
         elif isinstance(head, CenterTasksHead):
             boxes, labels = zip(*(self._inside(t) for t in batch.targets), strict=True)
             found = head.losses(outputs, list(boxes), list(labels))
@@ -249,14 +248,6 @@ def build_head(spec: BEVFusionMIT, cell_m: float) -> Head:
         channels, head.channels, proposals=head.proposals, hidden=head.hidden,
         dropout=head.dropout, coder=coder,
     )  # fmt: skip
-
-
-def map_goal(batch: SensorBatch) -> Tensor:
-    """[B, K, X, Y]. ValueError where the data have no maps."""
-    maps = [t.maps for t in batch.targets]
-    if any(m is None for m in maps):
-        raise ValueError("targets: no maps; allowed for segmentation: data sets with map classes")
-    return torch.stack([m for m in maps if m is not None])
 
 
 def best_first(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from models.convention import LENGTH_FIRST, MIT, Convention
+from models.fusion_model import Task
 from models.mit.model import MitBEVFusion
 from models.mit.parts import (
     CameraSpec,
@@ -49,6 +50,11 @@ class BEVFusionMIT:
 
     def build(self) -> MitBEVFusion:
         return MitBEVFusion(self)
+
+    @property
+    def task(self) -> Task:
+        """What its model predicts."""
+        return "map" if isinstance(self.head, MapSpec) else "detection"
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from models.camera.lift_splat import Bounds
 from models.convention import CENTRED, Convention
+from models.fusion_model import Task
 from models.mit.parts import (
     PointPillarsSpec,
     SecondSpec,
@@ -29,6 +30,7 @@ class BEVFusionPKU:
     cell_m, which are also its slices of height for the cameras.
     """
 
+    task: ClassVar[Task] = "detection"
     name: str = ""
     image_size: tuple[int, int] = (448, 800)
     plane: tuple[int, int] = (900, 1600)

@@ -29,7 +29,7 @@ class ScenesMake:
     workers: int | None = None
     """Processes; default: one a CPU."""
     maps: bool = False
-    """Streets on the ground, and their map (maps/expansion)."""
+    """nuScenes: streets on the ground, and their map (maps/expansion)."""
 
     def run(self) -> str:
         from scenes.procedural import make_kitti, make_scenes
@@ -43,6 +43,8 @@ class ScenesMake:
                 raise ValueError("--maps: KITTI has no map; allowed with --format nuscenes")
             if self.scenes is not None:
                 raise ValueError("--scenes: KITTI has single frames; allowed: --frames")
+            if self.maps:
+                raise ValueError("--maps: KITTI has no maps; allowed with --format nuscenes")
             make_kitti(self.root, self.frames or 80, self.seed, workers=self.workers)
         else:
             make_scenes(
@@ -54,21 +56,26 @@ class ScenesMake:
 
 @dataclass(frozen=True, kw_only=True)
 class ScenesInfo:
-    """Open one split of a nuScenes-format data set and count what is in it."""
+    """Open one split of a data set and count what is in it."""
 
     root: Positional[str]
     """Data root."""
     version: str = "v1.0-mini"
-    """Version of the data set."""
-    split: str = "mini_train"
-    """Split, predefined or of the root's splits.json."""
+    """Version of a nuScenes-format data set."""
+    split: str | None = None
+    """Split, predefined or of the root's splits.json; of KITTI train or val. Default: mini_train,
+    of KITTI all frames."""
+    format: Literal["nuscenes", "kitti"] = "nuscenes"
+    """Format of the data set."""
     json: bool = False
     """One JSON document on stdout."""
 
     def run(self) -> str:
         from search import measure
 
-        summary = measure.data_summary(measure.data_spec(self.root, self.version, self.split))
+        split = self.split or (None if self.format == "kitti" else "mini_train")
+        data = measure.data_spec(self.root, self.version, split, self.format)
+        summary = measure.data_summary(data)
         return as_json(summary) if self.json else as_table(summary)
 
 

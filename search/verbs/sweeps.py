@@ -213,23 +213,28 @@ class Evaluate:
     checkpoint: Path | None = None
     """safetensors file."""
     data: str | None = None
-    """nuScenes data root; with an exported folder: where its data lies on this machine."""
+    """Data root; with an exported folder: where its data lies on this machine."""
+    format: Literal["nuscenes", "kitti"] = "nuscenes"
+    """Format of the data."""
     version: str = "v1.0-mini"
-    """Version of the data set."""
-    split: str = "mini_val"
-    """Split to evaluate on."""
+    """Version of a nuScenes-format data set."""
+    split: str | None = None
+    """Split to evaluate on; of KITTI train or val. Default: mini_val, of KITTI all frames."""
     masked: Literal["camera", "lidar"] | None = None
     """Modality whose input is zeroed."""
+    track: bool = False
+    """Also link the boxes into tracks, for AMOTA and AMOTP."""
     threads: int = 1
     """Torch threads."""
     json: bool = False
     """One JSON document on stdout."""
 
     def run(self) -> str:
+        from scenes.tracker import TrackerSpec
         from search import measure
 
         if self.export is not None:
-            if self.model or self.checkpoint or self.masked:
+            if self.model or self.checkpoint or self.masked or self.track:
                 raise ValueError("evaluate: give an exported folder, or --model with --checkpoint")
             answer = measure.of_export(self.export, self.data)
         else:
@@ -237,9 +242,10 @@ class Evaluate:
                 "evaluate",
                 {"--model": self.model, "--checkpoint": self.checkpoint, "--data": self.data},
             )
-            frames = measure.data_spec(data, self.version, self.split)
+            frames = measure.data_spec(data, self.version, self.split, self.format)
             hidden = frozenset({self.masked}) if self.masked else frozenset()
-            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads)
+            tracker = TrackerSpec() if self.track else None
+            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads, tracker)
         return as_json(answer) if self.json else as_table(answer["metrics"])
 
 
@@ -252,11 +258,13 @@ class Cost:
     checkpoint: Path | None = None
     """safetensors file; its zeros are not counted. Default: fresh, dense weights."""
     data: str | None = None
-    """nuScenes data root; default: one made frame with fixed points."""
+    """Data root; default: one made frame with fixed points."""
+    format: Literal["nuscenes", "kitti"] = "nuscenes"
+    """Format of the data."""
     version: str = "v1.0-mini"
-    """Version of the data set."""
-    split: str = "mini_val"
-    """Split whose first frames are counted."""
+    """Version of a nuScenes-format data set."""
+    split: str | None = None
+    """Split whose frames are counted; of KITTI train or val. Default: mini_val, of KITTI all."""
     frames: int = 4
     """Number of frames averaged over."""
     latency: int = 0
@@ -269,10 +277,10 @@ class Cost:
         from search import measure
 
         frames = (
-            measure.data_spec(self.data, self.version, self.split, self.frames)
+            measure.data_spec(self.data, self.version, self.split, self.format, self.frames)
             if self.data
             else None
         )
         timing = (self.latency, math.ceil(self.latency / 4)) if self.latency else None
-        answer = measure.cost_of(self.model, self.checkpoint, frames, timing)
+        answer = measure.cost_of(self.model, self.checkpoint, frames, timing, self.frames)
         return as_json(answer) if self.json else measure.cost_table(answer)

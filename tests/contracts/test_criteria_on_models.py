@@ -51,8 +51,14 @@ CRITERIA: list[Criterion] = [
 ]
 
 
+SMALL_MAP = "bevfusion-small, task map"
+
+
 def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
     """The model's own spec, as small as the tests' other models where it has these fields."""
+    if name == SMALL_MAP:
+        small = smallest("bevfusion-small", tiny_model)
+        return replace(small, task="map", map_channels=8)
     spec = NAMES[name]()
     if hasattr(spec, "tiny"):
         return spec.tiny()
@@ -71,7 +77,7 @@ TWINS = (
 """The same networks as others of the catalogue, only their files differ."""
 
 
-@pytest.fixture(scope="module", params=[name for name in NAMES if name not in TWINS])
+@pytest.fixture(scope="module", params=[*(n for n in NAMES if n not in TWINS), SMALL_MAP])
 def name(request: Any) -> str:
     return str(request.param)
 
@@ -82,15 +88,16 @@ def batches(tiny_root: Path, name: str, tiny_model: dict[str, Any]) -> list[Any]
     height, width = getattr(smallest(name, tiny_model), "image_size", None) or (32, 64)
     image = ImageSpec(height=height, width=width)
     found = Loader(NuScenesScenes(data), image, None, 1, shuffle=False, seed=0)
-    return [with_radar_and_maps(batch) for batch in found]
+    cells = 200 if name == SMALL_MAP else 20
+    return [with_radar_and_maps(batch, cells) for batch in found]
 
 
-def with_radar_and_maps(batch: SensorBatch) -> SensorBatch:
+def with_radar_and_maps(batch: SensorBatch, cells: int) -> SensorBatch:
     """What the small data set lacks: 200 radar points around, a map of stripes."""
     random = torch.Generator().manual_seed(0)
     radar = torch.rand(200, RADAR_FIELDS, generator=random)
     radar[:, :2] = radar[:, :2] * 40 - 20
-    maps = (torch.arange(20) % 3 == 0).expand(len(MAP_CLASSES), 20, 20)
+    maps = (torch.arange(cells) % 3 == 0).expand(len(MAP_CLASSES), cells, cells)
     targets = tuple(replace(t, maps=maps) for t in batch.targets)
     return replace(batch, radar=(radar,) * len(batch), targets=targets)
 

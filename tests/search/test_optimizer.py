@@ -19,7 +19,7 @@ def result(proposal: Proposal) -> TrialResult:
     metrics |= {"GFLOPs": 10 * (1 - sparsity), "GMACs": 5 * (1 - sparsity), "GMACs_dense": 5.0}
     return TrialResult(
         metrics={**metrics, "sparsity": sparsity}, per_modality_sparsity={}, per_modality_GMACs={},
-        per_class_AP={}, tp_errors={}, per_layer_sparsity={}, cost={}, timings={},
+        per_class={}, tp_errors={}, per_layer_sparsity={}, cost={}, timings={},
     )  # fmt: skip
 
 

@@ -28,10 +28,8 @@ def spec(kitti_root: Path) -> TrainSpec:
 def test_a_frame_is_learnt_and_measured(spec: TrainSpec, tmp_path: Path) -> None:
     found = train(replace(spec, steps=60), tmp_path / "a.safetensors", log=lambda line: None)
     assert found.losses[-1] < 0.5 * found.losses[0]
-    assert set(found.metrics) == {
-        "recall_easy", "recall_moderate", "recall_hard", "precision", "car_3d_moderate",
-        "car_bev_moderate", "car_bbox_moderate",
-    }  # fmt: skip
+    assert {"recall_easy", "recall_moderate", "recall_hard", "precision"} < set(found.metrics)
+    assert {"AP3D", "APBEV_without_camera", "AOS_without_lidar"} < set(found.metrics)
 
 
 def test_frozen_norms_keep_their_statistics(spec: TrainSpec, tmp_path: Path) -> None:

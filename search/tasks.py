@@ -1,0 +1,56 @@
+"""What a trial measures, known from its spec: by what its model predicts and what its data hold.
+
+Detection on nuScenes-format data  mAP, NDS; with a tracker AMOTA, AMOTP
+Detection on KITTI                 AP3D, APBEV, AP2D, AOS: of cars, moderate, 40 recall points, 0..1
+Map                                mIoU
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.fusion_model import Task
+from scenes.kitti import KittiSpec
+from scenes.tracker import TrackerSpec
+from search.data import DataSpec
+
+DETECTION = ("mAP", "NDS")
+TRACKING = ("AMOTA", "AMOTP")
+KITTI = {"AP3D": "3d", "APBEV": "bev", "AP2D": "bbox", "AOS": "aos"}
+"""Our names of the benchmark's metrics."""
+MAP = ("mIoU",)
+COST = ("GFLOPs", "GMACs", "GMACs_dense", "parameters", "nonzeros", "sparsity")
+"""Metrics of every trial, whatever its task."""
+
+NEEDS = {
+    **dict.fromkeys(DETECTION, "a model that detects boxes and nuScenes-format trial.val"),
+    **dict.fromkeys(TRACKING, "trial.tracker"),
+    **dict.fromkeys(KITTI, "KITTI frames in trial.val"),
+    **dict.fromkeys(MAP, "a model that predicts a map"),
+}
+
+
+def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[str, ...]:
+    """Names of a trial's metrics. ValueError for a combination that makes no sense."""
+    kitti = isinstance(val, KittiSpec)
+    if task == "map" and kitti:
+        raise ValueError(
+            "val: KITTI frames have no map; allowed for a model that predicts a map: "
+            "nuScenes-format data (root)"
+        )
+    if tracker is not None and (task == "map" or kitti):
+        what = "boxes on KITTI, frames without time" if kitti else "a map"
+        raise ValueError(
+            f"tracker: the model predicts {what}; allowed: null, or a model that detects boxes on "
+            "nuScenes-format data"
+        )
+    if task == "map":
+        return (*MAP, *COST)
+    if kitti:
+        return (*KITTI, *COST)
+    return (*DETECTION, *(TRACKING if tracker is not None else ()), *COST)
+
+
+def quality(names: Iterable[str]) -> list[str]:
+    """Those metrics that say how good a model is, not how large."""
+    return [name for name in names if name not in COST]
