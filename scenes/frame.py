@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from scenes.geometry import Array
 
 if TYPE_CHECKING:
     from scenes.map_raster import MapLayers
+
+
+OnBadSample = Literal["raise", "skip"]
+"""What becomes of a frame that cannot be read: the run ends, or goes on without it."""
 
 
 class BadSample(ValueError):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
-from scenes.frame import Frame
+from scenes.frame import Frame, OnBadSample
 from scenes.geometry import points_in_box, transform, yaw_matrix
 from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
 from scenes.sample_store import stores_folder
@@ -85,8 +87,8 @@ class Calibration:
 class KittiScenes:
     """Frames of a KittiSpec. ValueError where there are none."""
 
-    def __init__(self, spec: KittiSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: KittiSpec, on_bad_sample: OnBadSample = "raise") -> None:
+        self.spec, self.on_bad_sample = spec, on_bad_sample
         self.root = Path(os.path.expandvars(spec.kitti_root)).expanduser()
         self.folder = self.root / spec.split
         if not self.folder.is_dir():
@@ -109,6 +111,16 @@ class KittiScenes:
             raise ValueError(f"split: {spec.split!r} has no {kind} in {spec.kitti_root}")
         self.tokens: list[str] = tokens
         self.cache: dict[object, object] = {}
+        self.skipped: dict[str, str] = {}
+        """Frames that could not be read: token -> reason."""
+
+    def without(self, tokens: Iterable[str]) -> KittiScenes:
+        """The same frames less some."""
+        gone = set(tokens)
+        found = copy(self)
+        found.tokens = [token for token in self.tokens if token not in gone]
+        found.cache, found.skipped = {}, {}
+        return found
 
     def frame(self, token: str) -> Frame:
         """Read one frame from disk. ValueError in one line for a damaged file."""

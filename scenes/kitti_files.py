@@ -1,4 +1,4 @@
-"""KITTI's text and point files as arrays. Anything wrong raises ValueError in one line naming the
+"""KITTI's text and point files as arrays. Anything wrong raises BadSample in one line naming the
 file, the line, the value and what is allowed.
 """
 
@@ -58,7 +58,7 @@ def read_objects(path: str | Path, scored: bool) -> KittiObjects:
             continue
         where = f"{path}: line {number}"
         if len(words) != columns:
-            raise ValueError(f"{where}: {len(words)} columns; allowed: {columns}")
+            raise BadSample(f"{where}: {len(words)} columns; allowed: {columns}")
         kinds.append(words[0].lower())
         rows.append([_number(w, n, where) for w, n in zip(words[1:], NAMES, strict=False)])
         _check_size(rows[-1], where)
@@ -83,10 +83,10 @@ def read_calibration(path: str | Path) -> dict[str, Floats]:
         where = f"{path}: line {number}"
         numbers = [_number(w, name.strip(), where) for w in values.split()]
         if len(numbers) != count:
-            raise ValueError(f"{where}: {name} has {len(numbers)} numbers; allowed: {count}")
+            raise BadSample(f"{where}: {name} has {len(numbers)} numbers; allowed: {count}")
         found[name.strip()] = np.array(numbers).reshape(3, -1)
     if missing := sorted(set(MATRICES) - set(found)):
-        raise ValueError(f"{path}: {missing[0]} is missing; allowed: a line {missing[0]}: ...")
+        raise BadSample(f"{path}: {missing[0]} is missing; allowed: a line {missing[0]}: ...")
     return found
 
 
@@ -108,18 +108,18 @@ def _lines(path: str | Path) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing; allowed: one file a frame") from None
+        raise BadSample(f"{path} is missing; allowed: one file a frame") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: not text; allowed: lines of words and numbers") from None
+        raise BadSample(f"{path}: not text; allowed: lines of words and numbers") from None
 
 
 def _number(word: str, name: str, where: str) -> float:
     try:
         value = float(word)
     except ValueError:
-        raise ValueError(f"{where}: {name} {word!r}; allowed: a number") from None
+        raise BadSample(f"{where}: {name} {word!r}; allowed: a number") from None
     if not math.isfinite(value):
-        raise ValueError(f"{where}: {name} {word!r}; allowed: a finite number")
+        raise BadSample(f"{where}: {name} {word!r}; allowed: a finite number")
     return value
 
 
@@ -127,7 +127,7 @@ def _check_size(row: list[float], where: str) -> None:
     """Sizes are all known, or all unknown (-1)."""
     size = row[7:10]
     if min(size) < 0 <= max(size):
-        raise ValueError(f"{where}: height, width, length {size}; allowed: 0 and above, or all -1")
+        raise BadSample(f"{where}: height, width, length {size}; allowed: 0 and above, or all -1")
 
 
 def _check_label(row: list[float], where: str) -> None:
@@ -139,7 +139,7 @@ def _check_label(row: list[float], where: str) -> None:
         (13, "-pi..pi, or -10", _is_angle(row[13])),
     ):
         if not good:
-            raise ValueError(f"{where}: {NAMES[column]} {row[column]:g}; allowed: {allowed}")
+            raise BadSample(f"{where}: {NAMES[column]} {row[column]:g}; allowed: {allowed}")
 
 
 def _is_angle(value: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -22,18 +22,17 @@ from scenes.paste_database import open_database
 
 CACHE_BYTES = 2 << 30
 """Decoded frames kept per set of scenes; epochs and trials read the same frames again."""
-OnBadSample = Literal["raise", "skip"]
 Keys = list[tuple[int, int]]
 
-__all__ = ["AugmentSpec", "ImageSpec", "Loader", "OnBadSample", "collate"]
+__all__ = ["AugmentSpec", "ImageSpec", "Loader", "collate"]
 
 
 class Loader:
     """Batches of a set of scenes. Each `iter` is the next epoch; all follows (seed, epoch).
 
-    workers        processes that read ahead; 0 reads here and keeps decoded frames
-    on_bad_sample  a frame whose files cannot be read: "raise" BadSample, or "skip" it and note it
-                   in `skipped` (token -> reason)
+    A frame that cannot be read raises BadSample, or is noted in `scenes.skipped` (token -> reason),
+    as the scenes were told. `workers` are processes that read ahead; 0 reads here and keeps decoded
+    frames.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Loader:
         seed: int,
         drop_last: bool = False,
         workers: int = 0,
-        on_bad_sample: OnBadSample = "raise",
     ) -> None:
         self.scenes = scenes
         self.batch_size = batch_size
@@ -54,8 +52,7 @@ class Loader:
         self.seed = seed
         self.drop_last = drop_last
         self.frames = scenes.training_frames(seed) if shuffle else np.arange(len(scenes.tokens))
-        self.skipped: dict[str, str] = {}
-        self._read = _Frames(scenes, image, augment, seed, on_bad_sample, 0 if workers else 1)
+        self._read = _Frames(scenes, image, augment, seed, 0 if workers else 1)
         self._order = _Order()
         self._pool = self._workers(workers) if workers else None
         self._epoch = 0
@@ -75,7 +72,7 @@ class Loader:
             for start in starts
         ]
         for batch in self._batches(chosen):
-            self.skipped.update(batch.skipped)
+            self.scenes.skipped.update(batch.skipped)
             if batch.frames is not None:
                 yield batch.frames
 
@@ -132,7 +129,6 @@ class _Frames:
     image: ImageSpec
     augment: AugmentSpec | None
     seed: int
-    on_bad_sample: OnBadSample
     keep: int
 
     def __len__(self) -> int:
@@ -145,7 +141,7 @@ class _Frames:
                 found.append(self._filled(self.decoded(index), epoch, index))
                 randoms.append(np.random.default_rng([self.seed, epoch, index, 1]))
             except BadSample as error:
-                if self.on_bad_sample == "raise":
+                if self.scenes.on_bad_sample == "raise":
                     raise
                 skipped[self.scenes.tokens[index]] = str(error)
         frames = assembled(found, self.augment, randoms) if found else None

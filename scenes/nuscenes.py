@@ -12,7 +12,7 @@ import numpy as np
 
 from scenes.balance import class_balanced
 from scenes.batch import DETECTION_CLASSES
-from scenes.frame import Frame
+from scenes.frame import Frame, OnBadSample
 from scenes.geometry import Array, pose_matrices, rotation_matrices, transform
 from scenes.lidar_sweeps import LidarSweep, merged
 from scenes.map_raster import MapLayers
@@ -75,8 +75,8 @@ class NuScenesSpec:
 class NuScenesScenes:
     """Frames of one split. ValueError, naming root, version or split, where there are none."""
 
-    def __init__(self, spec: NuScenesSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: NuScenesSpec, on_bad_sample: OnBadSample = "raise") -> None:
+        self.spec, self.on_bad_sample = spec, on_bad_sample
         self.root = data_root(spec.root, spec.version)
         self.store = open_store(self.root, spec.version)
         every = [scene["name"] for scene in self.store.scenes]
@@ -97,22 +97,26 @@ class NuScenesScenes:
         self.tokens = self.store.texts("samples", "token", samples)
         self._place = {token: int(row) for token, row in zip(self.tokens, samples, strict=True)}
         self.cache: dict[object, object] = {}
+        self.skipped: dict[str, str] = {}
+        """Frames that could not be read: token -> reason."""
 
     def without(self, tokens: Iterable[str]) -> NuScenesScenes:
         """The same split less some frames."""
         gone = set(tokens)
         kept = [i for i, token in enumerate(self.tokens) if token not in gone]
         found: NuScenesScenes = object.__new__(NuScenesScenes)
-        found.spec, found.root, found.store = self.spec, self.root, self.store
+        found.spec, found.on_bad_sample = self.spec, self.on_bad_sample
+        found.root, found.store = self.root, self.store
         found._choose(self.samples[kept])
         return found
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: they map the store themselves and start with nothing kept."""
-        return {"spec": self.spec, "samples": np.asarray(self.samples)}
+        samples = np.asarray(self.samples)
+        return {"spec": self.spec, "on_bad_sample": self.on_bad_sample, "samples": samples}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.spec = state["spec"]
+        self.spec, self.on_bad_sample = state["spec"], state["on_bad_sample"]
         self.root = data_root(self.spec.root, self.spec.version)
         self.store = open_store(self.root, self.spec.version)
         self._choose(state["samples"])

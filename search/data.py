@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from scenes.frame import OnBadSample
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
@@ -13,9 +14,11 @@ Scenes = NuScenesScenes | KittiScenes
 
 
 @lru_cache(maxsize=4)
-def open_scenes(spec: DataSpec) -> Scenes:
+def open_scenes(spec: DataSpec, on_bad_sample: OnBadSample = "raise") -> Scenes:
     """Scenes of a spec, kept for the next trial in this process. ValueError without frames."""
-    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
+    if isinstance(spec, KittiSpec):
+        return KittiScenes(spec, on_bad_sample)
+    return NuScenesScenes(spec, on_bad_sample)
 
 
 def root_of(spec: DataSpec) -> str:

@@ -52,17 +52,25 @@ def evaluate(
     masked: frozenset[str] = frozenset(),
     device: str = "cpu",
     progress: Progress | None = None,
+    workers: int = 0,
 ) -> Evaluation:
     """The metrics of the model's task on these data, with nuScenes equal to nuscenes-devkit's.
 
     tracker: links detections into tracks, for AMOTA and AMOTP; masked: modalities whose input is
-    zeroed; progress is called with a fraction after each frame. ValueError for a model, data and
-    tracker that do not go together.
+    zeroed; progress is called with a fraction after each frame; workers read ahead. Frames that
+    could not be read and may be skipped are not scored. ValueError for a model, data and tracker
+    that do not go together, or where no frame could be read.
     """
     measured(model.task, scenes.spec, tracker)
     if model.task == "map":
-        return of_map(predictions(model, scenes, image, masked, device, progress))
-    found = detect(model, scenes, image, masked=masked, device=device, progress=progress)
+        return of_map(predictions(model, scenes, image, masked, device, progress, workers))
+    found = detect(
+        model, scenes, image, masked=masked, device=device, progress=progress, workers=workers
+    )
+    if not found:
+        raise ValueError(f"val: none of {len(scenes.tokens)} frames could be read")
+    if scenes.skipped:
+        scenes = scenes.without(scenes.skipped)
     if isinstance(scenes, KittiScenes):
         return _of_kitti(scenes, found)
     return _of_nuscenes(scenes, found, tracker)
@@ -76,6 +84,7 @@ def detect(
     masked: frozenset[str] = frozenset(),
     device: str = "cpu",
     progress: Progress | None = None,
+    workers: int = 0,
 ) -> dict[str, Detections]:
     """Detections of every frame by sample token; the model's training mode is put back after.
 
@@ -84,7 +93,7 @@ def detect(
     if model.task != "detection":
         raise ValueError(f"model: predicts a {model.task}; allowed: models that detect boxes")
     detections: dict[str, Detections] = {}
-    for batch, found in predictions(model, scenes, image, masked, device, progress):
+    for batch, found in predictions(model, scenes, image, masked, device, progress, workers):
         assert isinstance(found, Detections)
         detections[batch.tokens[0]] = _on_cpu(found)
     return detections
@@ -97,11 +106,12 @@ def predictions(
     masked: frozenset[str],
     device: str,
     progress: Progress | None,
+    workers: int = 0,
 ) -> Iterator[tuple[SensorBatch, Prediction]]:
     """Each frame, as a batch of 1 on the CPU, with what the model predicts."""
     was_training = model.training
     model.eval()
-    loader = Loader(scenes, image, None, batch_size=1, shuffle=False, seed=0)
+    loader = Loader(scenes, image, None, batch_size=1, shuffle=False, seed=0, workers=workers)
     try:
         for index, batch in enumerate(loader):
             with torch.inference_mode():

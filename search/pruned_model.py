@@ -15,7 +15,6 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
 from search import score_cache
-from search.data import open_scenes
 from search.shared import Shared, cost_key, cost_profile
 from search.trial_spec import TrialSpec
 
@@ -29,7 +28,7 @@ def prune_model(
     statistics = shared.statistics[score_cache.key_of(spec)]
     scores = score_cache.scores(spec, statistics, groups)
     if spec.cross_prune is not None:
-        batches = score_cache.scoring_batches(spec, open_scenes(spec.train), device)
+        batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
         rounds = admm(
             model, groups, spec.allocation, batches, score_cache.task_loss, _features,
             spec.cross_prune, scores=scores,

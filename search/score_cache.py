@@ -51,7 +51,10 @@ def scoring_batches(spec: TrialSpec, scenes: Scenes, device: str) -> list[Sensor
     loader = Loader(
         scenes, spec.image, None, SCORE_BATCH_SIZE, shuffle=True, seed=spec.seed, drop_last=False
     )
-    return [batch.to(device) for batch in islice(loader, spec.score_batches)]
+    found = [batch.to(device) for batch in islice(loader, spec.score_batches)]
+    if not found:
+        raise ValueError(f"train: none of {len(loader.frames)} frames could be read")
+    return found
 
 
 def compute(

@@ -20,7 +20,6 @@ from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from search import score_cache
-from search.data import open_scenes
 from search.train import seed_everything
 from search.trial_spec import TrialSpec
 
@@ -56,7 +55,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
         seed_everything(spec.seed, spec.threads)
         model = dense_model(spec, shared).to(device)
         groups = ModalityGroups.from_model(model)
-        scenes = open_scenes(spec.train)
+        scenes = spec.train_scenes()
         shared.statistics[statistics] = score_cache.compute(spec, model, groups, scenes, device)
     if cost not in shared.profiles:
         model = dense_model(spec, shared).to(device).eval()
@@ -98,8 +97,18 @@ def dense_graph(spec: TrialSpec, model: FusionModel, device: str) -> ChannelGrap
 
 def cost_batches(spec: TrialSpec) -> list[SensorBatch]:
     """The evaluation frames, one at a time and in order, that MACs are averaged over."""
-    loader = Loader(open_scenes(spec.val), spec.image, None, batch_size=1, shuffle=False, seed=0)
-    return [batch for batch, _ in zip(loader, range(spec.cost_frames), strict=False)]
+    loader = Loader(
+        spec.val_scenes(),
+        spec.image,
+        None,
+        batch_size=1,
+        shuffle=False,
+        seed=0,
+    )
+    found = [batch for batch, _ in zip(loader, range(spec.cost_frames), strict=False)]
+    if not found:
+        raise ValueError(f"val: none of {len(loader.frames)} frames could be read")
+    return found
 
 
 def cost_key(spec: TrialSpec) -> str:

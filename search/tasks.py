@@ -21,6 +21,8 @@ KITTI = {"AP3D": "3d", "APBEV": "bev", "AP2D": "bbox", "AOS": "aos"}
 MAP = ("mIoU",)
 COST = ("GFLOPs", "GMACs", "GMACs_dense", "parameters", "nonzeros", "sparsity")
 """Metrics of every trial, whatever its task."""
+SKIPPED = "skipped_samples"
+"""Frames that a trial left out, where it may: a metric too, so that a constraint can limit it."""
 
 NEEDS = {
     **dict.fromkeys(DETECTION, "a model that detects boxes and nuScenes-format trial.val"),
@@ -53,4 +55,4 @@ def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[st
 
 def quality(names: Iterable[str]) -> list[str]:
     """Those metrics that say how good a model is, not how large."""
-    return [name for name in names if name not in COST]
+    return [name for name in names if name not in (*COST, SKIPPED)]

@@ -24,6 +24,7 @@ from models import ModelSpec, build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from scenes.batch import SensorBatch
+from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec, Loader
 from search import strict_yaml
 from search.data import DataSpec, open_scenes
@@ -43,6 +44,9 @@ class TrainSpec:
                       on the machine's speed
     freeze_norms      share of the run after which batch norms keep their running statistics
     average           decay of the exponential moving average that is saved; 0 saves the last step
+    loader_workers    processes that read frames ahead; 0: this one
+    on_bad_sample     a frame that cannot be read ends the run ("raise"), or is left out and
+                      named in the log ("skip")
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -67,6 +71,8 @@ class TrainSpec:
     bf16: bool = False
     seed: int = 0
     threads: int = 2
+    loader_workers: int = 0
+    on_bad_sample: OnBadSample = "raise"
     device: str = "cpu"
     max_minutes: float | None = None
     log_every: int = 20
@@ -107,24 +113,28 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     """
     log = log or _to_stderr
     seed_everything(spec.seed, spec.threads)
-    scenes = open_scenes(spec.data)
+    scenes = open_scenes(spec.data, spec.on_bad_sample)
     model = build(spec.model).to(spec.device)
     _initialise(model, spec.init)
     loader = Loader(
         scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
-        drop_last=len(scenes.tokens) > spec.batch_size,
+        drop_last=len(scenes.tokens) > spec.batch_size, workers=spec.loader_workers,
     )  # fmt: skip
     steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * len(loader)
     count = sum(p.numel() for p in model.parameters())
     log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
     started = time.monotonic()
     losses, averaged = _optimise(model, loader, steps, spec, Path(out), log)
+    for token, reason in scenes.skipped.items():
+        log(f"skipped {token}: {reason}")
     model.load_state_dict(averaged)
     minutes = (time.monotonic() - started) / 60
     store.save(out, model, _metadata(spec, len(losses)))
     metrics: dict[str, float] = {}
     if spec.val is not None:
-        metrics = final_metrics(model, open_scenes(spec.val), spec.image, spec.device, log)
+        metrics = final_metrics(
+            model, open_scenes(spec.val, spec.on_bad_sample), spec.image, spec.device, log
+        )
     return TrainResult(
         checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
     )
@@ -175,9 +185,17 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
 
 
 def endless(loader: Loader) -> Iterator[SensorBatch]:
-    """Epoch after epoch; each `iter(loader)` is the next epoch's order and augmentation."""
+    """Epoch after epoch; each `iter(loader)` is the next epoch's order and augmentation.
+
+    ValueError where an epoch has no frame that can be read.
+    """
     while True:
-        yield from loader
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError(f"train: none of {len(loader.frames)} frames could be read")
 
 
 def _optimise(

@@ -23,7 +23,6 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search import score_cache
-from search.data import open_scenes, root_of
 from search.evaluate import Evaluation, evaluate
 from search.fine_tune import fine_tune
 from search.pruned_model import deployed, deployed_cost, prune_model
@@ -36,6 +35,7 @@ from search.shared import (
     prepare,
     resolve_device,
 )
+from search.tasks import SKIPPED
 from search.train import seed_everything
 from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
 
@@ -59,6 +59,9 @@ def run_trial(
         shared = prepare(spec, shared)
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
+    data = [spec.train_scenes(), spec.val_scenes()]
+    for scenes in data:
+        scenes.skipped.clear()
     model = dense_model(spec, shared).to(device)
     with _timed(timings, "prune_s"):
         report("prune", 0.0)
@@ -75,10 +78,12 @@ def run_trial(
     cost = deployed_cost(spec, shared, model, smaller, device)
     with _timed(timings, "evaluate_s"):
         scores = evaluate(
-            smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
-            progress=lambda done: report("evaluate", done),
+            smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
+            workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
+    if spec.on_bad_sample == "skip":
+        scores.metrics[SKIPPED] = float(sum(len(scenes.skipped) for scenes in data))
     return TrialOutcome(
         result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
         mask=_on_cpu(mask.by_weight),
@@ -104,8 +109,8 @@ def measure(
     smaller = deployed(model, channels or {})
     cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
-        smaller, open_scenes(spec.val), spec.image, tracker=spec.tracker, device=device,
-        progress=lambda done: report("evaluate", done),
+        smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
+        workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost
 
@@ -124,9 +129,9 @@ def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
 
 def check_trial(spec: TrialSpec) -> None:
     """Opens data and checkpoint and resolves the allocation. ValueError in one line; no writes."""
-    for name in ("train", "val"):
+    for name, scenes in (("train", spec.train_scenes), ("val", spec.val_scenes)):
         try:
-            tokens = open_scenes(getattr(spec, name)).tokens
+            tokens = scenes().tokens
         except ValueError as error:
             raise ValueError(f"field trial.{name}: {error}") from error
         if not tokens:
@@ -141,16 +146,18 @@ def check_trial(spec: TrialSpec) -> None:
 
 
 def check_maps(spec: TrialSpec, name: str) -> None:
-    """ValueError where the model predicts maps and the first frame of train or val has none."""
-    if spec.model.task != "map":
-        return
+    """ValueError where the model predicts maps and train or val does not read them."""
     data = getattr(spec, name)
-    first = Loader(open_scenes(data), spec.image, None, 1, shuffle=False, seed=0).sample(0)
-    if first.targets[0].maps is None:
+    if spec.model.task == "map" and not data.maps:
         raise ValueError(
-            f"field trial.{name}: {root_of(data)} has no maps; allowed for a model that predicts a "
-            "map: data with map classes"
+            f"field trial.{name}.maps: value false; allowed for a model that predicts a map: true"
         )
+    if spec.model.task == "map":
+        spec_scenes = spec.train_scenes() if name == "train" else spec.val_scenes()
+        try:
+            Loader(spec_scenes, spec.image, None, 1, shuffle=False, seed=0).sample(0)
+        except ValueError as error:
+            raise ValueError(f"field trial.{name}: {error}") from error
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
@@ -179,11 +186,11 @@ def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None
 
 
 def _train_loader(spec: TrialSpec) -> Loader:
-    scenes = open_scenes(spec.train)
+    scenes = spec.train_scenes()
     size = spec.fine_tune.batch_size
     return Loader(
         scenes, spec.image, spec.augment, size, shuffle=True, seed=spec.seed,
-        drop_last=len(scenes.tokens) >= size,
+        drop_last=len(scenes.tokens) >= size, workers=spec.loader_workers,
     )  # fmt: skip
 
 
@@ -204,7 +211,10 @@ def _result(
         per_class=dict(scores.per_class),
         tp_errors=dict(scores.tp_errors),
         per_layer_sparsity=mask.by_layer_sparsity(),
-        cost={**cost.to_json(), "frames": list(open_scenes(spec.val).tokens[: spec.cost_frames])},
+        cost={
+            **cost.to_json(),
+            "frames": list(spec.val_scenes().tokens[: spec.cost_frames]),
+        },
         timings=timings,
         losses=losses,
         admm=rounds,

@@ -16,11 +16,12 @@ from pruning.allocation import SparsityAllocation
 from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
+from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec
 from scenes.tracker import TrackerSpec
-from search.data import DataSpec
+from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
-from search.tasks import measured
+from search.tasks import SKIPPED, measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,9 @@ class TrialSpec:
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
+    loader_workers  processes that read frames ahead; 0: the trial's own
+    on_bad_sample   a frame that cannot be read ends the trial ("raise"), or is left out and counted
+                    in the metric skipped_samples ("skip")
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -86,14 +90,25 @@ class TrialSpec:
     seed: int = 0
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    loader_workers: int = 0
+    on_bad_sample: OnBadSample = "raise"
 
     def __post_init__(self) -> None:
-        _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1)
+        _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1, loader_workers=0)
         self.measured()
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
-        return measured(self.model.task, self.val, self.tracker)
+        skipped = (SKIPPED,) if self.on_bad_sample == "skip" else ()
+        return (*measured(self.model.task, self.val, self.tracker), *skipped)
+
+    def train_scenes(self) -> Scenes:
+        """The frames to fine-tune on."""
+        return open_scenes(self.train, self.on_bad_sample)
+
+    def val_scenes(self) -> Scenes:
+        """The frames to measure on."""
+        return open_scenes(self.val, self.on_bad_sample)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""

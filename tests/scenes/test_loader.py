@@ -91,11 +91,12 @@ def test_damaged_file_is_named_or_skipped(
     assert path.name in str(raised.value)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
-    loader = Loader(scenes, SMALL, None, 2, shuffle=False, seed=0, on_bad_sample="skip")
+    scenes = NuScenesScenes(spec(root, num_sweeps=0), on_bad_sample="skip")
+    loader = Loader(scenes, SMALL, None, 2, shuffle=False, seed=0)
     read = [token for batch in loader for token in batch.tokens]
     assert read == scenes.tokens[1:]
-    assert loader.skipped == {scenes.tokens[0]: str(raised.value)}
-    assert scenes.without(loader.skipped).tokens == read
+    assert scenes.skipped == {scenes.tokens[0]: str(raised.value)}
+    assert scenes.without(scenes.skipped).tokens == read
 
 
 def test_class_balance_by_hand() -> None:

@@ -203,7 +203,7 @@ def map_sweep(sweep_data: dict[str, Any], map_root: Path, tmp_path: Path) -> dic
     model = build(strict_yaml.from_data(trial["model"], BEVFusionSmall, "tests"))
     store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"])})
     for part in ("train", "val"):
-        trial[part]["root"] = str(map_root)
+        trial[part] |= {"root": str(map_root), "maps": True}
     sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
     return sweep_data
 
@@ -222,7 +222,10 @@ def test_map_model_without_maps(
     map_sweep: dict[str, Any], write_yaml: Any, tiny_root: Path
 ) -> None:
     map_sweep["trial"]["val"]["root"] = str(tiny_root)
-    with pytest.raises(ValueError, match=r"field trial.val: .* has no maps; allowed for a model"):
+    with pytest.raises(ValueError, match=r"field trial.val: .*expansion.* is not|No such file"):
+        read_checked(write_yaml(map_sweep))
+    map_sweep["trial"]["val"]["maps"] = False
+    with pytest.raises(ValueError, match=r"field trial.val.maps: value false; allowed .*: true"):
         read_checked(write_yaml(map_sweep))
 
 
