@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import detection_score, kitti_score, masks, pooling, scoring
+from benchmarks import (
+    detection_score,
+    kitti_score,
+    loader,
+    map_raster,
+    masks,
+    pooling,
+    scoring,
+    store,
+)
 
 
 def main() -> None:
@@ -15,7 +24,10 @@ def main() -> None:
     masks.speed()
     pooling.speed()
     detection_score.speed()
+    map_raster.speed()
     kitti_score.speed()
+    store.speed()
+    loader.speed()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenes.geometry import Array, transform
+from scenes.paste import PasteSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,8 @@ class AugmentSpec:
     """Ranges that are drawn from uniformly; the translation is normal.
 
     image_scale, image_rotate_deg, image_flip (probability) move each image; rotate_rad, scale,
-    translate_m (standard deviation) and flip (probability of each axis) move the LiDAR frame.
+    translate_m (standard deviation) and flip (probability of each axis) move the LiDAR frame;
+    paste sets objects of other frames into it first.
     """
 
     image_scale: tuple[float, float] = (0.9, 1.1)
@@ -24,6 +26,7 @@ class AugmentSpec:
     scale: tuple[float, float] = (0.95, 1.05)
     translate_m: float = 0.5
     flip: float = 0.5
+    paste: PasteSpec | None = None
 
 
 def draw_image_matrix(

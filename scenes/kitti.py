@@ -6,6 +6,8 @@ quarter. Cars, pedestrians and cyclists are car, pedestrian and bicycle.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
+from scenes.frame import Frame
 from scenes.geometry import points_in_box, transform, yaw_matrix
 from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
-from scenes.nuscenes import Frame
+from scenes.sample_store import stores_folder
 
 Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
@@ -119,6 +122,7 @@ class KittiScenes:
         return Frame(
             token=token,
             image_paths=(self.image(token),),
+            image_sizes=np.zeros((1, 2), dtype=np.int32),
             intrinsics=intrinsics[None],
             lidar_to_camera=to_camera[None],
             camera_to_ego=np.linalg.inv(to_camera)[None],
@@ -129,9 +133,25 @@ class KittiScenes:
             num_lidar_pts=_points_inside(points, boxes, turns),
             num_radar_pts=np.zeros(len(labels), dtype=np.int64),
             attributes=("",) * len(labels),
+            tracks=np.full(len(labels), -1),
             lidar_to_global=np.eye(4),
             ego_to_global=np.eye(4),
         )
+
+    def __getstate__(self) -> dict[str, object]:
+        """For worker processes: they start with nothing kept."""
+        return {**self.__dict__, "cache": {}}
+
+    def objects_folder(self, key: str) -> Path:
+        """Where objects to paste are kept; another one when a label changes."""
+        labels = sorted((self.folder / "label_2").glob("*.txt"))
+        known = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in labels])
+        source = hashlib.sha256(f"{self.folder.resolve()} {known}".encode()).hexdigest()[:10]
+        return stores_folder() / f"{self.root.name}-{self.spec.split}-{source}-objects-{key}"
+
+    def training_frames(self, seed: int) -> NDArray[np.int64]:
+        """Places in `tokens` that one epoch of training reads: each once."""
+        return np.arange(len(self.tokens))
 
     def image(self, token: str) -> Path:
         """The left colour camera's image."""

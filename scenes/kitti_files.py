@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scenes.frame import BadSample
+
 Floats = NDArray[np.float64]
 COLUMNS, SCORED_COLUMNS = 15, 16
 NAMES = (
@@ -91,14 +93,14 @@ def read_calibration(path: str | Path) -> dict[str, Floats]:
 def read_points(path: str | Path) -> NDArray[np.float32]:
     """[P, 4]: x ahead, y left, z up (m), reflectance 0..1."""
     if not Path(path).is_file():
-        raise ValueError(f"{path} is missing; allowed: a scan for each frame")
+        raise BadSample(f"{path} is missing; allowed: a scan for each frame")
     data = Path(path).read_bytes()
     if len(data) % 16:
-        raise ValueError(f"{path}: {len(data)} bytes; allowed: a multiple of 16 (cut off?)")
+        raise BadSample(f"{path}: {len(data)} bytes; allowed: a multiple of 16 (cut off?)")
     points = np.frombuffer(data, dtype=np.float32).reshape(-1, 4)
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(1))[0])
-        raise ValueError(f"{path}: point {row}: {points[row].tolist()}; allowed: finite numbers")
+        raise BadSample(f"{path}: point {row}: {points[row].tolist()}; allowed: finite numbers")
     return points
 
 

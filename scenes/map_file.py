@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class _Reader:
 
     def __init__(self, path: Path, data: dict[str, Any]) -> None:
         self.path, self.data = path, data
-        self.nodes = {n["token"]: (n["x"], n["y"]) for n in self._rows("node", "token", "x", "y")}
+        self.nodes = {n["token"]: self._place(n) for n in self._rows("node", "token", "x", "y")}
         polygons = self._rows("polygon", "token", "exterior_node_tokens", "holes")
         self.polygons = {p["token"]: p for p in polygons}
         self.lines = {n["token"]: n for n in self._rows("line", "token", "node_tokens")}
@@ -70,6 +71,15 @@ class _Reader:
                     raise ValueError(f"{self.path}: {name}: a record has no {field}: {row!r:.80}")
         return rows
 
+    def _place(self, node: dict[str, Any]) -> tuple[float, float]:
+        for axis in ("x", "y"):
+            if not isinstance(node[axis], int | float) or not isfinite(node[axis]):
+                raise ValueError(
+                    f"{self.path}: node: {node['token']!r}: {axis} {node[axis]!r}; "
+                    "allowed: a finite number"
+                )
+        return float(node["x"]), float(node["y"])
+
     def _polygon(self, token: str, layer: str) -> shapely.Polygon:
         row = self._find(self.polygons, token, layer)
         holes = [self._places(h["node_tokens"], "polygon") for h in row["holes"]]
@@ -93,4 +103,4 @@ class _Reader:
         try:
             return make()
         except (ValueError, TypeError, shapely.errors.GEOSException) as error:
-            raise ValueError(f"{self.path}: {layer}: {token!r}: {error}") from error
+            raise ValueError(f"{self.path}: {layer}: {token!r}: {str(error).strip()}") from error

@@ -102,7 +102,9 @@ class MapLayers:
         try:
             cut: NDArray[Any] = shapely.intersection(shapes, square)
         except shapely.errors.GEOSException as error:
-            raise ValueError(f"{self.path}: {error}; allowed: valid polygons") from error
+            raise ValueError(
+                f"{self.path}: {str(error).strip()}; allowed: valid polygons"
+            ) from error
         return cut
 
 

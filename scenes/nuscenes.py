@@ -1,22 +1,27 @@
-"""nuScenes-format data through nuscenes-devkit's tables: real and made sets, one code path."""
+"""nuScenes-format data, real and made, by one code path: frames from a prepared sample store."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from nuscenes import NuScenes
-from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.utils.splits import get_scenes_of_split
-from pyquaternion import Quaternion
 
+from scenes.balance import class_balanced
 from scenes.batch import DETECTION_CLASSES
-from scenes.geometry import Array, pose_matrix, transform
+from scenes.frame import Frame
+from scenes.geometry import Array, pose_matrices, rotation_matrices, transform
+from scenes.lidar_sweeps import LidarSweep, merged
+from scenes.map_raster import MapLayers
+from scenes.nuscenes_root import data_root, open_tables, scene_names
+from scenes.radar import RadarSweep, radar_cloud
+from scenes.sample_store import NONE, SampleStore, open_store
+
+if TYPE_CHECKING:
+    from nuscenes import NuScenes
 
 CAMERAS = (
     "CAM_FRONT",
@@ -27,8 +32,13 @@ CAMERAS = (
     "CAM_BACK_RIGHT",
 )
 LIDAR = "LIDAR_TOP"
-EGO_BODY_M = 1.0
-"""Points of sweeps closer than this in x and y are the ego's own body."""
+RADARS = (
+    "RADAR_FRONT",
+    "RADAR_FRONT_LEFT",
+    "RADAR_FRONT_RIGHT",
+    "RADAR_BACK_LEFT",
+    "RADAR_BACK_RIGHT",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,9 @@ class NuScenesSpec:
     split       a split of nuscenes-devkit, one of the version folder's splits.json, or "all"
     num_sweeps  LiDAR sweeps besides the keyframe
     num_frames  that many frames, evenly spaced; None: all
+    radar_sweeps  sweeps of each radar, the keyframe among them (published: 6); None: no radar
+    maps        targets of the map expansion (maps/expansion/*.json), for segmentation
+    balance     "cbgs": training sees each class in as many frames as any other (Zhu et al., 2019)
     """
 
     root: str
@@ -46,41 +59,17 @@ class NuScenesSpec:
     split: str = "mini_train"
     num_sweeps: int = 1
     num_frames: int | None = None
+    radar_sweeps: int | None = None
+    maps: bool = False
+    balance: Literal["none", "cbgs"] = "none"
 
     def __post_init__(self) -> None:
         if self.num_sweeps < 0:
             raise ValueError(f"num_sweeps: value {self.num_sweeps}; allowed: 0 and above")
-        if self.num_frames is not None and self.num_frames < 1:
-            raise ValueError(f"num_frames: value {self.num_frames}; allowed: 1 and above")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """One keyframe: everything in its LiDAR frame, N cameras in the order of CAMERAS.
-
-    image_paths [N]; intrinsics [N, 3, 3] in pixels of the stored image; lidar_to_camera and
-    camera_to_ego [N, 4, 4];
-    points [P, 5] float32 (x, y, z, intensity, delta t in s); boxes [M, 9] as in scenes.batch;
-    box_rotations [M, 3, 3] with the full tilt of each box (boxes keep only the yaw; on a tilted
-    LiDAR the box that the annotator drew is the tilted one); labels [M]; num_lidar_pts and
-    num_radar_pts [M]; attributes M names ('' where none);
-    lidar_to_global and ego_to_global 4x4.
-    """
-
-    token: str
-    image_paths: tuple[Path, ...]
-    intrinsics: Array
-    lidar_to_camera: Array
-    camera_to_ego: Array
-    points: NDArray[np.float32]
-    boxes: Array
-    box_rotations: Array
-    labels: NDArray[np.int64]
-    num_lidar_pts: NDArray[np.int64]
-    num_radar_pts: NDArray[np.int64]
-    attributes: tuple[str, ...]
-    lidar_to_global: Array
-    ego_to_global: Array
+        for name in ("num_frames", "radar_sweeps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: value {value}; allowed: 1 and above")
 
 
 class NuScenesScenes:
@@ -88,170 +77,216 @@ class NuScenesScenes:
 
     def __init__(self, spec: NuScenesSpec) -> None:
         self.spec = spec
-        self.nusc = open_tables(spec.root, spec.version)
-        names = set(_scene_names(self.nusc, spec))
-        tokens = [
-            token
-            for scene in self.nusc.scene
-            if scene["name"] in names
-            for token in _sample_tokens(self.nusc, scene)
-        ]
-        if not tokens:
+        self.root = data_root(spec.root, spec.version)
+        self.store = open_store(self.root, spec.version)
+        every = [scene["name"] for scene in self.store.scenes]
+        names = scene_names(self.root, spec.version, spec.split, every)
+        scene = self.store.numbers("samples", "scene")
+        wanted = np.array([name in names for name in every], dtype=bool)
+        samples = np.flatnonzero(wanted[scene]) if len(scene) else np.zeros(0, int)
+        if not len(samples):
             raise ValueError(f"split: {spec.split!r} has no scene in {spec.root} {spec.version}")
-        if spec.num_frames is not None and spec.num_frames < len(tokens):
-            places = np.linspace(0, len(tokens) - 1, spec.num_frames).round().astype(int)
-            tokens = [tokens[i] for i in places]
-        self.tokens: list[str] = tokens
+        if spec.num_frames is not None and spec.num_frames < len(samples):
+            places = np.linspace(0, len(samples) - 1, spec.num_frames).round().astype(int)
+            samples = samples[places]
+        self._choose(samples)
+
+    def _choose(self, samples: np.ndarray) -> None:
+        self.samples = samples
+        """Rows of the store's samples, in the order of `tokens`."""
+        self.tokens = self.store.texts("samples", "token", samples)
+        self._place = {token: int(row) for token, row in zip(self.tokens, samples, strict=True)}
         self.cache: dict[object, object] = {}
 
+    def without(self, tokens: Iterable[str]) -> NuScenesScenes:
+        """The same split less some frames."""
+        gone = set(tokens)
+        kept = [i for i, token in enumerate(self.tokens) if token not in gone]
+        found: NuScenesScenes = object.__new__(NuScenesScenes)
+        found.spec, found.root, found.store = self.spec, self.root, self.store
+        found._choose(self.samples[kept])
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: they map the store themselves and start with nothing kept."""
+        return {"spec": self.spec, "samples": np.asarray(self.samples)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.spec = state["spec"]
+        self.root = data_root(self.spec.root, self.spec.version)
+        self.store = open_store(self.root, self.spec.version)
+        self._choose(state["samples"])
+
+    @cached_property
+    def nusc(self) -> NuScenes:
+        """The devkit's own tables, for its own scorers."""
+        return open_tables(str(self.root), self.spec.version)
+
     def frame(self, token: str) -> Frame:
-        """Read one keyframe from disk."""
-        sample = self.nusc.get("sample", token)
-        lidar = self.nusc.get("sample_data", sample["data"][LIDAR])
-        lidar_to_ego, ego_to_global = self._poses(lidar)
-        lidar_to_global = ego_to_global @ lidar_to_ego
-        cameras = [self.nusc.get("sample_data", sample["data"][name]) for name in CAMERAS]
-        boxes, turns, labels, counts, attributes = self._boxes(sample, lidar_to_global)
+        """Read one keyframe from disk. BadSample naming a file that is missing or damaged."""
+        files = self._files(token, (LIDAR, *CAMERAS))
+        sensor_to_ego, ego_to_global = self._poses(files)
+        lidar_to_global = ego_to_global[0] @ sensor_to_ego[0]
+        store, cameras = self.store, files[1:]
+        to_camera = [
+            np.linalg.inv(ego @ sensor) @ lidar_to_global  # each camera at its own time
+            for sensor, ego in zip(sensor_to_ego[1:], ego_to_global[1:], strict=True)
+        ]
+        of_sensor = store.numbers("data", "calibrated")[cameras]
+        sizes = [store.numbers("data", side)[cameras] for side in ("width", "height")]
         return Frame(
             token=token,
-            image_paths=tuple(Path(self.nusc.dataroot) / c["filename"] for c in cameras),
-            intrinsics=np.array([self._intrinsic(c) for c in cameras]),
-            lidar_to_camera=np.array([self._to_camera(c, lidar_to_global) for c in cameras]),
-            camera_to_ego=np.array([self._poses(c)[0] for c in cameras]),
-            points=self._points(lidar, lidar_to_global),
-            boxes=boxes,
-            box_rotations=turns,
-            labels=labels,
-            num_lidar_pts=counts[:, 0],
-            num_radar_pts=counts[:, 1],
-            attributes=attributes,
+            image_paths=tuple(self._path(row) for row in cameras),
+            image_sizes=np.stack(sizes, axis=1),
+            intrinsics=store.numbers("calibrated", "intrinsic")[of_sensor].reshape(-1, 3, 3),
+            lidar_to_camera=np.array(to_camera),
+            camera_to_ego=sensor_to_ego[1:],
+            points=self._points(int(files[0]), lidar_to_global),
+            **self._boxes(token, lidar_to_global),
             lidar_to_global=lidar_to_global,
-            ego_to_global=ego_to_global,
+            ego_to_global=ego_to_global[0],
+            radar=self._radar(token, lidar_to_global),
+            map_layers=self._map(token) if self.spec.maps else None,
         )
 
     def lidar_to_global(self, token: str) -> Array:
         """4x4 of a keyframe, without reading its sensors."""
-        sample = self.nusc.get("sample", token)
-        lidar = self.nusc.get("sample_data", sample["data"][LIDAR])
-        lidar_to_ego, ego_to_global = self._poses(lidar)
-        out: Array = ego_to_global @ lidar_to_ego
+        sensor_to_ego, ego_to_global = self._poses(self._files(token, (LIDAR,)))
+        out: Array = ego_to_global[0] @ sensor_to_ego[0]
         return out
 
-    def _poses(self, data: dict[str, str]) -> tuple[Array, Array]:
-        sensor = self.nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
-        ego = self.nusc.get("ego_pose", data["ego_pose_token"])
+    def objects_folder(self, key: str) -> Path:
+        """Where objects to paste are kept: with the store, and gone with its tables."""
+        return self.store.folder.with_name(f"{self.store.folder.name}-objects-{key}")
+
+    def training_frames(self, seed: int) -> np.ndarray:
+        """Places in `tokens` that one epoch of training reads."""
+        if self.spec.balance == "none":
+            return np.arange(len(self.tokens))
+        rows, frame = self.box_rows()
+        label = self.store.numbers("boxes", "label")[rows]
+        present = np.zeros((len(self.tokens), len(DETECTION_CLASSES)), dtype=bool)
+        present[frame[label >= 0], label[label >= 0]] = True
+        found = class_balanced(present, np.random.default_rng([seed, 2]))
+        if not len(found):
+            raise ValueError("balance: value 'cbgs' with no box in any frame; allowed: none")
+        return found
+
+    def box_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the store's boxes for all frames in order, and the place of the frame of each."""
+        first = self.store.numbers("samples", "first_box")[self.samples]
+        count = self.store.numbers("samples", "num_boxes")[self.samples]
+        frame = np.repeat(np.arange(len(count)), count)
+        begin = np.repeat(first - (np.cumsum(count) - count), count)
+        return begin + np.arange(len(frame)), frame
+
+    def _files(self, token: str, channels: tuple[str, ...]) -> np.ndarray:
+        """Rows of the store's data. ValueError where the tables list no file."""
+        columns = [_channel(self.store, name) for name in channels]
+        rows = self.store.numbers("samples", "data")[self._place[token]][columns]
+        if (rows == NONE).any():
+            absent = channels[int(np.flatnonzero(rows == NONE)[0])]
+            raise ValueError(f"sample {token}: has no {absent} in {self.root} {self.spec.version}")
+        return np.asarray(rows)
+
+    def _path(self, row: int) -> Path:
+        return self.root / self.store.text("data", "path", int(row))
+
+    def _poses(self, rows: np.ndarray) -> tuple[Array, Array]:
+        """4x4 of sensor -> ego and of ego -> global of files, [N, 4, 4] each."""
+        store = self.store
+        sensor = store.numbers("data", "calibrated")[rows]
         return (
-            pose_matrix(sensor["translation"], sensor["rotation"]),
-            pose_matrix(ego["translation"], ego["rotation"]),
+            pose_matrices(
+                store.numbers("calibrated", "translation")[sensor],
+                store.numbers("calibrated", "rotation")[sensor],
+            ),
+            pose_matrices(
+                store.numbers("data", "ego_translation")[rows],
+                store.numbers("data", "ego_rotation")[rows],
+            ),
         )
 
-    def _intrinsic(self, data: dict[str, str]) -> Array:
-        sensor = self.nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
-        return np.array(sensor["camera_intrinsic"], dtype=np.float64)
+    def _points(self, row: int, lidar_to_global: Array) -> np.ndarray:
+        rows = self._before(row, self.spec.num_sweeps)
+        sweeps = [
+            LidarSweep(path=path, motion=motion, age_s=age)
+            for path, motion, age in self._sweeps(row, rows, lidar_to_global)
+        ]
+        return merged(self._path(row), sweeps)
 
-    def _to_camera(self, data: dict[str, str], lidar_to_global: Array) -> Array:
-        """LiDAR at its own time -> global -> camera at its own time."""
-        camera_to_ego, ego_to_global = self._poses(data)
-        out: Array = np.linalg.inv(ego_to_global @ camera_to_ego) @ lidar_to_global
-        return out
+    def _radar(self, token: str, lidar_to_global: Array) -> np.ndarray | None:
+        if self.spec.radar_sweeps is None:
+            return None
+        sweeps = []
+        for row in map(int, self._files(token, RADARS)):
+            rows = np.array([row, *self._before(row, self.spec.radar_sweeps - 1)])
+            sweeps += [
+                RadarSweep(path=path, to_lidar=motion, age_s=age)
+                for path, motion, age in self._sweeps(row, rows, lidar_to_global)
+            ]
+        return radar_cloud(sweeps)
 
-    def _points(self, lidar: dict[str, str], lidar_to_global: Array) -> NDArray[np.float32]:
-        """Keyframe and sweeps in the keyframe's LiDAR frame; delta t is 0 at the keyframe."""
-        clouds = [_read_points(Path(self.nusc.dataroot) / lidar["filename"])]
-        clouds[0][:, 4] = 0.0
-        now = float(lidar["timestamp"])
-        sweep = lidar
-        for _ in range(self.spec.num_sweeps):
-            if not sweep["prev"]:
-                break
-            sweep = self.nusc.get("sample_data", sweep["prev"])
-            clouds.append(self._sweep(sweep, lidar_to_global, now))
-        return np.concatenate(clouds)
+    def _sweeps(
+        self, row: int, rows: np.ndarray, lidar_to_global: Array
+    ) -> list[tuple[Path, Array, float]]:
+        """Of files: path, 4x4 of the sensor then -> the keyframe's LiDAR, seconds before `row`."""
+        sensor_to_ego, ego_to_global = self._poses(rows)
+        from_global = np.linalg.inv(lidar_to_global)
+        stamps = self.store.numbers("data", "timestamp")
+        ages = (float(stamps[row]) - stamps[rows].astype(np.float64)) * 1e-6
+        return [
+            (self._path(sweep), from_global @ ego @ sensor, float(age))
+            for sweep, sensor, ego, age in zip(
+                rows, sensor_to_ego, ego_to_global, ages, strict=True
+            )
+        ]
 
-    def _sweep(
-        self, sweep: dict[str, str], lidar_to_global: Array, now: float
-    ) -> NDArray[np.float32]:
-        cloud = _read_points(Path(self.nusc.dataroot) / sweep["filename"])
-        body = (np.abs(cloud[:, 0]) < EGO_BODY_M) & (np.abs(cloud[:, 1]) < EGO_BODY_M)
-        cloud = cloud[~body]
-        sweep_to_ego, ego_to_global = self._poses(sweep)
-        motion = np.linalg.inv(lidar_to_global) @ ego_to_global @ sweep_to_ego
-        cloud[:, :3] = transform(motion, cloud[:, :3].astype(np.float64))
-        cloud[:, 4] = (now - float(sweep["timestamp"])) * 1e-6
-        return cloud
+    def _map(self, token: str) -> MapLayers:
+        """The layers of a frame's map, read once."""
+        scene = self.store.scenes[self.store.numbers("samples", "scene")[self._place[token]]]
+        key = ("map", scene["location"])
+        layers = self.cache.get(key)
+        if not isinstance(layers, MapLayers):
+            path = self.root / "maps" / "expansion" / f"{scene['location']}.json"
+            layers = self.cache[key] = MapLayers.read(path)
+        return layers
 
-    def _boxes(
-        self, sample: dict[str, list[str]], lidar_to_global: Array
-    ) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-        boxes, turns, labels, counts, attributes = [], [], [], [], []
+    def _before(self, row: int, count: int) -> np.ndarray:
+        """Rows of up to `count` files of the same sensor before one, latest first."""
+        previous = self.store.numbers("data", "prev")
+        found: list[int] = []
+        while len(found) < count and previous[row] != NONE:
+            row = int(previous[row])
+            found.append(row)
+        return np.array(found, dtype=np.int64)
+
+    def _boxes(self, token: str, lidar_to_global: Array) -> dict[str, Any]:
+        """The fields of Frame that come from annotations of detection classes."""
+        store, sample = self.store, self._place[token]
+        first = int(store.numbers("samples", "first_box")[sample])
+        count = int(store.numbers("samples", "num_boxes")[sample])
+        labels = store.numbers("boxes", "label")[first : first + count]
+        rows = first + np.flatnonzero(labels >= 0)
         to_lidar = np.linalg.inv(lidar_to_global)
-        for token in sample["anns"]:
-            row = self.nusc.get("sample_annotation", token)
-            name = category_to_detection_name(row["category_name"])
-            if name is None:
-                continue
-            turn = to_lidar[:3, :3] @ Quaternion(row["rotation"]).rotation_matrix
-            boxes.append(self._box(row, to_lidar, turn))
-            turns.append(turn)
-            labels.append(DETECTION_CLASSES.index(name))
-            counts.append((row["num_lidar_pts"], row["num_radar_pts"]))
-            names = [self.nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
-            attributes.append(names[0] if names else "")
-        return (
-            np.array(boxes, dtype=np.float64).reshape(-1, 9),
-            np.array(turns, dtype=np.float64).reshape(-1, 3, 3),
-            np.array(labels, dtype=np.int64),
-            np.array(counts, dtype=np.int64).reshape(-1, 2),
-            tuple(attributes),
-        )
-
-    def _box(self, row: dict[str, Any], to_lidar: Array, turn: Array) -> Array:
-        """One annotation as [9] in the LiDAR frame; velocity NaN where the devkit gives none."""
-        velocity = to_lidar[:3, :3] @ self.nusc.box_velocity(row["token"])
-        width, length, height = row["size"]
-        center = transform(to_lidar, np.array([row["translation"]]))[0]
-        yaw = np.arctan2(turn[1, 0], turn[0, 0])
-        return np.array([*center, length, width, height, yaw, *velocity[:2]])
+        turns = to_lidar[:3, :3] @ rotation_matrices(store.numbers("boxes", "rotation")[rows])
+        velocity = store.numbers("boxes", "velocity")[rows] @ to_lidar[:3, :3].T
+        yaw = np.arctan2(turns[:, 1, 0], turns[:, 0, 0])
+        sizes = store.numbers("boxes", "size")[rows][:, [1, 0, 2]]
+        center = transform(to_lidar, store.numbers("boxes", "center")[rows])
+        names = (*store.attributes, "")
+        return {
+            "boxes": np.column_stack([center, sizes, yaw, velocity[:, :2]]).reshape(-1, 9),
+            "box_rotations": turns,
+            "labels": store.numbers("boxes", "label")[rows].astype(np.int64),
+            "num_lidar_pts": store.numbers("boxes", "num_lidar_pts")[rows].astype(np.int64),
+            "num_radar_pts": store.numbers("boxes", "num_radar_pts")[rows].astype(np.int64),
+            "attributes": tuple(names[i] for i in store.numbers("boxes", "attribute")[rows]),
+            "tracks": store.numbers("boxes", "instance")[rows].astype(np.int64),
+        }
 
 
-@lru_cache(maxsize=4)
-def open_tables(root: str, version: str) -> NuScenes:
-    """The devkit's tables, once a process. ValueError where root or version is absent."""
-    folder = Path(os.path.expandvars(root)).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"root: value {root!r} is not a folder; allowed: a nuScenes data root")
-    if not (folder / version / "sample.json").is_file():
-        found = sorted(p.parent.name for p in folder.glob("*/sample.json"))
-        raise ValueError(f"version: value {version!r} is not in {root}; allowed: {found}")
-    return NuScenes(version, str(folder), verbose=False)
-
-
-def _scene_names(nusc: NuScenes, spec: NuScenesSpec) -> list[str]:
-    """Names of a split: "all", the devkit's own, or one of the version folder's splits.json."""
-    if spec.split == "all":
-        return [scene["name"] for scene in nusc.scene]
-    try:
-        names: list[str] = get_scenes_of_split(spec.split, nusc)
-    except (AssertionError, KeyError, ValueError, FileNotFoundError) as error:
-        raise ValueError(
-            f"split: value {spec.split!r} is unknown in {spec.root} {spec.version}; allowed: all, "
-            "a split of nuscenes-devkit, or a name in the version folder's splits.json"
-        ) from error
-    return names
-
-
-def _sample_tokens(nusc: NuScenes, scene: dict[str, str]) -> list[str]:
-    tokens = []
-    token = scene["first_sample_token"]
-    while token:
-        tokens.append(token)
-        token = nusc.get("sample", token)["next"]
-    return tokens
-
-
-def _read_points(path: Path) -> NDArray[np.float32]:
-    """[P, 5] float32 of a .pcd.bin file: x, y, z, intensity, ring. ValueError where damaged."""
-    values = np.fromfile(path, dtype=np.float32)
-    if values.size % 5:
-        raise ValueError(f"{path}: {values.size} numbers; allowed: a multiple of 5")
-    return values.reshape(-1, 5)
+def _channel(store: SampleStore, name: str) -> int:
+    if name not in store.channels:
+        raise ValueError(f"sensor.json: has no {name}; it has {', '.join(store.channels)}")
+    return store.channels.index(name)

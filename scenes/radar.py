@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.batch import RADAR_FIELDS
+from scenes.frame import BadSample
 from scenes.geometry import Array, transform
 from scenes.radar_file import FIELDS, read_radar
 
@@ -48,7 +49,7 @@ def radar_cloud(sweeps: Sequence[RadarSweep]) -> NDArray[np.float32]:
     20-37  invalid_state 0..17, one-hot
     38-44  false-alarm class pdh0: the first pdh0 of them are 1
 
-    Points from lists of other sweeps stay in the order of `sweeps`. ValueError, naming the file,
+    Points from lists of other sweeps stay in the order of `sweeps`. BadSample, naming the file,
     where it is damaged or a state is out of its range.
     """
     clouds = [_fields(sweep) for sweep in sweeps]
@@ -88,4 +89,4 @@ def _check(path: Path, name: str, values: Array, size: int) -> None:
     wrong = np.flatnonzero((values < 0) | (values >= size))
     if len(wrong):
         value = int(values[wrong[0]])
-        raise ValueError(f"{path}: point {wrong[0]}: {name} {value}; allowed: 0..{size - 1}")
+        raise BadSample(f"{path}: point {wrong[0]}: {name} {value}; allowed: 0..{size - 1}")

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scenes.frame import BadSample
+
 POINT = np.dtype([
     ("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("dyn_prop", "i1"), ("id", "<i2"), ("rcs", "<f4"),
     ("vx", "<f4"), ("vy", "<f4"), ("vx_comp", "<f4"), ("vy_comp", "<f4"),
@@ -27,17 +29,17 @@ _LAYOUT = {
 def read_radar(path: str | Path) -> NDArray[np.float32]:
     """[P, 18] of a .pcd file in the order of FIELDS, all points that it holds.
 
-    A first point with a NaN marks a file without points. ValueError, naming the file, where it is
+    A first point with a NaN marks a file without points. BadSample, naming the file, where it is
     cut short or not of this format.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; allowed: a radar file (.pcd)") from error
+        raise BadSample(f"{path}: {error.strerror}; allowed: a radar file (.pcd)") from error
     count, start = _header(path, content)
     data = content[start : start + count * POINT.itemsize]
     if len(data) < count * POINT.itemsize:
-        raise ValueError(
+        raise BadSample(
             f"{path}: {len(data)} bytes of points; allowed: {count * POINT.itemsize} for {count}"
         )
     stored = np.frombuffer(data, POINT)
@@ -46,11 +48,11 @@ def read_radar(path: str | Path) -> NDArray[np.float32]:
         return points[:0]
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-        raise ValueError(f"{path}: point {row} is not finite; allowed: numbers")
+        raise BadSample(f"{path}: point {row} is not finite; allowed: numbers")
     return points
 
 
-def write_radar(path: str | Path, points: NDArray[np.float64]) -> None:
+def write_radar(path: str | Path, points: NDArray[np.floating]) -> None:
     """Points [P, 18] in the order of FIELDS as a .pcd file, ended as nuscenes-devkit expects."""
     stored = np.zeros(max(len(points), 1), POINT)
     for column, name in enumerate(FIELDS):
@@ -72,14 +74,14 @@ def _header(path: str | Path, content: bytes) -> tuple[int, int]:
     while found.get("DATA") is None:
         end = content.find(b"\n", start)
         if end < 0 or end - start > 1000:
-            raise ValueError(f"{path}: no line DATA; allowed: a radar file (.pcd)")
+            raise BadSample(f"{path}: no line DATA; allowed: a radar file (.pcd)")
         key, _, value = content[start:end].decode("ascii", "replace").strip().partition(" ")
         found[key] = value.strip()
         start = end + 1
     for key, value in {**_LAYOUT, "HEIGHT": "1", "DATA": "binary"}.items():
         if found.get(key) != value:
-            raise ValueError(f"{path}: {key} {found.get(key)!r}; allowed: {value!r}")
+            raise BadSample(f"{path}: {key} {found.get(key)!r}; allowed: {value!r}")
     width = found.get("WIDTH", "")
     if not width.isdecimal():
-        raise ValueError(f"{path}: WIDTH {width!r}; allowed: a number of points")
+        raise BadSample(f"{path}: WIDTH {width!r}; allowed: a number of points")
     return int(width), start

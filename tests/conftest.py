@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 import torch
 import yaml
+
+os.environ["SPARSEFRONT_STORES"] = tempfile.mkdtemp(prefix="sparsefront-stores-")
+atexit.register(shutil.rmtree, os.environ["SPARSEFRONT_STORES"], ignore_errors=True)
 
 KITTI_CALIBRATION = """P2: 100 0 50 0 0 100 20 0 0 0 1 0
 R0_rect: 1 0 0 0 1 0 0 0 1
@@ -54,6 +60,19 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("data") / "tiny"
     make_scenes(root, num_scenes=2, seed=0, frames=2, workers=1, progress=False, val_every=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def street_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with streets and their map."""
+    from scenes.procedural import make_scenes
+
+    root = tmp_path_factory.mktemp("data") / "street"
+    make_scenes(
+        root, num_scenes=2, seed=0, frames=2, workers=1, progress=False, val_every=2,
+        street_map=True,
+    )  # fmt: skip
     return root
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import shapely
+from shapely.validation import explain_validity
 
 from scenes.procedural.tables import LOCATION, token
 
@@ -27,9 +28,14 @@ Rows = list[dict[str, Any]]
 
 
 def write_map(made: Path, scenes: list[dict[str, list[Any]]]) -> None:
-    """The map of all scenes' streets, under maps/expansion of a data root."""
+    """The map of all scenes' streets, under maps/expansion of a data root. ValueError for a shape
+    that crosses itself: the devkit would leave it out without a word.
+    """
     names = list(dict.fromkeys(name for layers in scenes for name in layers))
     layers = {name: [shape for found in scenes for shape in found[name]] for name in names}
+    for name, shapes in layers.items():
+        for wrong in (shape for shape in shapes if not shape.is_valid):
+            raise ValueError(f"{name}: {explain_validity(wrong)}; allowed: valid shapes")
     edges = shapely.union_all(layers["drivable_area"]).bounds
     folder = made / "maps" / "expansion"
     folder.mkdir()

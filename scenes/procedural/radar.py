@@ -45,7 +45,7 @@ def radar_to_ego(name: str) -> np.ndarray:
 
 
 def radar_scan(world: World, time_s: float, name: str, random: np.random.Generator) -> np.ndarray:
-    """[P, 18] in the radar's frame, in the order of FIELDS; z is 0, a radar measures no height."""
+    """[P, 18] float32 in the radar's frame, in the order of FIELDS; z is 0, as it measures none."""
     pose = world.ego_pose(time_s) @ radar_to_ego(name)
     angle = np.radians(RAYS_DEG + random.uniform(-1, 1, len(RAYS_DEG)))
     local = np.stack([np.cos(angle), np.sin(angle), np.zeros(len(angle))], axis=1)
@@ -104,7 +104,7 @@ def _returns(
         "pdh0": np.where(real, 1, random.integers(2, 5, count)),
         "vx_rms": np.full(count, 16), "vy_rms": np.full(count, 3),
     }  # fmt: skip
-    return np.stack([column[name].astype(np.float64) for name in FIELDS], axis=1)
+    return np.stack([column[name].astype(np.float32) for name in FIELDS], axis=1)
 
 
 def _motion(velocity: np.ndarray, ray: np.ndarray, random: np.random.Generator) -> np.ndarray:

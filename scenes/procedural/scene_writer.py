@@ -68,7 +68,7 @@ class SceneWriter:
         if frame:
             sweep = scan(self.world, time_s - TICK_S, self.random)
             self._sensor_data(frame, 2 * frame - 1, "LIDAR_TOP", sweep)
-            self._radars(frame, 2 * frame - 1)
+            self._radars(frame, 2 * frame - 1, hidden=[])
         points = scan(self.world, time_s, self.random)
         self._sensor_data(frame, 2 * frame, "LIDAR_TOP", points)
         seen = np.zeros(len(self.world.actors), int)  # pixels of each actor, all cameras
@@ -81,25 +81,29 @@ class SceneWriter:
             "scene_token": self._token("scene"), **self._neighbours("sample", frame),
         })  # fmt: skip
         in_world = self._to_world(points, time_s, lidar_to_ego())
-        radar = self._radars(frame, 2 * frame)
-        for index, actor in self.actors:
+        lidar_pts = [_points_on(actor, in_world, time_s) for _, actor in self.actors]
+        counted = zip(self.actors, lidar_pts, strict=True)
+        radar = self._radars(frame, 2 * frame, [actor for (_, actor), n in counted if not n])
+        for (index, actor), count in zip(self.actors, lidar_pts, strict=True):
             row = self._annotation(actor, index, frame, int(seen[index]))
-            center = actor.at(time_s)
-            lidar_pts, radar_pts = (
-                int(points_in_box(cloud, center, actor.size, yaw_matrix(actor.yaw)).sum())
-                for cloud in (in_world, radar)
-            )
-            row |= {"translation": center.tolist(), "num_lidar_pts": lidar_pts,
-                    "num_radar_pts": radar_pts}  # fmt: skip
+            row |= {"translation": actor.at(time_s).tolist(), "num_lidar_pts": count,
+                    "num_radar_pts": _points_on(actor, radar, time_s)}  # fmt: skip
             self.rows["sample_annotation"].append(row)
 
-    def _radars(self, frame: int, tick: int) -> np.ndarray:
-        """Writes a scan of every radar; their points [P, 3] in the world."""
+    def _radars(self, frame: int, tick: int, hidden: list[Actor]) -> np.ndarray:
+        """Writes a scan of every radar; their points [P, 3] in the world.
+
+        None lie on hidden actors: the devkit scores boxes that any point hit, LiDAR's or radar's,
+        and radar is to leave that choice as it is.
+        """
         clouds = []
         for name in RADARS:
-            found = radar_scan(self.world, tick * TICK_S, name, self.radar_random)
+            time_s, to_ego = tick * TICK_S, radar_to_ego(name)
+            found = radar_scan(self.world, time_s, name, self.radar_random)
+            for actor in hidden:
+                found = found[~_inside(actor, self._to_world(found, time_s, to_ego), time_s)]
             self._sensor_data(frame, tick, name, found)
-            clouds.append(self._to_world(found, tick * TICK_S, radar_to_ego(name)))
+            clouds.append(self._to_world(found, time_s, to_ego))
         return np.concatenate(clouds)
 
     def _sensor_data(self, frame: int, tick: int, sensor: str, data: np.ndarray) -> None:
@@ -178,6 +182,14 @@ class SceneWriter:
         pose = self.world.ego_pose(time_s) @ to_ego
         moved: np.ndarray = points[:, :3].astype(float) @ pose[:3, :3].T + pose[:3, 3]
         return moved
+
+
+def _inside(actor: Actor, points: np.ndarray, time_s: float) -> np.ndarray:
+    return points_in_box(points, actor.at(time_s), actor.size, yaw_matrix(actor.yaw))
+
+
+def _points_on(actor: Actor, points: np.ndarray, time_s: float) -> int:
+    return int(_inside(actor, points, time_s).sum())
 
 
 def _attribute(actor: Actor) -> str:

@@ -1,8 +1,9 @@
 """A made street: a road along the ego's path, one across it, and all that a map tells of them.
 
 Shapes are shapely polygons and lines; a street is laid out along +x and then moved into the world.
-The map file, the cameras and the LiDAR all see these shapes. Actors stand where they stand: they
-are placed without a look at the street.
+The map file, the cameras and the LiDAR all see these shapes. Actors are placed without a look at
+the street, and its road is straight: in a scene of more than 20 keyframes the ego's arc may leave
+its lane.
 """
 
 from __future__ import annotations
@@ -67,17 +68,17 @@ def _layers(random: np.random.Generator, reach: float, lane: float, lanes: int) 
         turned = affinity.rotate(shape, np.pi / 2 + slant, (0, 0), use_radians=True)
         return affinity.translate(turned, junction, 0.0)
 
-    main = _block(-reach, reach, -half, half)
-    cross = across(_block(-reach, reach, -cross_half, cross_half))
-    roads = shapely.union(main, cross)
-    broad = shapely.union(
-        _block(-reach, reach, -half - walk, half + walk),
-        across(_block(-reach, reach, -cross_half - walk, cross_half + walk)),
-    )
+    def both(half: float, cross_half: float, reach: float) -> list[Any]:
+        blocks = [_block(-reach, reach, -h, h) for h in (half, cross_half)]
+        return [blocks[0], across(blocks[1])]
+
+    roads = both(half, cross_half, reach)
+    broad = shapely.union_all(both(half + walk, cross_half + walk, reach))
+    beyond = shapely.union_all(both(half, cross_half, reach + 1.0))  # no two ends on one line
     layers: Shapes = {
-        "drivable_area": [roads],
-        "road_segment": [main, cross],
-        "walkway": list(shapely.get_parts(broad - roads)),
+        "drivable_area": [shapely.union_all(roads)],
+        "road_segment": roads,
+        "walkway": list(shapely.get_parts(broad - beyond)),
         "carpark_area": [_car_park(random, -junction, half + walk)],
     }
     at, cross_at = _clear(cross_half, half, slant), _clear(half, cross_half, slant)

@@ -85,9 +85,10 @@ def _check_same(root: Path, recipe: dict[str, Any]) -> None:
     found = json.loads(note.read_text()) if note.is_file() else None
     if found == recipe:
         return
-    what = "holds something else"
-    if isinstance(found, dict) and found.get("schema") != SCHEMA:
-        what = f"was made by another version (schema {found.get('schema')}, now {SCHEMA})"
+    what = "exists and holds something else"
+    schema = found.get("schema") if isinstance(found, dict) else SCHEMA
+    if schema != SCHEMA:
+        what = f"was made by another version (schema {schema}, now {SCHEMA}): remove it"
     raise ValueError(f"root: {root} {what}; allowed: a new or empty folder")
 
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nuscenes.eval.detection.utils import category_to_detection_name
-from pyquaternion import Quaternion
 
 from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.geometry import Array
+from scenes.geometry import Array, rotation_matrices
 from scenes.nuscenes import LIDAR, NuScenesScenes
 from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, UNKNOWN_POINTS, BoxTable
 from scenes.scoring.filters import Places, filtered
@@ -111,49 +109,48 @@ def likely_attributes(label: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 
 def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:
-    """Every annotation of a detection class, unfiltered."""
-    nusc = scenes.nusc
-    rows: list[tuple[Any, ...]] = []
-    for number, token in enumerate(scenes.tokens):
-        for one in nusc.get("sample", token)["anns"]:
-            row = nusc.get("sample_annotation", one)
-            name = category_to_detection_name(row["category_name"])
-            if name is None:
-                continue
-            names = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
-            if len(names) > 1:
-                raise ValueError(f"sample_annotation {one}: {len(names)} attributes; allowed: one")
-            rows.append(
-                (
-                    number, DETECTION_CLASSES.index(name), row["translation"], row["size"],
-                    row["rotation"], nusc.box_velocity(one)[:2],
-                    _attribute(names[0] if names else ""), -1.0,
-                    row["num_lidar_pts"] + row["num_radar_pts"],
-                )
-            )  # fmt: skip
-    return _table(rows)
+    """Every annotation of a detection class, unfiltered. ValueError for one of two attributes."""
+    store = scenes.store
+    if store.tables["boxes"].num_rows == 0:
+        raise ValueError(f"version: {scenes.spec.version!r} has no annotations to score against")
+    rows, frame = scenes.box_rows()
+    chosen = store.numbers("boxes", "label")[rows] >= 0
+    rows, frame = rows[chosen], frame[chosen]
+    several = rows[store.numbers("boxes", "num_attributes")[rows] > 1]
+    if len(several):
+        token = store.text("boxes", "token", int(several[0]))
+        count = store.numbers("boxes", "num_attributes")[several[0]]
+        raise ValueError(f"sample_annotation {token}: {count} attributes; allowed: one")
+    points = store.numbers("boxes", "num_lidar_pts")[rows].astype(np.int64)
+    return BoxTable(
+        sample=frame, label=store.numbers("boxes", "label")[rows].astype(np.int64),
+        center=store.numbers("boxes", "center")[rows], size=store.numbers("boxes", "size")[rows],
+        rotation=store.numbers("boxes", "rotation")[rows],
+        velocity=store.numbers("boxes", "velocity")[rows, :2],
+        attribute=_numbers(store.attributes)[store.numbers("boxes", "attribute")[rows]],
+        score=np.full(len(rows), -1.0),
+        num_points=points + store.numbers("boxes", "num_radar_pts")[rows],
+    )  # fmt: skip
+
+
+def _numbers(names: tuple[str, ...]) -> np.ndarray:
+    """Index into ATTRIBUTES of each name; last, for "none", NO_ATTRIBUTE."""
+    return np.array([_attribute(name) for name in (*names, "")], dtype=np.int64)
 
 
 def places_of(scenes: NuScenesScenes) -> Places:
     """Ego positions and bicycle racks of the frames."""
-    nusc = scenes.nusc
-    ego, racks = [], []
-    for number, token in enumerate(scenes.tokens):
-        sample = nusc.get("sample", token)
-        data = nusc.get("sample_data", sample["data"][LIDAR])
-        ego.append(nusc.get("ego_pose", data["ego_pose_token"])["translation"][:2])
-        for one in sample["anns"]:
-            row = nusc.get("sample_annotation", one)
-            if row["category_name"] == RACK:
-                turn = Quaternion(row["rotation"]).rotation_matrix
-                racks.append((number, row["translation"], row["size"], turn))
+    store = scenes.store
+    lidar = store.numbers("samples", "data")[scenes.samples, store.channels.index(LIDAR)]
+    rows, frame = scenes.box_rows()
+    kinds = np.flatnonzero(np.array(store.categories) == RACK)
+    racks = np.isin(store.numbers("boxes", "category")[rows], kinds)
+    rows, frame = rows[racks], frame[racks]
     return Places(
-        ego=np.array(ego, dtype=np.float64).reshape(-1, 2),
-        sample=np.array([r[0] for r in racks], dtype=np.int64),
-        center=np.array([r[1] for r in racks], dtype=np.float64).reshape(-1, 3),
-        size=np.array([r[2] for r in racks], dtype=np.float64).reshape(-1, 3),
-        turn=np.array([r[3] for r in racks], dtype=np.float64).reshape(-1, 3, 3),
-    )
+        ego=store.numbers("data", "ego_translation")[lidar, :2], sample=frame,
+        center=store.numbers("boxes", "center")[rows], size=store.numbers("boxes", "size")[rows],
+        turn=rotation_matrices(store.numbers("boxes", "rotation")[rows]),
+    )  # fmt: skip
 
 
 def _attribute(name: str) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenes.batch import DETECTION_CLASSES
-from scenes.scoring.box_table import Floats, Ints
+from scenes.scoring.box_table import Ints
 from scenes.scoring.track_table import TRACKING_CLASSES, TrackFrames, TrackTable
 from scenes.scoring.tracking_curves import (
     METRICS,
@@ -23,7 +23,7 @@ from scenes.scoring.tracking_curves import (
     thresholds,
 )
 from scenes.scoring.tracking_distances import frame_distances
-from scenes.scoring.tracking_events import ClassFrames, Counts, count_events
+from scenes.scoring.tracking_events import ClassFrames, frame_events, track_times
 from scenes.scoring.tracking_interpolation import Tracks, tracks_of
 
 
@@ -84,24 +84,18 @@ def class_metrics(
     theirs, mine = (np.flatnonzero(t.label == label) for t in (wanted, found))
     if len(theirs) == 0:
         return dict.fromkeys(METRICS, np.nan)
-    number = np.unique(wanted.track[theirs], return_inverse=True)[1]
-    tracks, found_tracks = int(number.max()) + 1, int(found.track.max(initial=-1)) + 1
-    data = class_frames(wanted, theirs, number, found, mine)
-
-    def at(threshold: float) -> tuple[Counts, Floats]:
-        events: tuple[Counts, Floats] = count_events(
-            data, tracks, found_tracks, threshold, config.distance_m
-        )
-        return events
-
-    _, scores = at(-np.inf)
+    data = class_frames(wanted, theirs, found, mine)
+    scores = frame_events(data, -np.inf, config.distance_m).scores
     if len(scores) > len(theirs):
         raise ValueError(
             f"predictions: {len(scores)} matches of {len(theirs)} labels of {name}, as tracks are "
             "twice in a frame; allowed: once"
         )
     levels = thresholds(scores, len(theirs), config)
-    counted = {t: metrics_at(at(t)[0]) for t in np.unique(levels[~np.isnan(levels)])}
+    counted = {}
+    for threshold in np.unique(levels[~np.isnan(levels)]):
+        events = frame_events(data, threshold, config.distance_m)
+        counted[threshold] = metrics_at(events, track_times(data, events))
     if not counted:
         names = len(np.unique(wanted.given[theirs]))
         return reported([never_reached(len(theirs), names, config)], config)
@@ -109,10 +103,9 @@ def class_metrics(
     return reported([counted.get(t, unknown) for t in levels], config)
 
 
-def class_frames(
-    wanted: Tracks, theirs: Ints, number: Ints, found: Tracks, mine: Ints
-) -> ClassFrames:
-    """Rows `theirs` of wanted, of tracks `number`, and `mine` of found, frame by frame."""
+def class_frames(wanted: Tracks, theirs: Ints, found: Tracks, mine: Ints) -> ClassFrames:
+    """Rows `theirs` of wanted and `mine` of found, frame by frame."""
+    tracks = np.unique(wanted.track[theirs], return_inverse=True)[1]
     frames = np.unique(np.concatenate([wanted.frame[theirs], found.frame[mine]]))
     limits = np.append(frames, frames[-1] + 1)
     wanted_at = np.searchsorted(wanted.frame[theirs], limits)
@@ -125,7 +118,7 @@ def class_frames(
         ours, wanted_at, others[best[found_at[:-1][has]]], np.append(0, np.cumsum(has))
     )
     return ClassFrames(
-        wanted_at, found_at, number, found.track[mine], score, distance, begins, to_best,
+        wanted_at, found_at, tracks, found.track[mine], score, distance, begins, to_best,
         best_begins,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scenes.scoring.box_table import Floats
-from scenes.scoring.tracking_events import Counts
+from scenes.scoring.tracking_events import Events, TrackTimes
 
 METRICS = (
     "amota", "amotp", "recall", "motar", "gt", "mota", "motp", "mt", "ml", "faf", "tp", "fp", "fn",
@@ -51,33 +51,32 @@ def thresholds(scores: Floats, labels: int, config: TrackingConfig) -> Floats:
     return found[::-1]
 
 
-def metrics_at(counts: Counts) -> dict[str, float]:
+def metrics_at(events: Events, times: TrackTimes) -> dict[str, float]:
     """Every metric but the averaged ones, at one threshold."""
-    labels = int(counts.life.sum())
-    wrong = counts.misses + counts.switches + counts.false_positives
-    found = counts.matches + counts.switches
-    tracked = counts.hit > 0
-    share = counts.hit / counts.life
-    several = int(tracked.sum())
+    labels = len(events.kind)
+    misses, matches, switches = np.bincount(events.kind, minlength=3).tolist()
+    wrong = misses + switches + events.false_positives
+    found = matches + switches
+    share = times.found / times.life
+    several = int((times.found > 0).sum())
     return {
-        "gt": labels, "tp": counts.matches, "fp": counts.false_positives, "fn": counts.misses,
-        "ids": counts.switches, "frag": int(counts.fragments.sum()), "recall": found / labels,
-        "motar": _motar(counts, labels), "mota": max(0.0, 1.0 - wrong / labels),
-        "motp": counts.distance / found if found else np.nan,
-        "faf": counts.false_positives / counts.frames * 100,
+        "gt": labels, "tp": matches, "fp": events.false_positives, "fn": misses, "ids": switches,
+        "frag": int(times.fragments.sum()), "recall": found / labels,
+        "motar": _motar(matches, wrong, labels), "mota": max(0.0, 1.0 - wrong / labels),
+        "motp": events.distance / found if found else np.nan,
+        "faf": events.false_positives / events.frames * 100,
         "mt": int((share >= MOSTLY_TRACKED).sum()), "ml": int((share < MOSTLY_LOST).sum()),
-        "tid": FRAME_S * float(counts.late.sum()) / several if several else np.nan,
-        "lgd": FRAME_S * float(counts.gap.sum()) / several if several else np.nan,
+        "tid": FRAME_S * float(times.late.sum()) / several if several else np.nan,
+        "lgd": FRAME_S * float(times.gap.sum()) / several if several else np.nan,
     }  # fmt: skip
 
 
-def _motar(counts: Counts, labels: int) -> float:
+def _motar(matches: int, wrong: int, labels: int) -> float:
     """MOTA at a recall; the recall leaves switches out."""
-    recall = counts.matches / labels
+    recall = matches / labels
     if recall * labels == 0:
         return np.nan
-    wrong = counts.misses + counts.switches + counts.false_positives - (1 - recall) * labels
-    return float(max(0.0, 1 - wrong / (recall * labels)))
+    return float(max(0.0, 1 - (wrong - (1 - recall) * labels) / (recall * labels)))
 
 
 def never_reached(labels: int, tracks: int, config: TrackingConfig) -> dict[str, float]:

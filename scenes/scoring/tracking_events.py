@@ -13,6 +13,7 @@ from scenes.scoring.assignment import assigned
 from scenes.scoring.box_table import Floats, Ints
 
 FREE = -1
+MISS, MATCH, SWITCH = 0, 1, 2
 
 
 class ClassFrames(NamedTuple):
@@ -36,94 +37,113 @@ class ClassFrames(NamedTuple):
     best_begins: Ints
 
 
-class Counts(NamedTuple):
-    """Over all frames: counts of frames that are not empty and of events, the sum of distances of
-    matches and switches in m; by label track, lengths in frames: life [T], hit [T], first hit after
-    [T] frames (0 without one), longest gap [T] (0 without a hit), fragments [T] (times that the
-    track was lost and found again).
+class Events(NamedTuple):
+    """What happened at one score threshold.
+
+    kind             [W] of each label: MISS, MATCH or SWITCH
+    number           [F] of each frame among those that are not empty
+    frames           how many those are
+    false_positives  predictions without a label
+    distance         sum over matches and switches, m
+    scores           of the matched predictions, switches left out
     """
 
+    kind: Ints
+    number: Ints
     frames: int
-    matches: int
-    switches: int
-    misses: int
     false_positives: int
     distance: float
+    scores: Floats
+
+
+class TrackTimes(NamedTuple):
+    """Of each label track, in frames that are not empty: life [T], times found [T], frames until
+    it was first found [T], its longest gap [T] (both 0 where never), times that it was lost and
+    found again [T].
+    """
+
     life: Ints
-    hit: Ints
+    found: Ints
     late: Ints
     gap: Ints
     fragments: Ints
 
 
 @njit(cache=True, nogil=True)
-def count_events(
-    data: ClassFrames, tracks: int, found_tracks: int, threshold: float, limit: float
-) -> tuple[Counts, Floats]:
-    """Counts over predictions of at least the threshold, pairs nearer than limit (m), `tracks`
-    label tracks; and the scores of the matches, switches left out.
-    """
-    life, hit = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
-    late, gap = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
-    fragments = np.zeros(tracks, np.int64)
-    born, last = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
-    last_hit = np.zeros(tracks, np.int64)
-    lost = np.zeros(tracks, np.bool_)
-    partner = np.full(tracks, FREE, np.int64)  # of the last match, whenever that was
-    matched_at = np.full(found_tracks, -1, np.int64)
+def frame_events(data: ClassFrames, threshold: float, limit: float) -> Events:
+    """Events over predictions of at least the threshold, pairs nearer than limit (m)."""
+    kind = np.full(len(data.wanted), MISS, np.int64)
+    number = np.zeros(len(data.begins), np.int64)
+    partner = np.full(_tracks(data.wanted), FREE, np.int64)  # of the last match, whenever that was
+    matched_at = np.full(_tracks(data.found), -1, np.int64)
     scores, num_scores = np.zeros(len(data.score)), 0
-    frames = matches = switches = misses = false_positives = 0
+    frames = false_positives = 0
     total = 0.0
     for frame in range(len(data.begins)):
+        number[frame] = frames
         kept = _kept(data, frame, threshold)
-        first = data.wanted_at[frame]
-        count = data.wanted_at[frame + 1] - first
-        if count == 0 and len(kept) == 0:
+        first, last = data.wanted_at[frame], data.wanted_at[frame + 1]
+        if first == last and len(kept) == 0:
             continue
-        wanted, found = data.wanted[first : first + count], data.found[kept]
+        wanted, found = data.wanted[first:last], data.found[kept]
         distance = _distances(data, frame, kept)
         mine = _keep_partners(wanted, found, distance, partner, limit)
-        again = mine != FREE
         _assign_rest(distance, mine, limit)
-        for row in range(count):
-            track, column = wanted[row], mine[row]
-            if life[track] == 0:
-                born[track] = frames
-                last_hit[track] = frames - 1
-            life[track] += 1
-            last[track] = frames
-            if column == FREE:
-                misses += 1
-                lost[track] = True
+        for row in range(len(wanted)):
+            if mine[row] == FREE:
                 continue
-            total += distance[row, column]
-            if again[row] or partner[track] == FREE or partner[track] == found[column]:
-                matches += 1
-                matched_at[found[column]] = frames
-            else:
-                switches += 1
-            partner[track] = found[column]
-            if hit[track] == 0:
-                late[track] = frames - born[track]
-            elif lost[track]:
-                fragments[track] += 1
-            lost[track] = False
-            hit[track] += 1
-            gap[track] = max(gap[track], frames - last_hit[track] - 1)
-            last_hit[track] = frames
+            total += distance[row, mine[row]]
+            before, now = partner[wanted[row]], found[mine[row]]
+            partner[wanted[row]] = now
+            switched = before not in (FREE, now)
+            kind[first + row] = SWITCH if switched else MATCH
+            if not switched:
+                matched_at[now] = frames
         false_positives += len(kept) - (mine != FREE).sum()
         for row in kept:
             if matched_at[data.found[row]] == frames:
                 scores[num_scores] = data.score[row]
                 num_scores += 1
         frames += 1
+    return Events(kind, number, frames, false_positives, total, scores[:num_scores])
+
+
+@njit(cache=True, nogil=True)
+def track_times(data: ClassFrames, events: Events) -> TrackTimes:
+    """How each label track fared."""
+    tracks = _tracks(data.wanted)
+    life, found = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
+    late, gap = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
+    fragments, lost = np.zeros(tracks, np.int64), np.zeros(tracks, np.bool_)
+    since, last = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)  # not found since
+    for frame in range(len(data.begins)):
+        now = events.number[frame]
+        for row in range(data.wanted_at[frame], data.wanted_at[frame + 1]):
+            track = data.wanted[row]
+            if life[track] == 0:
+                since[track] = now
+            life[track] += 1
+            last[track] = now
+            if events.kind[row] == MISS:
+                lost[track] = True
+                continue
+            if found[track] == 0:
+                late[track] = now - since[track]
+            elif lost[track]:
+                fragments[track] += 1
+            lost[track] = False
+            found[track] += 1
+            gap[track] = max(gap[track], now - since[track])
+            since[track] = now + 1
     for track in range(tracks):
-        if hit[track] > 0:  # the gap to the track's end
-            gap[track] = max(gap[track], last[track] - last_hit[track])
-    counts = Counts(
-        frames, matches, switches, misses, false_positives, total, life, hit, late, gap, fragments
-    )
-    return counts, scores[:num_scores]
+        if found[track] > 0:  # the gap to the track's end
+            gap[track] = max(gap[track], last[track] + 1 - since[track])
+    return TrackTimes(life, found, late, gap, fragments)
+
+
+@njit(cache=True, nogil=True)
+def _tracks(numbers: Ints) -> int:
+    return numbers.max() + 1 if len(numbers) else 0
 
 
 @njit(cache=True, nogil=True)

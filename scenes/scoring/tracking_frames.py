@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from nuscenes.eval.detection.utils import category_to_detection_name
 
 from scenes.batch import Detections
 from scenes.nuscenes import NuScenesScenes
@@ -73,13 +72,14 @@ def in_range(table: TrackTable, places: Places) -> TrackTable:
 
 def ground_truth_tracks(scenes: NuScenesScenes) -> tuple[TrackTable, TrackFrames]:
     """Every annotation of a detection class, tracks by instance, unfiltered; and the frames."""
-    nusc = scenes.nusc
-    samples = [nusc.get("sample", token) for token in scenes.tokens]
-    rows = [nusc.get("sample_annotation", one) for sample in samples for one in sample["anns"]]
-    rows = [row for row in rows if category_to_detection_name(row["category_name"]) is not None]
-    instances = np.array([row["instance_token"] for row in rows], dtype=str)
+    store = scenes.store
+    rows, _ = scenes.box_rows()
+    rows = rows[store.numbers("boxes", "label")[rows] >= 0]
+    instances = np.array(
+        store.texts("instances", "token", store.numbers("boxes", "instance")[rows]), dtype=str
+    )
     tracks = np.unique(instances, return_inverse=True)[1].astype(np.int64)
-    scene = np.unique([s["scene_token"] for s in samples], return_inverse=True)[1]
-    timestamp = np.array([s["timestamp"] for s in samples], np.int64)
+    scene = store.numbers("samples", "scene")[scenes.samples].astype(np.int64)
+    timestamp = store.numbers("samples", "timestamp")[scenes.samples]
     table = TrackTable(boxes=ground_truth_table(scenes), track=tracks)
     return table, TrackFrames(scene=scene, timestamp=timestamp)

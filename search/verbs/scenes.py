@@ -39,6 +39,8 @@ class ScenesMake:
             if value is not None and value < 1:
                 raise ValueError(f"--{option}: value {value}; allowed: 1 and above")
         if self.format == "kitti":
+            if self.maps:
+                raise ValueError("--maps: KITTI has no map; allowed with --format nuscenes")
             if self.scenes is not None:
                 raise ValueError("--scenes: KITTI has single frames; allowed: --frames")
             if self.maps:

@@ -19,7 +19,7 @@ from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.procedural import make_scenes
 from scenes.procedural.lidar import scan
-from scenes.procedural.world import SIZES, make_world
+from scenes.procedural.world import CLUTTER, SIZES, make_world
 from scenes.scoring.nuscenes_frames import score_detections as score
 
 VERSION = "v1.0-procedural"
@@ -37,7 +37,7 @@ def test_devkit_reads_every_table(tiny_root: Path) -> None:
     assert len(list((tiny_root / VERSION).glob("*.json"))) == 13 + 1  # and splits.json
     assert len(nusc.scene) == 2
     assert len(nusc.sample) == 4
-    assert len(nusc.calibrated_sensor) == len(nusc.sensor) == 7
+    assert len(nusc.calibrated_sensor) == len(nusc.sensor) == 12
     assert {nusc.get("category", i["category_token"])["name"] for i in nusc.instance} == {
         c["name"] for c in nusc.category
     }
@@ -49,7 +49,7 @@ def test_devkit_reads_every_table(tiny_root: Path) -> None:
         if data["fileformat"] == "jpg":
             with Image.open(file) as image:
                 assert image.size == (data["width"], data["height"])
-        else:
+        elif data["sensor_modality"] == "lidar":
             points = np.fromfile(file, np.float32).reshape(-1, 5)
             assert set(np.unique(points[:, 4])) <= set(range(32))
             assert len(points) > 1000
@@ -115,9 +115,38 @@ def test_deterministic_and_independent_of_the_number_of_scenes(
     assert make_scenes(tmp_path / "one", num_scenes=1, frames=2, progress=False).is_dir()
     with pytest.raises(ValueError, match="holds something else"):
         make_scenes(tmp_path / "one", num_scenes=1, frames=2, seed=1, progress=False)
+    with pytest.raises(ValueError, match="holds something else"):
+        make_scenes(tmp_path / "one", num_scenes=1, frames=2, street_map=True, progress=False)
+    note = tmp_path / "one" / "procedural.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "schema": 1}))
+    with pytest.raises(ValueError, match=r"another version .schema 1, now 2.: remove it"):
+        make_scenes(tmp_path / "one", num_scenes=1, frames=2, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one"]
     other_world = make_world(1, 0, 1.0)
     assert other_world.ego_yaw != make_world(0, 0, 1.0).ego_yaw
+
+
+def test_instances_are_chains_with_velocities(tiny_root: Path) -> None:
+    """The devkit follows every actor through its scene and derives the velocity it was given."""
+    nusc = NuScenes(VERSION, str(tiny_root), verbose=False)
+    moving = 0
+    for scene in nusc.scene:
+        samples = [scene["first_sample_token"], scene["last_sample_token"]]
+        world = make_world(0, int(scene["name"][-4:]), 0.5)
+        actors = [a for a in world.actors if a.name != CLUTTER]
+        rows = [nusc.get("sample", token)["anns"] for token in samples]
+        instances = [[nusc.get("sample_annotation", t)["instance_token"] for t in r] for r in rows]
+        assert instances[0] == instances[1] and len(set(instances[0])) == len(actors)
+        for actor, first, last in zip(actors, *rows, strict=True):
+            row = nusc.get("sample_annotation", first)
+            instance = nusc.get("instance", row["instance_token"])
+            assert (row["prev"], row["next"]) == ("", last)
+            assert nusc.get("sample_annotation", last)["prev"] == first
+            ends = (instance["first_annotation_token"], instance["last_annotation_token"])
+            assert ends == (first, last) and instance["nbr_annotations"] == 2
+            assert nusc.box_velocity(first)[:2] == pytest.approx(actor.velocity, abs=1e-6)
+            moving += bool(actor.velocity.any())
+    assert moving > 5
 
 
 def test_truth_scores_one_and_nothing_scores_zero(scenes: NuScenesScenes) -> None:

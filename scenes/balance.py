@@ -1,0 +1,17 @@
+"""Class-balanced grouping and sampling (CBGS; Zhu et al., arXiv 1908.09492, sec. 3.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def class_balanced(present: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
+    """Frames to train on, by class, drawn with repetition: as many for each class.
+
+    present  [S, K] which frames have which class; the mean over K of the frames of a class is drawn
+             for each, so a class that is in no frame gets none, and frames without any never come
+    """
+    each = int(present.sum() / present.shape[1])
+    drawn = [random.choice(np.flatnonzero(own), each) for own in present.T if own.any()]
+    return np.concatenate([*drawn, np.zeros(0, np.int64)]).astype(np.int64)

@@ -1,0 +1,52 @@
+"""Where nuScenes-format data lie, and which scenes a split has."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nuscenes.utils.splits import create_splits_scenes
+
+if TYPE_CHECKING:
+    from nuscenes import NuScenes
+
+
+def data_root(root: str, version: str) -> Path:
+    """The folder of a data root. ValueError where root or version is absent."""
+    folder = Path(os.path.expandvars(root)).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"root: value {root!r} is not a folder; allowed: a nuScenes data root")
+    if not (folder / version / "sample.json").is_file():
+        found = sorted(p.parent.name for p in folder.glob("*/sample.json"))
+        raise ValueError(f"version: value {version!r} is not in {root}; allowed: {found}")
+    return folder
+
+
+@lru_cache(maxsize=4)
+def open_tables(root: str, version: str) -> NuScenes:
+    """The devkit's tables, once a process."""
+    from nuscenes import NuScenes
+
+    return NuScenes(version, str(data_root(root, version)), verbose=False)
+
+
+def scene_names(root: Path, version: str, split: str, every: Iterable[str]) -> set[str]:
+    """Names of a split: "all" of `every`, the devkit's own, or one of the version folder's
+    splits.json.
+    """
+    if split == "all":
+        return set(every)
+    known: dict[str, list[str]] = create_splits_scenes()
+    own = root / version / "splits.json"
+    if split not in known and own.is_file():
+        known = json.loads(own.read_text())
+    if split not in known:
+        raise ValueError(
+            f"split: value {split!r} is unknown in {root} {version}; allowed: all, "
+            "a split of nuscenes-devkit, or a name in the version folder's splits.json"
+        )
+    return set(known[split])

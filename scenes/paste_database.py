@@ -1,0 +1,153 @@
+"""Labelled objects of a training split with the points inside them, memory-mapped: what ground-
+truth paste draws from (SECOND: Yan et al., Sensors 2018, sec. 3.2.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from scenes.geometry import Array
+from scenes.kitti import KittiScenes, KittiSpec
+from scenes.lidar_sweeps import FIELDS
+from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from scenes.sample_store import alone
+
+FRAMES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasteDatabase:
+    """N objects: boxes [N, 9] in the LiDAR frame they were seen in, labels [N], and of object i the
+    points [first[i] : first[i + 1]] of points [P, 5] (x, y, z, intensity, delta t), as they were.
+    """
+
+    boxes: Array
+    labels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    points: NDArray[np.float32]
+
+    def points_of(self, row: int) -> NDArray[np.float32]:
+        """[P, 5] of one object."""
+        return self.points[self.first[row] : self.first[row + 1]]
+
+
+def open_database(scenes: NuScenesScenes | KittiScenes) -> PasteDatabase:
+    """The objects of all frames of a split, gathered first where that was not done before."""
+    key = hashlib.sha256(json.dumps(asdict(scenes.spec), sort_keys=True).encode()).hexdigest()[:10]
+    return _open(scenes.objects_folder(key), scenes.spec)
+
+
+@lru_cache(maxsize=4)
+def _open(place: Path, spec: NuScenesSpec | KittiSpec) -> PasteDatabase:
+    if not place.is_dir():
+        with alone(place):
+            if not place.is_dir():
+                _make(place, _scenes(spec))
+    points = np.memmap(place / "points.bin", np.float32, "r").reshape(-1, FIELDS)
+    objects = np.load(place / "objects.npz")
+    return PasteDatabase(
+        boxes=objects["boxes"], labels=objects["labels"], first=objects["first"], points=points
+    )
+
+
+def _scenes(spec: NuScenesSpec | KittiSpec) -> NuScenesScenes | KittiScenes:
+    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
+
+
+def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
+    """Under another name, then renamed."""
+    unfinished = place.with_name(f".{place.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)  # its maker was killed: we hold the lock
+    unfinished.mkdir()
+    try:
+        boxes, labels, counts = [], [], []
+        with (unfinished / "points.bin").open("wb") as points:
+            for found in _gathered(scenes):
+                boxes.append(found.boxes)
+                labels.append(found.labels)
+                counts.append(np.diff(found.first))
+                points.write(found.points.tobytes())
+        if not sum(int(c.sum()) for c in counts):
+            raise ValueError(f"paste: no object with points in {scenes.root}; allowed: some")
+        first = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        np.savez(
+            unfinished / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
+            first=first.astype(np.int64),
+        )  # fmt: skip
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _gathered(scenes: NuScenesScenes | KittiScenes) -> Iterator[PasteDatabase]:
+    """Objects of a few frames at a time, in the order of the frames."""
+    tokens = scenes.tokens
+    parts = [tokens[i : i + FRAMES_AT_ONCE] for i in range(0, len(tokens), FRAMES_AT_ONCE)]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("gathering objects to paste", total=len(parts))
+        with _pool(len(parts)) as mapped:
+            for found in mapped(_objects, [scenes] * len(parts), parts):
+                bar.advance(task)
+                yield found
+
+
+@contextmanager
+def _pool(parts: int) -> Iterator[Callable[..., Iterable[PasteDatabase]]]:
+    """`map` over processes, or here where there is little to do."""
+    count = min(parts, os.cpu_count() or 1)
+    if count < 4:
+        yield map
+        return
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDatabase:
+    boxes, labels, points = [np.zeros((0, 9))], [np.zeros(0, np.int64)], []
+    for token in tokens:
+        frame = scenes.frame(token)
+        boxes.append(frame.boxes)
+        labels.append(frame.labels)
+        inside = points_in_boxes(frame.points, frame.boxes)
+        points += [frame.points[own] for own in inside]
+    counts = [len(p) for p in points]
+    return PasteDatabase(
+        boxes=np.concatenate(boxes), labels=np.concatenate(labels),
+        first=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        points=np.concatenate([np.zeros((0, FIELDS), np.float32), *points]),
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def points_in_boxes(points: NDArray[np.float32], boxes: Array) -> NDArray[np.bool_]:
+    """[M, P] which of points [P, 3+] lie in boxes [M, 7+] (x, y, z of the centre, length, width,
+    height, yaw), borders included.
+    """
+    inside = np.zeros((len(boxes), len(points)), np.bool_)
+    for box in range(len(boxes)):
+        cosine, sine = np.cos(boxes[box, 6]), np.sin(boxes[box, 6])
+        for point in range(len(points)):
+            x, y = points[point, 0] - boxes[box, 0], points[point, 1] - boxes[box, 1]
+            inside[box, point] = (
+                abs(points[point, 2] - boxes[box, 2]) <= boxes[box, 5] / 2
+                and abs(x * cosine + y * sine) <= boxes[box, 3] / 2
+                and abs(y * cosine - x * sine) <= boxes[box, 4] / 2
+            )
+    return inside
