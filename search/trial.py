@@ -23,7 +23,7 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search import score_cache
-from search.data import open_scenes, root_of
+from search.data import DataSpec, open_scenes
 from search.evaluate import Evaluation, evaluate
 from search.fine_tune import fine_tune
 from search.pruned_model import deployed, deployed_cost, prune_model
@@ -131,7 +131,8 @@ def check_trial(spec: TrialSpec) -> None:
             raise ValueError(f"field trial.{name}: {error}") from error
         if not tokens:
             raise ValueError(f"field trial.{name}: the split has no frames")
-        check_maps(spec, name)
+        if spec.model.task == "map":
+            check_maps(getattr(spec, name), name)
     try:
         state = store.load(spec.checkpoint)[0]
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
@@ -140,17 +141,13 @@ def check_trial(spec: TrialSpec) -> None:
     check_allocation(spec, model)
 
 
-def check_maps(spec: TrialSpec, name: str) -> None:
-    """ValueError where the model predicts maps and the first frame of train or val has none."""
-    if spec.model.task != "map":
-        return
-    data = getattr(spec, name)
-    first = Loader(open_scenes(data), spec.image, None, 1, shuffle=False, seed=0).sample(0)
-    if first.targets[0].maps is None:
-        raise ValueError(
-            f"field trial.{name}: {root_of(data)} has no maps; allowed for a model that predicts a "
-            "map: data with map classes"
-        )
+def check_maps(data: DataSpec, name: str) -> None:
+    """ValueError where the map of the first frame of train or val cannot be read."""
+    scenes = open_scenes(data)
+    try:
+        scenes.frame(scenes.tokens[0])
+    except ValueError as error:
+        raise ValueError(f"field trial.{name}: {error}") from error
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
