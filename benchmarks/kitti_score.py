@@ -59,6 +59,7 @@ def frame(random: np.random.Generator) -> tuple[KittiObjects, KittiObjects]:
         turn=random.uniform(-3, 3, LABELS), score=np.zeros(LABELS),
     )  # fmt: skip
     rows = np.arange(DETECTIONS) % LABELS
+    nowhere = truth.kind == "dontcare"
     far = (random.random(DETECTIONS) < 0.3)[:, None]
     found = KittiObjects(
         kind=np.where(truth.kind[rows] == "dontcare", "car", truth.kind[rows]),
@@ -69,6 +70,7 @@ def frame(random: np.random.Generator) -> tuple[KittiObjects, KittiObjects]:
         turn=truth.turn[rows] + random.normal(0, 0.03, DETECTIONS),
         score=random.random(DETECTIONS),
     )  # fmt: skip
+    truth.size[nowhere], truth.bottom[nowhere], truth.turn[nowhere] = -1, -1000, -10
     return truth, found
 
 

@@ -160,7 +160,7 @@ def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
         if wanted is None:
             raise ValueError(
                 f"val: frame {batch.tokens[0]} has no map; allowed for a model that predicts a "
-                "map: data with map classes"
+                "map: data read with maps: true"
             )
         counts.add(prediction.probabilities.cpu().numpy(), wanted.numpy())
     scores = counts.result()

@@ -60,6 +60,8 @@ def of_checkpoint(
 ) -> dict[str, Any]:
     """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks."""
     model, image = load_model(model_name, checkpoint)
+    if model.task == "map" and isinstance(frames, NuScenesSpec):
+        frames = replace(frames, maps=True)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
     cost = _cost(model, [_first_frames(frames, image, 1)[0]])

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from models.fusion_model import Task
 from scenes.kitti import KittiSpec
+from scenes.nuscenes import NuScenesSpec
 from scenes.tracker import TrackerSpec
 from search.data import DataSpec
 
@@ -40,6 +41,8 @@ def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[st
             "val: KITTI frames have no map; allowed for a model that predicts a map: "
             "nuScenes-format data (root)"
         )
+    if task == "map" and isinstance(val, NuScenesSpec) and not val.maps:
+        raise ValueError("val.maps: value False; allowed for a model that predicts a map: true")
     if tracker is not None and (task == "map" or kitti):
         what = "boxes on KITTI, frames without time" if kitti else "a map"
         raise ValueError(

@@ -23,6 +23,7 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search import score_cache
+from search.data import DataSpec, open_scenes
 from search.evaluate import Evaluation, evaluate
 from search.fine_tune import fine_tune
 from search.pruned_model import deployed, deployed_cost, prune_model
@@ -136,7 +137,8 @@ def check_trial(spec: TrialSpec) -> None:
             raise ValueError(f"field trial.{name}: {error}") from error
         if not tokens:
             raise ValueError(f"field trial.{name}: the split has no frames")
-        check_maps(spec, name)
+        if spec.model.task == "map":
+            check_maps(getattr(spec, name), name)
     try:
         state = store.load(spec.checkpoint)[0]
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
@@ -145,19 +147,13 @@ def check_trial(spec: TrialSpec) -> None:
     check_allocation(spec, model)
 
 
-def check_maps(spec: TrialSpec, name: str) -> None:
-    """ValueError where the model predicts maps and train or val does not read them."""
-    data = getattr(spec, name)
-    if spec.model.task == "map" and not data.maps:
-        raise ValueError(
-            f"field trial.{name}.maps: value false; allowed for a model that predicts a map: true"
-        )
-    if spec.model.task == "map":
-        spec_scenes = spec.train_scenes() if name == "train" else spec.val_scenes()
-        try:
-            Loader(spec_scenes, spec.image, None, 1, shuffle=False, seed=0).sample(0)
-        except ValueError as error:
-            raise ValueError(f"field trial.{name}: {error}") from error
+def check_maps(data: DataSpec, name: str) -> None:
+    """ValueError where the map of the first frame of train or val cannot be read."""
+    scenes = open_scenes(data)
+    try:
+        scenes.frame(scenes.tokens[0])
+    except ValueError as error:
+        raise ValueError(f"field trial.{name}: {error}") from error
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:

@@ -96,6 +96,8 @@ class TrialSpec:
     def __post_init__(self) -> None:
         _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1, loader_workers=0)
         self.measured()
+        if self.model.task == "map" and not getattr(self.train, "maps", False):
+            raise ValueError("train.maps: not true; allowed for a model that predicts a map: true")
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""

@@ -50,7 +50,7 @@ def map_goal(targets: Sequence[Targets]) -> Tensor:
     """Wanted maps [B, K, X, Y]. ValueError where the data have none."""
     maps = [t.maps for t in targets]
     if any(m is None for m in maps):
-        raise ValueError("targets: no maps; allowed for segmentation: data sets with map classes")
+        raise ValueError("targets: no maps; allowed for segmentation: data read with maps: true")
     return torch.stack([m for m in maps if m is not None])
 
 

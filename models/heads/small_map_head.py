@@ -22,6 +22,9 @@ class SmallMapHead(nn.Module):
         super().__init__()
         self.shared = conv_bn_relu(channels_in, channels, 3, 1)
         self.map = MapHead(channels, half_side_m)
+        last = self.map.classifier[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
 
     def forward(self, bev: Tensor) -> dict[str, Tensor]:
         """[B, C, X, Y] -> {"map": logits [B, 6, 200, 200]}"""

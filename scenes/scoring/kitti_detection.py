@@ -48,7 +48,7 @@ class Frames:
 
 def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjects]) -> Answer:
     """metric (3d, bev, bbox, aos) -> class -> "R40" and "R11" -> easy, moderate, hard in percent;
-    frames in order.
+    frames in order. ValueError for numbers that are not finite.
 
     As the official program has it, aos is empty where any detection has no angle (alpha -10). A
     class it leaves out, never detected or only without such boxes, has 0 here; so has a threshold
@@ -59,6 +59,7 @@ def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjec
             f"detections: {len(predictions)} frames; allowed: {len(ground_truth)}, one each"
         )
     truth, found = joined(ground_truth), joined(predictions)
+    _require_finite(found)
     regions = joined([only(t, DONT_CARE) for t in ground_truth])
     answer: Answer = {metric: {} for metric in (*METRICS, "aos")}
     for name, metric in METRICS.items():
@@ -72,6 +73,17 @@ def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjec
             if metric == IMAGE and not (found.alpha == NO_ANGLE).any():
                 answer["aos"][kind] = average([c[1] for c in curves])
     return answer
+
+
+def _require_finite(found: Frames) -> None:
+    numbers = np.column_stack([found.boxes, found.alpha, found.score])
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+    if len(bad):
+        frame = int(np.searchsorted(found.ends, bad[0], "right")) - 1
+        row = int(bad[0] - found.ends[frame])
+        raise ValueError(
+            f"detections: frame {frame}, row {row}: a number is not finite; allowed: finite ones"
+        )
 
 
 def warn_of_few(ground_truth: Sequence[KittiObjects]) -> None:

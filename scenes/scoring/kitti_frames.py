@@ -150,3 +150,6 @@ def _require_frames(scenes: KittiScenes, detections: Mapping[str, Detections]) -
         raise ValueError(f"detections: frame {missing[0]} is missing; allowed: one entry a frame")
     if extra := sorted(set(detections) - set(scenes.tokens)):
         raise ValueError(f"detections: frame {extra[0]} is not among the scenes; allowed: theirs")
+    for token, found in detections.items():
+        if not (found.boxes[:, :7].isfinite().all() and found.scores.isfinite().all()):
+            raise ValueError(f"detections: frame {token} has a box or a score that is not finite")

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES, Detections
 from scenes.kitti import CLASSES, Label
+from scenes.kitti_files import KittiObjects
+from scenes.scoring import kitti_overlap
 
 Array = NDArray[np.float64]
 NEIGHBOURS = {"Car": ("Van",), "Pedestrian": ("Person_sitting",), "Cyclist": ()}
@@ -74,22 +75,15 @@ def overlaps(boxes: Array, others: Array) -> Array:
     """3-D intersection over union [K, M] of boxes [*, 7+]: x, y, z of the centre, length, width,
     height, yaw counter-clockwise from +x.
     """
-    if len(boxes) == 0 or len(others) == 0:
-        return np.zeros((len(boxes), len(others)))
-    flat = shapely.area(shapely.intersection(_polygons(boxes)[:, None], _polygons(others)[None]))
-    top = np.minimum.outer(boxes[:, 2] + boxes[:, 5] / 2, others[:, 2] + others[:, 5] / 2)
-    low = np.maximum.outer(boxes[:, 2] - boxes[:, 5] / 2, others[:, 2] - others[:, 5] / 2)
-    common = flat * np.maximum(top - low, 0)
-    volumes = np.add.outer(boxes[:, 3:6].prod(1), others[:, 3:6].prod(1))
-    out: Array = common / np.maximum(volumes - common, 1e-9)
-    return out
+    return kitti_overlap.overlap(_lying(boxes), _lying(others), kitti_overlap.SPACE)
 
 
-def _polygons(boxes: Array) -> NDArray[np.object_]:
-    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
-    along, across = signs[:, 0] * boxes[:, 3:4], signs[:, 1] * boxes[:, 4:5]
-    cosine, sine = np.cos(boxes[:, 6:7]), np.sin(boxes[:, 6:7])
-    x = boxes[:, 0:1] + along * cosine - across * sine
-    y = boxes[:, 1:2] + along * sine + across * cosine
-    found: NDArray[np.object_] = shapely.polygons(np.stack([x, y], axis=-1))
-    return found
+def _lying(boxes: Array) -> KittiObjects:
+    """The boxes with our y as KITTI's z (ahead) and z, downwards, as its y."""
+    nothing = np.zeros(len(boxes))
+    x, y, z, height, yaw = (boxes[:, n] for n in (0, 1, 2, 5, 6))
+    return KittiObjects(
+        kind=np.zeros(len(boxes), np.str_), truncated=nothing, occluded=nothing, alpha=nothing,
+        pixels=np.zeros((len(boxes), 4)), size=boxes[:, [5, 4, 3]],
+        bottom=np.stack([x, height / 2 - z, y], axis=1), turn=-yaw, score=nothing,
+    )  # fmt: skip

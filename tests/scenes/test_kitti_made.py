@@ -184,6 +184,9 @@ def test_boxes_outside_the_image_are_dropped(scenes: KittiScenes, tmp_path: Path
     folder = write_kitti_results(scenes, found, tmp_path / "r")
     assert len(read_objects(folder / f"{token}.txt", scored=True)) == 1
     assert (folder / f"{scenes.tokens[1]}.txt").read_text() == ""
+    found[token] = Detections(boxes=boxes, scores=torch.full((4,), torch.nan), labels=labels)
+    with pytest.raises(ValueError, match=f"frame {token} has a box or a score that is not finite"):
+        score_kitti(scenes, found)
     del found[token]
     with pytest.raises(ValueError, match=f"frame {token} is missing"):
         score_kitti(scenes, found)

@@ -35,7 +35,8 @@ from search.tasks import COST, NEEDS, measured, quality
 from search.trial import run_trial
 from search.trial_spec import result_from_dict
 
-NUSCENES, KITTI = NuScenesSpec(root="a"), KittiSpec(kitti_root="a")
+NUSCENES, MAPS = NuScenesSpec(root="a"), NuScenesSpec(root="a", maps=True)
+KITTI = KittiSpec(kitti_root="a")
 
 
 def refused(data: dict[str, Any], write_yaml: Any) -> str:
@@ -50,14 +51,14 @@ def refused(data: dict[str, Any], write_yaml: Any) -> str:
 
 def test_metrics_of_each_task() -> None:
     assert quality(measured("detection", NUSCENES, None)) == ["mAP", "NDS"]
-    assert quality(measured("map", NUSCENES, None)) == ["mIoU"]
+    assert quality(measured("map", MAPS, None)) == ["mIoU"]
     assert quality(measured("detection", KITTI, None)) == ["AP3D", "APBEV", "AP2D", "AOS"]
     tracked = measured("detection", NUSCENES, TrackerSpec())
     assert quality(tracked) == ["mAP", "NDS", "AMOTA", "AMOTP"]
     with pytest.raises(ValueError, match="val: KITTI frames have no map"):
         measured("map", KITTI, None)
     with pytest.raises(ValueError, match="tracker: the model predicts a map; allowed: null"):
-        measured("map", NUSCENES, TrackerSpec())
+        measured("map", MAPS, TrackerSpec())
     with pytest.raises(ValueError, match="tracker: the model predicts boxes on KITTI"):
         measured("detection", KITTI, TrackerSpec())
 
@@ -111,6 +112,8 @@ def test_objectives_that_a_trial_cannot_measure(
     for name, value in trial.items():
         if name == "model":
             sweep_data["trial"]["model"]["task"] = value
+            for part in ("train", "val"):
+                sweep_data["trial"][part]["maps"] = True
         else:
             sweep_data["trial"][name] = value
     sweep_data["objectives"] = [asked, "GFLOPs"]
@@ -149,6 +152,8 @@ def test_map_model_on_kitti(sweep_data: dict[str, Any], write_yaml: Any) -> None
 
 def test_a_choice_that_changes_the_task(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     choices = ["detection", "map"]
+    for part in ("train", "val"):
+        sweep_data["trial"][part]["maps"] = True
     sweep_data["space"]["model.task"] = {"choices": choices}
     line = refused(sweep_data, write_yaml)
     assert "this trial with model.task 'map' measures: mIoU, GFLOPs" in line
@@ -201,32 +206,41 @@ def map_sweep(sweep_data: dict[str, Any], map_root: Path, tmp_path: Path) -> dic
     trial["checkpoint"] = str(tmp_path / "map.safetensors")
     torch.manual_seed(0)
     model = build(strict_yaml.from_data(trial["model"], BEVFusionSmall, "tests"))
-    store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"])})
+    image = json.dumps(trial["image"])
+    store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"]), "image": image})
     for part in ("train", "val"):
         trial[part] |= {"root": str(map_root), "maps": True}
     sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
     return sweep_data
 
 
-def test_map_trial(map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
-    """A trial, its front, its export and the export measured again: one path for maps."""
+def test_map_trial(map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:
+    """A trial, its front, its export and the export measured again; and the verb evaluate."""
     sweep = read_checked(write_yaml(map_sweep))
     metrics = check_path(sweep, write_yaml(map_sweep), tmp_path)
     assert quality(metrics) == ["mIoU"]
+    frames = ["--data", map_sweep["trial"]["val"]["root"], "--version", "v1.0-procedural"]
+    trained = ["--model", "bevfusion-small", "--checkpoint", map_sweep["trial"]["checkpoint"]]
+    capsys.readouterr()
+    command = ["evaluate", *trained, *frames, "--split", "procedural_val", "--json"]
+    assert main(command) == 0
+    assert quality(json.loads(capsys.readouterr().out)["metrics"]) == ["mIoU"]
     report = (tmp_path / "out" / "report.md").read_text()
     assert "| mIoU | GFLOPs |" in report and "| class | IoU |" in report
     assert "| walkway | 0." in report
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
 def test_map_model_without_maps(
-    map_sweep: dict[str, Any], write_yaml: Any, tiny_root: Path
+    map_sweep: dict[str, Any], write_yaml: Any, tiny_root: Path, part: str
 ) -> None:
-    map_sweep["trial"]["val"]["root"] = str(tiny_root)
-    with pytest.raises(ValueError, match=r"field trial.val: .*expansion.* is not|No such file"):
+    """The data have none, or they are not asked for."""
+    map_sweep["trial"][part]["root"] = str(tiny_root)
+    with pytest.raises(ValueError, match=rf"field trial.{part}: .*maps/expansion/.*json"):
         read_checked(write_yaml(map_sweep))
-    map_sweep["trial"]["val"]["maps"] = False
-    with pytest.raises(ValueError, match=r"field trial.val.maps: value false; allowed .*: true"):
-        read_checked(write_yaml(map_sweep))
+    map_sweep["trial"][part]["maps"] = False
+    line = refused(map_sweep, write_yaml)
+    assert line.startswith(f"trial.{part}.maps: ") and line.endswith("predicts a map: true")
 
 
 def check_path(sweep: Sweep, file: Path, tmp_path: Path) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models import build
 from models.avod.published import AvodFpn
 from models.checkpoint import store
 from scenes.kitti import KittiSpec
@@ -50,3 +51,13 @@ def test_the_example_is_a_training_run(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = read_train(Path(__file__).parents[2] / "examples" / "kitti" / "avod.yaml")
     assert isinstance(spec.model, AvodFpn)
     assert spec.data == KittiSpec(kitti_root="/data/kitti")
+
+
+def test_the_checkpoint_is_of_its_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KITTI", "/data/kitti")
+    examples = Path(__file__).parents[2] / "examples"
+    spec = read_train(examples / "kitti" / "train_procedural.yaml")
+    assert isinstance(spec.val, KittiSpec)
+    assert spec.val.image_set == "val"
+    path = examples / "checkpoints" / "kitti.safetensors"
+    store.load_into(build(spec.model), store.load(path)[0], str(path))
