@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import detection_score, masks, pooling, scoring
+from benchmarks import detection_score, masks, pooling, scoring, tracking_score
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     masks.speed()
     pooling.speed()
     detection_score.speed()
+    tracking_score.speed()
 
 
 if __name__ == "__main__":
