@@ -13,6 +13,7 @@ from benchmarks import (
     pooling,
     scoring,
     store,
+    tracking_score,
 )
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     kitti_score.speed()
     store.speed()
     loader.speed()
+    tracking_score.speed()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The detection score beside nuscenes-devkit's filter and accumulate, on made boxes: 350
-predictions and 35 labels a sample. `python -m benchmarks.detection_score 81 600 6019` (the last
-takes the devkit minutes).
+predictions and 35 labels a sample; then the same from a results file, reading included.
+`python -m benchmarks.detection_score 81 600 6019` (the last takes the devkit minutes).
 """
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
 from nuscenes.eval.common.config import config_factory
@@ -15,34 +19,65 @@ from nuscenes.eval.common.data_classes import EvalBoxes
 from nuscenes.eval.detection.algo import accumulate
 from nuscenes.eval.detection.data_classes import DetectionBox
 
+from benchmarks.timing import seconds
 from scenes.batch import DETECTION_CLASSES
 from scenes.scoring.box_table import ATTRIBUTES, BoxTable
 from scenes.scoring.filters import Places, filtered
 from scenes.scoring.nuscenes_detection import DetectionConfig, score
+from scenes.scoring.submission import read_submission
 
 PREDICTIONS, LABELS = 350, 35
 SHARES = np.array([0.42, 0.08, 0.02, 0.02, 0.03, 0.13, 0.02, 0.02, 0.18, 0.08])
 
 
 def speed(samples: tuple[int, ...] = (81, 600)) -> None:
-    for count in samples:
+    config = DetectionConfig()
+    for count in (8, *samples):  # the first compiles
         wanted, found = made(count, LABELS, 0), made(count, PREDICTIONS, 1)
         places = Places(
             ego=np.zeros((count, 2)), sample=np.zeros(0, np.int64), center=np.zeros((0, 3)),
             size=np.zeros((0, 3)), turn=np.zeros((0, 3, 3)),
         )  # fmt: skip
-        config = DetectionConfig()
         truth = filtered(wanted, places, config)
-        started = time.perf_counter()
-        score(truth, filtered(found, places, config), config)
-        ours = time.perf_counter() - started
+        ours = seconds(lambda: score(truth, filtered(found, places, config), config))  # noqa: B023
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "results.json"
+            write(path, found, count)
+            started = time.perf_counter()
+            scenes = SimpleNamespace(tokens=[str(number) for number in range(count)])
+            read = read_submission(path, scenes)
+            score(truth, filtered(read, places, config), config)
+            from_file = time.perf_counter() - started
+            if count == 8:
+                continue
+            load = devkit_load(path)
         theirs = devkit(truth, found, count)
         print(
-            f"detection score, {count} samples: {ours:.2f} s (peak {memory:.2f} GiB), devkit "
-            f"{theirs:.1f} s, {theirs / ours:.0f} x",
+            f"detection score, {count} samples: {ours:.3f} s (peak {memory:.2f} GiB), devkit "
+            f"{theirs:.1f} s, {theirs / ours:.0f} x; from a results file {from_file:.2f} s, devkit "
+            f"{load + theirs:.1f} s, {(load + theirs) / from_file:.0f} x",
             flush=True,
         )
+
+
+def write(path: Path, found: BoxTable, count: int) -> None:
+    """A results file in the submission format."""
+    boxes = eval_boxes(found, count)
+    with path.open("w") as file:
+        file.write('{"meta": {}, "results": {')
+        for number, token in enumerate(boxes.sample_tokens):
+            said = json.dumps([box.serialize() for box in boxes[token]])
+            file.write(f'{", " if number else ""}"{token}": {said}')
+        file.write("}}")
+
+
+def devkit_load(path: Path) -> float:
+    """Seconds of reading the file into the devkit's boxes."""
+    started = time.perf_counter()
+    with path.open() as file:
+        EvalBoxes.deserialize(json.load(file)["results"], DetectionBox)
+    return time.perf_counter() - started
 
 
 def devkit(wanted: BoxTable, found: BoxTable, count: int) -> float:

@@ -83,10 +83,13 @@ def tracking_table(answer: dict[str, Any]) -> str:
 
 
 def _tracking_number(metric: str, value: float) -> str:
-    """Digits as the official tool prints them."""
-    digits = {"tid": 2, "lgd": 2, "faf": 1}
-    places = 3 if metric in ("amota", "amotp", "motar", "recall", "mota", "motp") else 0
-    return f"{value:.{digits.get(metric, places)}f}"
+    """Digits as the official tool prints them: counts and their means are cut off."""
+    if np.isnan(value):
+        return "nan"
+    if metric in ("amota", "amotp", "motar", "recall", "mota", "motp"):
+        return f"{value:.3f}"
+    places = {"tid": 2, "lgd": 2, "faf": 1}
+    return f"{value:.{places[metric]}f}" if metric in places else str(int(value))
 
 
 def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:

@@ -1,9 +1,5 @@
 """The nuScenes detection score (Caesar et al., CVPR 2020, sec. 3.1), vectorised: nuscenes-devkit's
 numbers from arrays.
-
-Greedy matching by score, each prediction to the nearest free ground truth, is what proposing to the
-nearest one gives where ground truth keeps the best-scored proposal (deferred acceptance with one
-common preference): a few rounds over all pairs at once.
 """
 
 from __future__ import annotations
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.scoring.box_table import NO_ATTRIBUTE, BoxTable, Floats, Ints
+from scenes.scoring.detection_matching import matched
 
 ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
 RECALLS = np.linspace(0, 1, 101)
@@ -25,7 +22,6 @@ WITHOUT = {
     "barrier": ("attr_err", "vel_err"),
 }
 """Errors that make no sense for a class."""
-PAIRS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +77,7 @@ def score(
     label_aps: dict[str, dict[float, float]] = {}
     label_errors: dict[str, dict[str, float]] = {}
     names = list(config.class_range_m)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy lets go of the interpreter
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # they let go of the interpreter
         found = pool.map(lambda n: class_curves(ground_truth, predictions, n, config), names)
         by_class = dict(zip(names, found, strict=True))
     for name, curves in by_class.items():
@@ -111,13 +107,15 @@ def class_curves(
     nothing = Curve(np.zeros(101), np.zeros(101), {e: np.ones(101) for e in ERRORS})
     if len(theirs) == 0 or len(mine) == 0:
         return dict.fromkeys(config.thresholds_m, nothing)
-    mine = mine[np.argsort(found.score[mine], kind="stable")[::-1]]  # of equals the later first
-    rank, partner, distance = near_pairs(found, mine, wanted, theirs, max(config.thresholds_m))
+    mine = mine[best_first(found.score[mine])]
+    theirs = theirs[np.argsort(wanted.sample[theirs], kind="stable")]
+    samples = int(max(found.sample[mine].max(), wanted.sample[theirs[-1]])) + 1
+    begins = np.searchsorted(wanted.sample[theirs], np.arange(samples + 1))
+    thresholds, labels = np.array(config.thresholds_m), wanted.center[theirs]
+    matches = matched(found.center, found.sample, mine, labels, begins, thresholds)
     scores = found.score[mine]
     curves = {}
-    for threshold in config.thresholds_m:
-        close = distance < threshold
-        match = matched(rank[close], partner[close], len(mine), len(theirs))
+    for threshold, match in zip(config.thresholds_m, matches, strict=True):
         hit = match >= 0
         if not hit.any():
             curves[threshold] = nothing
@@ -129,72 +127,13 @@ def class_curves(
     return curves
 
 
-def near_pairs(
-    found: BoxTable, mine: Ints, wanted: BoxTable, theirs: Ints, reach: float
-) -> tuple[Ints, Ints, Floats]:
-    """Places in `mine` (rows of found) and `theirs` (rows of wanted) of boxes of one sample nearer
-    than `reach` in x and y, and how near: by place in mine, then by distance, then by place in
-    theirs.
-    """
-    by_sample = np.argsort(wanted.sample[theirs], kind="stable")
-    samples = wanted.sample[theirs[by_sample]]
-    last = int(max(samples.max(), found.sample[mine].max())) + 1
-    of_sample = np.bincount(samples, minlength=last)
-    begins = np.cumsum(of_sample) - of_sample
-    first, count = begins[found.sample[mine]], of_sample[found.sample[mine]]
-    ends = np.cumsum(count)
-    ours, others = found.center[mine, :2], wanted.center[theirs[by_sample], :2]
-    parts = []
-    start = 0
-    while start < len(mine):
-        before = ends[start] - count[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + PAIRS_AT_ONCE, "right")))
-        rank, place, distance = _near(ours, others, first, count, slice(start, stop), reach)
-        parts.append((rank, by_sample[place], distance))
-        start = stop
-    rank, partner, distance = (np.concatenate(p) for p in zip(*parts, strict=True))
-    several = np.flatnonzero(np.bincount(rank, minlength=len(mine))[rank] > 1)  # others are sorted
-    order = several[np.lexsort((partner[several], distance[several], rank[several]))]
-    partner[several], distance[several] = partner[order], distance[order]
-    return rank, partner, distance
-
-
-def _near(
-    ours: Floats, others: Floats, first: Ints, count: Ints, part: slice, reach: float
-) -> tuple[Ints, Ints, Floats]:
-    """Of the boxes in `part`: box, place among the others, distance."""
-    n = count[part]
-    rank = np.repeat(np.arange(part.start, part.stop), n)
-    place = np.arange(n.sum()) + np.repeat(first[part] - (np.cumsum(n) - n), n)
-    x = np.repeat(ours[part, 0], n) - others[place, 0]
-    y = np.repeat(ours[part, 1], n) - others[place, 1]
-    distance = np.sqrt(x * x + y * y)
-    near = distance < reach
-    return rank[near], place[near], distance[near]
-
-
-def matched(rank: Ints, partner: Ints, count: int, others: int) -> Ints:
-    """For each of `count` boxes in their order the partner it gets, or -1. Pairs are sorted by box
-    and preference.
-    """
-    pairs = np.bincount(rank, minlength=count)
-    last = np.cumsum(pairs)
-    at = last - pairs
-    holder = np.full(others, count)
-    proposing = np.flatnonzero(at < last)
-    while len(proposing):
-        wish = partner[at[proposing]]
-        before = holder[wish]
-        np.minimum.at(holder, wish, proposing)
-        lost = proposing[holder[wish] != proposing]
-        ousted = np.unique(before[(before < count) & (holder[wish] != before)])
-        again = np.concatenate([lost, ousted])
-        at[again] += 1
-        proposing = again[at[again] < last[again]]
-    found = np.full(count, -1)
-    held = np.flatnonzero(holder < count)
-    found[holder[held]] = held
-    return found
+def best_first(scores: Floats) -> Ints:
+    """Places by falling score, of equal scores the later first."""
+    order = np.argsort(scores)  # much faster than a stable sort
+    ranked = scores[order]
+    if (ranked[1:] == ranked[:-1]).any():
+        order = np.argsort(scores, kind="stable")
+    return order[::-1]
 
 
 def curve(
@@ -203,11 +142,13 @@ def curve(
     """Precision, confidence and errors at 101 recalls; beyond the reached recall the first two are
     0. Boxes are in the order of their scores; errors are those of the hits.
     """
-    right = np.cumsum(hit).astype(float)
-    wrong = np.cumsum(~hit).astype(float)
+    hits = np.flatnonzero(hit)
+    # np.interp reads of equal recalls only the last, and the hit after it
+    at = np.unique(np.concatenate([[0], hits - 1, hits, [len(hit) - 1]]).clip(0))
+    right = np.searchsorted(hits, at, "right").astype(float)
     recall = right / float(positives)
-    precision = np.interp(RECALLS, recall, right / (wrong + right), right=0)
-    confidence = np.interp(RECALLS, recall, scores, right=0)
+    precision = np.interp(RECALLS, recall, right / (at + 1.0), right=0)
+    confidence = np.interp(RECALLS, recall, scores[at], right=0)
     sure = scores[hit][::-1]
     at_recalls = {
         key: np.interp(confidence[::-1], sure, running_mean(value)[::-1])[::-1]

@@ -5,7 +5,9 @@ A sample is read in whole columns; only where a column is wrong, box by box, to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -36,11 +38,24 @@ def read_submission(path: str | Path, scenes: NuScenesScenes) -> BoxTable:
     """Detections in the official format, over exactly the frames of `scenes`. ValueError, one line
     naming file and record, for anything that the official tools refuse.
     """
-    tables = [
-        checked(f"{path}: sample {scenes.tokens[number]}", number, boxes, detections)
-        for number, boxes in results_of(path, scenes.tokens)
-    ]
+    with collector_paused():
+        tables = [
+            checked(f"{path}: sample {scenes.tokens[number]}", number, boxes, detections)
+            for number, boxes in results_of(path, scenes.tokens)
+        ]
     return BoxTable.joined(tables) if tables else BoxTable.empty()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """JSON has no cycles; looking for them takes 40 % of the time of reading it."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def checked(where: str, number: int, boxes: list[Any], read: Read) -> BoxTable:

@@ -11,7 +11,7 @@ from scenes.batch import DETECTION_CLASSES
 from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.box_table import BoxTable
 from scenes.scoring.results_file import results_of
-from scenes.scoring.submission import box_table, checked
+from scenes.scoring.submission import box_table, checked, collector_paused
 from scenes.scoring.track_table import TRACKING_CLASSES, TrackFrames, TrackTable
 
 CLASS_NUMBERS = {name: DETECTION_CLASSES.index(name) for name in TRACKING_CLASSES}
@@ -22,16 +22,32 @@ def read_tracks(path: str | Path, scenes: NuScenesScenes, frames: TrackFrames) -
     anything that the official tool or its format's text refuses: a track is of one class in a
     scene, and once in a sample.
     """
-    tables, tracks = [], []
-    names: dict[str, int] = {}
-    class_of: dict[tuple[int, int], int] = {}
-    for number, boxes in results_of(path, scenes.tokens):
-        where = f"{path}: sample {scenes.tokens[number]}"
+    with collector_paused():
+        reading = _Reading(frames)
+        for number, boxes in results_of(path, scenes.tokens):
+            reading.add(f"{path}: sample {scenes.tokens[number]}", number, boxes)
+    joined = BoxTable.joined(reading.tables) if reading.tables else BoxTable.empty()
+    return TrackTable(boxes=joined, track=np.array(reading.tracks, np.int64))
+
+
+class _Reading:
+    """What was read so far: tables and tracks by sample, numbers of names, classes of tracks."""
+
+    def __init__(self, frames: TrackFrames) -> None:
+        self.frames = frames
+        self.tables: list[BoxTable] = []
+        self.tracks: list[int] = []
+        self.numbers: dict[str, int] = {}
+        self.classes: dict[tuple[int, int], int] = {}
+
+    def add(self, where: str, number: int, boxes: list[Any]) -> None:
+        """A sample's boxes; ValueError as read_tracks."""
         table = checked(where, number, boxes, tracked)
-        mine = [names.setdefault(box["tracking_id"], len(names)) for box in boxes]
-        scene = int(frames.scene[number])
+        names = [box["tracking_id"] for box in boxes]
+        mine = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
+        scene = int(self.frames.scene[number])
         for at, (track, label) in enumerate(zip(mine, table.label.tolist(), strict=True)):
-            before = class_of.setdefault((scene, track), label)
+            before = self.classes.setdefault((scene, track), label)
             if before != label:
                 was = DETECTION_CLASSES[before]
                 raise ValueError(
@@ -41,13 +57,11 @@ def read_tracks(path: str | Path, scenes: NuScenesScenes, frames: TrackFrames) -
         if len(set(mine)) < len(mine):
             at = next(i for i, track in enumerate(mine) if track in mine[:i])
             raise ValueError(
-                f"{where}, box {at}: tracking_id: value {boxes[at]['tracking_id']!r} is there "
-                "twice; allowed: once in a sample"
+                f"{where}, box {at}: tracking_id: value {names[at]!r} is there twice; allowed: "
+                "once in a sample"
             )
-        tables.append(table)
-        tracks.extend(mine)
-    joined = BoxTable.joined(tables) if tables else BoxTable.empty()
-    return TrackTable(boxes=joined, track=np.array(tracks, np.int64))
+        self.tables.append(table)
+        self.tracks.extend(mine)
 
 
 def tracked(number: int, boxes: list[Any]) -> BoxTable:
