@@ -22,8 +22,8 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 LEVELS = (np.arange(256, dtype=np.float32)[:, None] / 255 - IMAGENET_MEAN) / IMAGENET_STD
 """[256, 3]: what each 8-bit level of each channel becomes."""
 AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-REACH = {"bilinear": 1, "bicubic": 2}
-"""Output pixels that a filter reaches to each side."""
+REACH = 3
+"""Output rows that the bicubic filter reaches to each side, and one to spare."""
 
 Pixels = NDArray[np.uint8]
 
@@ -76,11 +76,11 @@ def fit(image: Pixels, spec: ImageSpec) -> tuple[Pixels, Array]:
     """Resized and cropped pixels [height, width, 3], and the 4x4 of stored -> input pixels."""
     high, wide = image.shape[:2]
     if spec.scale is None:
-        scale, filtered = spec.width / wide, "bilinear"
+        scale = spec.width / wide
         columns, rows = spec.width, round(high * scale)
         matrix = np.diag([scale, rows / high, 1.0, 1.0])
     else:
-        scale, filtered = spec.scale, "bicubic"
+        scale = spec.scale
         columns, rows = int(wide * scale), int(high * scale)
         matrix = np.diag([scale, scale, 1.0, 1.0])
     for name, value, most in (("height", spec.height, rows), ("width", spec.width, columns)):
@@ -91,26 +91,29 @@ def fit(image: Pixels, spec: ImageSpec) -> tuple[Pixels, Array]:
             )
     top, left = round((rows - spec.height) * spec.crop_top), (columns - spec.width) // 2
     matrix[:2, 2] = -left, -top
-    resized = _resized_rows(image, (rows, columns), filtered, top, spec.height)
+    if spec.scale is None:
+        whole = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
+        return np.asarray(whole)[top : top + spec.height], matrix
+    resized = _bicubic_rows(image, (rows, columns), top, spec.height)
     return resized[:, left : left + spec.width], matrix
 
 
-def _resized_rows(
-    image: Pixels, size: tuple[int, int], filtered: str, top: int, height: int
-) -> Pixels:
-    """Rows top .. top + height of the image resized to `size` (antialiased, as Pillow does, to one
-    level of 256). Rows that they do not depend on are cut first, where both grids line up.
+def _bicubic_rows(image: Pixels, size: tuple[int, int], top: int, height: int) -> Pixels:
+    """Rows top .. top + height of the image resized to `size`, antialiased, within one level of
+    Pillow's and several times as fast on full-size images. Rows that they do not depend on are cut
+    first, where both grids line up.
     """
     high, (rows, columns) = image.shape[0], size
     common = gcd(high, rows)
-    step, reach = rows // common, REACH[filtered] + 1
-    first = max(0, (top - reach) // step)
-    last = min(common, ceil((top + height + reach) / step))
+    step = rows // common
+    first = max(0, (top - REACH) // step)
+    last = min(common, ceil((top + height + REACH) / step))
     part = image[first * (high // common) : last * (high // common)]
     pixels = torch.from_numpy(part).permute(2, 0, 1)[None]
     found = interpolate(
-        pixels, ((last - first) * step, columns), mode=filtered, antialias=True, align_corners=False
-    )
+        pixels, ((last - first) * step, columns), mode="bicubic", antialias=True,
+        align_corners=False,
+    )  # fmt: skip
     from_row = top - first * step
     return np.asarray(found[0].permute(1, 2, 0).numpy()[from_row : from_row + height])
 
