@@ -161,6 +161,11 @@ class KittiScenes:
         source = hashlib.sha256(f"{self.folder.resolve()} {known}".encode()).hexdigest()[:10]
         return stores_folder() / f"{self.root.name}-{self.spec.split}-{source}-objects-{key}"
 
+    def label_counts(self) -> list[int]:
+        """Boxes of each of DETECTION_CLASSES, without reading a sensor."""
+        kinds = [CLASSES.get(x.kind) for token in self.tokens for x in self.labels(token)]
+        return [kinds.count(name) for name in DETECTION_CLASSES]
+
     def training_frames(self, seed: int) -> NDArray[np.int64]:
         """Places in `tokens` that one epoch of training reads: each once."""
         return np.arange(len(self.tokens))

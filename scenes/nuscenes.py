@@ -176,6 +176,14 @@ class NuScenesScenes:
             raise ValueError("balance: value 'cbgs' with no box in any frame; allowed: none")
         return found
 
+    def label_counts(self) -> list[int]:
+        """Boxes of each of DETECTION_CLASSES, without reading a sensor."""
+        labels = self.store.numbers("boxes", "label")[self.box_rows()[0]]
+        counts: list[int] = np.bincount(
+            labels[labels >= 0], minlength=len(DETECTION_CLASSES)
+        ).tolist()
+        return counts
+
     def box_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the store's boxes for all frames in order, and the place of the frame of each."""
         first = self.store.numbers("samples", "first_box")[self.samples]

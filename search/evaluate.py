@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -24,6 +25,7 @@ from scenes.scoring.nuscenes_frames import score_detections
 from scenes.scoring.tracking_frames import score_tracking
 from scenes.tracker import TrackerSpec
 from search.data import Scenes
+from search.results import used_by, write_results
 from search.tasks import KITTI, measured
 
 Progress = Callable[[float], None]
@@ -53,16 +55,20 @@ def evaluate(
     device: str = "cpu",
     progress: Progress | None = None,
     workers: int = 0,
+    results: Path | None = None,
 ) -> Evaluation:
     """The metrics of the model's task on these data, with nuScenes equal to nuscenes-devkit's.
 
     tracker: links detections into tracks, for AMOTA and AMOTP; masked: modalities whose input is
     zeroed; progress is called with a fraction after each frame; workers read ahead. Frames that
-    could not be read and may be skipped are not scored. ValueError for a model, data and tracker
-    that do not go together, or where no frame could be read.
+    could not be read and may be skipped are not scored. `results` is written only where given: a
+    submission file, or a folder of KITTI's (search/results.py). ValueError for a model, data and
+    tracker that do not go together, or where no frame could be read.
     """
     measured(model.task, scenes.spec, tracker)
     if model.task == "map":
+        if results is not None:
+            raise ValueError("results: there is no official format for maps; allowed for boxes")
         return of_map(predictions(model, scenes, image, masked, device, progress, workers))
     found = detect(
         model, scenes, image, masked=masked, device=device, progress=progress, workers=workers
@@ -71,6 +77,8 @@ def evaluate(
         raise ValueError(f"val: none of {len(scenes.tokens)} frames could be read")
     if scenes.skipped:
         scenes = scenes.without(scenes.skipped)
+    if results is not None:
+        write_results(results, scenes, found, used_by(model), tracker)
     if isinstance(scenes, KittiScenes):
         return _of_kitti(scenes, found)
     return _of_nuscenes(scenes, found, tracker)

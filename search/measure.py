@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +19,12 @@ from scenes.batch import DETECTION_CLASSES, SensorBatch, Targets
 from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesSpec
+from scenes.radar import NUM_SWEEPS
 from scenes.tracker import TrackerSpec
 from search import strict_yaml
 from search.data import DataSpec, open_scenes, with_root
 from search.evaluate import Evaluation, evaluate
+from search.results import used_by
 from search.shared import resolve_device
 from search.train import seed_everything
 from search.trial import measure as measure_weights
@@ -57,15 +58,19 @@ def of_checkpoint(
     masked: frozenset[str],
     threads: int,
     tracker: TrackerSpec | None = None,
+    results: Path | None = None,
 ) -> dict[str, Any]:
-    """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks."""
+    """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks; its
+    boxes in the official format where `results` says so.
+    """
     model, image = load_model(model_name, checkpoint)
-    if model.task == "map" and isinstance(frames, NuScenesSpec):
-        frames = replace(frames, maps=True)
+    if isinstance(frames, NuScenesSpec):
+        radar = NUM_SWEEPS if "radar" in used_by(model) else None
+        frames = replace(frames, maps=model.task == "map", radar_sweeps=radar)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
     cost = _cost(model, [_first_frames(frames, image, 1)[0]])
-    scores = evaluate(model, scenes, image, tracker=tracker, masked=masked)
+    scores = evaluate(model, scenes, image, tracker=tracker, masked=masked, results=results)
     return _answer(scores, metrics_of(scores, cost), cost)
 
 
@@ -162,6 +167,7 @@ def data_spec(
     split: str | None,
     data_format: DataFormat,
     num_frames: int | None = None,
+    num_sweeps: int = 1,
 ) -> DataSpec:
     """Frames of a data root; $VARIABLES in the root are expanded by the reader. Without a split:
     mini_val of nuScenes; all frames of KITTI, whose splits are its ImageSets.
@@ -169,17 +175,16 @@ def data_spec(
     if data_format == "kitti":
         return KittiSpec(kitti_root=root, image_set=split)
     return NuScenesSpec(
-        root=root, version=version, split=split or "mini_val", num_frames=num_frames
-    )
+        root=root, version=version, split=split or "mini_val", num_frames=num_frames,
+        num_sweeps=num_sweeps,
+    )  # fmt: skip
 
 
 def data_summary(spec: DataSpec) -> dict[str, Any]:
     """Number of frames, and of boxes of each class."""
     scenes = open_scenes(spec)
-    boxes: Counter[str] = Counter()
-    for token in scenes.tokens:
-        boxes.update(DETECTION_CLASSES[int(label)] for label in scenes.frame(token).labels)
-    return {"frames": len(scenes.tokens), **{name: boxes[name] for name in DETECTION_CLASSES}}
+    counts = scenes.label_counts()
+    return {"frames": len(scenes.tokens), **dict(zip(DETECTION_CLASSES, counts, strict=True))}
 
 
 def made_frame(image: ImageSpec) -> SensorBatch:

@@ -224,6 +224,11 @@ class Evaluate:
     """Modality whose input is zeroed."""
     track: bool = False
     """Also link the boxes into tracks, for AMOTA and AMOTP."""
+    sweeps: int = 1
+    """nuScenes: LiDAR sweeps besides the keyframe (published models: 9)."""
+    results: Path | None = None
+    """Also write the boxes (with --track: the tracks) in the official format: a file; KITTI: a
+    folder."""
     threads: int = 1
     """Torch threads."""
     json: bool = False
@@ -234,7 +239,7 @@ class Evaluate:
         from search import measure
 
         if self.export is not None:
-            if self.model or self.checkpoint or self.masked or self.track:
+            if self.model or self.checkpoint or self.masked or self.track or self.results:
                 raise ValueError("evaluate: give an exported folder, or --model with --checkpoint")
             answer = measure.of_export(self.export, self.data)
         else:
@@ -242,10 +247,14 @@ class Evaluate:
                 "evaluate",
                 {"--model": self.model, "--checkpoint": self.checkpoint, "--data": self.data},
             )
-            frames = measure.data_spec(data, self.version, self.split, self.format)
+            frames = measure.data_spec(
+                data, self.version, self.split, self.format, num_sweeps=self.sweeps
+            )
             hidden = frozenset({self.masked}) if self.masked else frozenset()
             tracker = TrackerSpec() if self.track else None
-            answer = measure.of_checkpoint(model, checkpoint, frames, hidden, self.threads, tracker)
+            answer = measure.of_checkpoint(
+                model, checkpoint, frames, hidden, self.threads, tracker, self.results
+            )
         return as_json(answer) if self.json else as_table(answer["metrics"])
 
 
