@@ -101,8 +101,8 @@ def numbers(boxes: list[Any], key: str) -> Floats:
     """[N, width of the key]; only a velocity may be unknown."""
     width = WIDTHS[key]
     rows = [box[key] for box in boxes]
-    if not set(map(len, rows)) <= {width}:
-        bad = next(row for row in rows if len(row) != width)
+    if not set(map(type, rows)) <= {list} or not set(map(len, rows)) <= {width}:
+        bad = next(row for row in rows if type(row) is not list or len(row) != width)
         raise ValueError(f"{key}: value {bad}; allowed: {width} numbers")
     found = floats(list(chain.from_iterable(rows)), key).reshape(-1, width)
     if key != "velocity" and not np.isfinite(found).all():

@@ -79,6 +79,7 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
         ),
         "box 0: translation: value": lambda r: r[first][0].update(translation=[0, 0, nan]),
         "box 0: size: value": lambda r: r[first][0].update(size=[1, 2]),
+        "box 0: size: value 3; allowed: 3 numbers": lambda r: r[first][0].update(size=3),
         "box 0: rotation: value None": lambda r: r[first][0].update(rotation=[1, 0, 0, None]),
         "box 0: tracking_score: value nan": lambda r: r[first][0].update(tracking_score=nan),
         "box 0: tracking_score: value -0.1": lambda r: r[first][0].update(tracking_score=-0.1),
