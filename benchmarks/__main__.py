@@ -9,6 +9,7 @@ from benchmarks import (
     kitti_score,
     loader,
     map_raster,
+    map_score,
     masks,
     pooling,
     scoring,
@@ -26,6 +27,7 @@ def main() -> None:
     pooling.speed()
     detection_score.speed()
     map_raster.speed()
+    map_score.speed()
     kitti_score.speed()
     store.speed()
     loader.speed()

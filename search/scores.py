@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from scenes.kitti_files import read_objects
+from scenes.npz_stream import samples_of
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring import kitti_detection
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
@@ -132,18 +134,23 @@ def kitti_table(answer: dict[str, Any]) -> str:
 
 def of_map(predictions: Path) -> dict[str, Any]:
     """iou by class and threshold, the best of each class, and their mean. FILE.npz holds
-    predictions and targets [samples, classes, x, y].
+    predictions and targets [samples, classes, x, y]; it is read sample by sample.
     """
+    counts: MapScore | None = None
     try:
-        data = np.load(predictions)
-        given, wanted = data["predictions"], data["targets"]
-    except (OSError, KeyError, ValueError) as error:
+        pairs = zip(
+            samples_of(predictions, "predictions"), samples_of(predictions, "targets"), strict=True
+        )
+        for probabilities, wanted in pairs:
+            counts = counts or MapScore(probabilities.shape[0])
+            counts.add(probabilities, wanted)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{predictions}: {error}; allowed: an .npz with predictions and targets"
+            f"{predictions}: {error}; allowed: an .npz with predictions and targets [samples, "
+            "classes, x, y]"
         ) from error
-    counts = MapScore(given.shape[-3])
-    for p, t in zip(given, wanted, strict=True):
-        counts.add(p, t)
+    if counts is None:
+        raise ValueError(f"{predictions}: no sample; allowed: one or more")
     found = counts.result()
     iou = {
         name: {f"{t:.2f}": float(v) for t, v in zip(THRESHOLDS, row, strict=True)}

@@ -5,8 +5,10 @@ at the best of seven thresholds, counts summed over all samples. Memory does not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from scenes.batch import MAP_CLASSES
@@ -24,6 +26,15 @@ class MapScores:
     mIoU: float
 
 
+def score(ground_truth: NDArray[np.bool_], predictions: NDArray[np.float32]) -> MapScores:
+    """Scores of probabilities [S, K, X, Y] against cells of the same shape. For samples that do not
+    fit into memory together, MapScore.
+    """
+    counts = MapScore(predictions.shape[-3])
+    counts.add(predictions, ground_truth)
+    return counts.result()
+
+
 class MapScore:
     """Counts of cells; add samples one by one or in batches, in any order."""
 
@@ -32,24 +43,21 @@ class MapScore:
         self.positive = np.zeros((classes, bins), dtype=np.int64)
         self.negative = np.zeros((classes, bins), dtype=np.int64)
 
-    def add(self, probabilities: NDArray[np.float32], wanted: NDArray[np.bool_]) -> None:
+    def add(self, probabilities: NDArray[Any], wanted: NDArray[Any]) -> None:
         """[..., K, X, Y] each. ValueError for other shapes, or a probability that is NaN."""
         if probabilities.shape != wanted.shape or probabilities.ndim < 3:
             raise ValueError(
                 f"map: predictions {probabilities.shape} and labels {wanted.shape}; allowed: one "
                 "shape [..., classes, x, y]"
             )
-        p = probabilities.astype(np.float32)
+        p = np.ascontiguousarray(probabilities, dtype=np.float32)
         if np.isnan(p).any():
             raise ValueError("map: a probability is NaN; allowed: 0..1")
-        classes = len(self.positive)
-        level = np.searchsorted(THRESHOLDS, p, side="right")  # thresholds reached
-        by_class = np.moveaxis(level, -3, 0).reshape(classes, -1)
-        truth = np.moveaxis(wanted.astype(bool), -3, 0).reshape(classes, -1)
-        bins = len(THRESHOLDS) + 1
-        for k in range(classes):
-            self.positive[k] += np.bincount(by_class[k][truth[k]], minlength=bins)
-            self.negative[k] += np.bincount(by_class[k][~truth[k]], minlength=bins)
+        classes, cells = len(self.positive), p.shape[-2] * p.shape[-1]
+        if p.shape[-3] != classes:
+            raise ValueError(f"map: {p.shape[-3]} classes; allowed: {classes}")
+        truth = np.ascontiguousarray(wanted, dtype=np.bool_).reshape(-1, classes, cells)
+        _count(p.reshape(-1, classes, cells), truth, THRESHOLDS, self.positive, self.negative)
 
     def result(self) -> MapScores:
         """Scores of everything added so far."""
@@ -61,3 +69,21 @@ class MapScore:
         names = MAP_CLASSES if len(best) == len(MAP_CLASSES) else [str(k) for k in range(len(best))]
         per_class = {name: float(value) for name, value in zip(names, best, strict=True)}
         return MapScores(iou=iou, per_class=per_class, mIoU=float(best.mean()))
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    probabilities: NDArray[np.float32], wanted: NDArray[np.bool_], thresholds: NDArray[np.float32],
+    positive: NDArray[np.int64], negative: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Adds cells [S, K, N] to the counts [K, 8] by how many thresholds each reaches."""
+    for sample in range(probabilities.shape[0]):
+        for kind in range(probabilities.shape[1]):
+            for cell in range(probabilities.shape[2]):
+                reached = 0
+                for threshold in thresholds:
+                    reached += probabilities[sample, kind, cell] >= threshold
+                if wanted[sample, kind, cell]:
+                    positive[kind, reached] += 1
+                else:
+                    negative[kind, reached] += 1

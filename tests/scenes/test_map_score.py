@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
+from scenes.scoring.map_segmentation import THRESHOLDS, MapScore, score
+from search.scores import of_map
 
 
 def by_definition(p: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -36,17 +39,53 @@ def test_equal_to_the_definition_however_it_is_added() -> None:
 
 def test_by_hand() -> None:
     """Two of three cells right at 0.5, one wrong: 2 / 4; at 0.65 one of them only: 1 / 3."""
-    score = MapScore(classes=1)
+    counts = MapScore(classes=1)
     p = np.array([[[0.9, 0.6], [0.55, 0.1]]], dtype=np.float32)
-    score.add(p, np.array([[[True, True], [False, True]]]))
-    iou = score.result().iou[0]
+    counts.add(p, np.array([[[True, True], [False, True]]]))
+    iou = counts.result().iou[0]
     assert iou[3] == pytest.approx(2 / 4)
     assert iou[6] == pytest.approx(1 / 3)
 
 
 def test_wrong_input() -> None:
-    score = MapScore()
+    counts = MapScore()
     with pytest.raises(ValueError, match="one shape"):
-        score.add(np.zeros((6, 2, 2), np.float32), np.zeros((6, 2, 3), bool))
+        counts.add(np.zeros((6, 2, 2), np.float32), np.zeros((6, 2, 3), bool))
     with pytest.raises(ValueError, match="NaN"):
-        score.add(np.full((6, 2, 2), np.nan, np.float32), np.zeros((6, 2, 2), bool))
+        counts.add(np.full((6, 2, 2), np.nan, np.float32), np.zeros((6, 2, 2), bool))
+
+
+def test_file_is_read_sample_by_sample(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    p = random.random((4, 6, 10, 10)).astype(np.float32)
+    wanted = random.random(p.shape) < 0.4
+    for save in (np.savez, np.savez_compressed):
+        path = tmp_path / f"{save.__name__}.npz"
+        save(path, predictions=p, targets=wanted)
+        answer = of_map(path)
+        assert answer["miou"] == score(wanted, p).mIoU
+        assert list(answer["iou"]["walkway"]) == [f"{t:.2f}" for t in THRESHOLDS]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"predictions": np.zeros((2, 6, 4, 4), np.float32)}, "targets"),
+        ({"predictions": np.zeros((2, 6, 4, 4)), "targets": np.zeros((1, 6, 4, 4))}, "zip"),
+        ({"predictions": np.zeros((0, 6, 4, 4)), "targets": np.zeros((0, 6, 4, 4))}, "no sample"),
+        ({"predictions": np.zeros((1, 6, 4, 4)), "targets": np.zeros((1, 6, 4, 3))}, "one shape"),
+    ],
+)
+def test_wrong_file(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+    np.savez(tmp_path / "p.npz", **arrays)
+    with pytest.raises(ValueError, match=said) as raised:
+        of_map(tmp_path / "p.npz")
+    assert "p.npz" in str(raised.value)
+
+
+def test_cut_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    np.savez(path, predictions=np.zeros((2, 6, 4, 4)), targets=np.zeros((2, 6, 4, 4)))
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ValueError, match=r"p\.npz: .*allowed: an \.npz"):
+        of_map(path)
