@@ -1,5 +1,5 @@
-"""The map score beside the published BEVFusion's way: every prediction kept, then each class at seven
-thresholds over all of them.
+"""The map score beside the published BEVFusion's way: every prediction kept, then each class at
+seven thresholds over all of them.
 """
 
 from __future__ import annotations
