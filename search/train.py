@@ -27,10 +27,9 @@ from scenes.batch import SensorBatch
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import AugmentSpec, ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.scoring.kitti_frames import score_kitti
-from scenes.scoring.kitti_matching import match
 from search import strict_yaml
 from search.evaluate import detect, evaluate
+from search.kitti_metrics import of_cars
 from search.moving_average import MovingAverage
 
 Log = Callable[[str], None]
@@ -255,7 +254,7 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
     assert spec.val is not None
     scenes = open_data(spec.val)
     if isinstance(scenes, KittiScenes):
-        return _kitti_metrics(model, scenes, spec, log)
+        return of_cars(scenes, detect(model, scenes, spec.image, device=spec.device), log)
     metrics: dict[str, float] = {}
     for label, masked in (
         ("", frozenset[str]()),
@@ -269,24 +268,6 @@ def _final_metrics(model: FusionModel, spec: TrainSpec, log: Log) -> dict[str, f
         if not masked:
             per_class = "  ".join(f"{name} {ap:.3f}" for name, ap in scores.per_class.items())
             log(f"AP: {per_class}")
-    return metrics
-
-
-def _kitti_metrics(
-    model: FusionModel, scenes: KittiScenes, spec: TrainSpec, log: Log
-) -> dict[str, float]:
-    """Of cars: recall and precision at a 3-D overlap of 0.7, AP at 40 points in percent."""
-    detections = detect(model, scenes, spec.image, device=spec.device)
-    found = match({token: scenes.labels(token) for token in scenes.tokens}, detections)
-    names = ("recall_easy", "recall_moderate", "recall_hard")
-    metrics = dict(zip(names, found.recall, strict=True)) | {"precision": found.precision}
-    shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    log(f"cars at overlap 0.7: {shown}  ({found.labels} labels, {found.detections} detections)")
-    scores = score_kitti(scenes, detections)
-    for metric in ("3d", "bev", "bbox"):
-        easy, moderate, hard = scores.percent[metric]["car"]["R40"]
-        metrics[f"car_{metric}_moderate"] = moderate
-        log(f"cars, AP {metric} R40: easy {easy:.2f}  moderate {moderate:.2f}  hard {hard:.2f}")
     return metrics
 
 
