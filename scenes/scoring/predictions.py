@@ -73,11 +73,31 @@ def best_of_frames(scores: Floats, ends: Ints, most: int) -> tuple[Ints, Ints]:
     rows, frame = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
     count, start = 0, 0
     for number in range(len(ends)):
-        order = np.argsort(-scores[start : ends[number]], kind="mergesort")[:most]
+        mine = scores[start : ends[number]]
+        order = np.arange(len(mine))
+        if (mine[1:] > mine[:-1]).any():  # models give the best first
+            order = np.argsort(-mine, kind="mergesort")
+        order = order[:most]
         rows[count : count + len(order)] = order + start
         frame[count : count + len(order)] = number
         count, start = count + len(order), ends[number]
     return rows[:count], frame[:count]
+
+
+@njit(cache=True, nogil=True)
+def half_turn(ahead: float, aside: float) -> tuple[float, float]:
+    """Cosine and sine of half the angle of the direction (ahead, aside); 1, 0 for none. The larger
+    of the two by a root, so that neither loses digits.
+    """
+    length = math.sqrt(ahead * ahead + aside * aside)
+    if length == 0:
+        return 1.0, 0.0
+    cosine, sine = ahead / length, aside / length
+    if cosine >= 0:
+        half = math.sqrt((1 + cosine) / 2)
+        return half, sine / (2 * half)
+    half = math.copysign(math.sqrt((1 - cosine) / 2), sine)
+    return sine / (2 * half), half
 
 
 @njit(cache=True, nogil=True)
@@ -103,8 +123,7 @@ def to_global(
         cosine, sine = math.cos(box[6]), math.sin(box[6])
         ahead = pose[0, 0] * cosine + pose[0, 1] * sine
         aside = pose[1, 0] * cosine + pose[1, 1] * sine
-        yaw = math.atan2(aside, ahead)
-        rotation[at, 0], rotation[at, 3] = math.cos(yaw / 2), math.sin(yaw / 2)
+        rotation[at, 0], rotation[at, 3] = half_turn(ahead, aside)
         for axis in range(2):
             velocity[at, axis] = pose[axis, 0] * box[7] + pose[axis, 1] * box[8]
     return center, size, rotation, velocity
