@@ -153,6 +153,14 @@ class NuScenesScenes:
             map_layers=self._map(token) if self.spec.maps else None,
         )
 
+    def lidar_to_globals(self) -> Array:
+        """[frames, 4, 4] of all keyframes, without reading their sensors."""
+        column = _channel(self.store, LIDAR)
+        files = self.store.numbers("samples", "data")[self.samples, column]
+        sensor_to_ego, ego_to_global = self._poses(files)
+        out: Array = ego_to_global @ sensor_to_ego
+        return out
+
     def lidar_to_global(self, token: str) -> Array:
         """4x4 of a keyframe, without reading its sensors."""
         sensor_to_ego, ego_to_global = self._poses(self._files(token, (LIDAR,)))

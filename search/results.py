@@ -9,7 +9,7 @@ from models.fusion_model import FusionModel
 from scenes.batch import Detections
 from scenes.kitti import KittiScenes
 from scenes.scoring.kitti_frames import write_kitti_results
-from scenes.scoring.nuscenes_frames import predictions_table
+from scenes.scoring.predictions import predictions_table
 from scenes.scoring.submission_writer import SENSORS, write_detections, write_tracks
 from scenes.scoring.tracking_frames import kept
 from scenes.tracker import TrackerSpec, track

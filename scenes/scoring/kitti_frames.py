@@ -96,12 +96,19 @@ def still(scenes: KittiScenes, token: str) -> Still:
     known = scenes.cache.setdefault(STILLS, {})
     assert isinstance(known, dict)
     if token not in known:
-        with Image.open(scenes.image(token)) as image:
-            width, height = image.size
+        width, height = _image_size(scenes.image(token))
         calibration = scenes.calibration(token)
         known[token] = Still(calibration=calibration, width=width, height=height)
     found: Still = known[token]
     return found
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.width, image.height
+    except OSError as error:  # also what is no image
+        raise ValueError(f"{path}: {error}; allowed: an image file a frame") from error
 
 
 def in_camera(found: Detections, still: Still) -> KittiObjects:

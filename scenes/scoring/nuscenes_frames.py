@@ -10,29 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.geometry import Array, rotation_matrices
+from scenes.batch import Detections
+from scenes.geometry import rotation_matrices
 from scenes.nuscenes import LIDAR, NuScenesScenes
-from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, UNKNOWN_POINTS, BoxTable
+from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
 from scenes.scoring.filters import Places, filtered
 from scenes.scoring.nuscenes_detection import DetectionConfig, DetectionScores, score
+from scenes.scoring.predictions import predictions_table
 
-MOVING_M_PER_S = 0.2
-STILL = {
-    "car": "vehicle.parked",
-    "truck": "vehicle.parked",
-    "construction_vehicle": "vehicle.parked",
-    "bus": "vehicle.stopped",
-    "trailer": "vehicle.parked",
-    "motorcycle": "cycle.without_rider",
-    "bicycle": "cycle.without_rider",
-    "pedestrian": "pedestrian.standing",
-}
-MOVING = {
-    **dict.fromkeys(("car", "truck", "construction_vehicle", "bus", "trailer"), "vehicle.moving"),
-    **dict.fromkeys(("motorcycle", "bicycle"), "cycle.with_rider"),
-    "pedestrian": "pedestrian.moving",
-}
 RACK = "static_object.bicycle_rack"
 KEY = "ground truth of the detection score"
 
@@ -67,45 +52,6 @@ def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScore
         kept = Kept(places, filtered(ground_truth_table(scenes), places, config))
         scenes.cache[KEY] = kept
     return score(kept.wanted, filtered(predictions, kept.places, config), config)
-
-
-def predictions_table(scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> BoxTable:
-    """The best 500 detections of each frame, in the global frame; attributes by class and speed."""
-    tables = [
-        frame_table(number, detections[token], scenes.lidar_to_global(token))
-        for number, token in enumerate(scenes.tokens)
-    ]
-    return BoxTable.joined(tables) if tables else BoxTable.empty()
-
-
-def frame_table(number: int, found: Detections, lidar_to_global: Array) -> BoxTable:
-    """One frame's rows, best score first."""
-    best = found.scores.argsort(descending=True, stable=True)[: DetectionConfig().max_boxes]
-    boxes = found.boxes[best].double().numpy()
-    label = found.labels[best].numpy().astype(np.int64)
-    turn = lidar_to_global[:3, :3]
-    flat = np.zeros(len(boxes))
-    heading = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6]), flat], axis=1) @ turn.T
-    velocity = (np.stack([boxes[:, 7], boxes[:, 8], flat], axis=1) @ turn.T)[:, :2]
-    yaw = np.arctan2(heading[:, 1], heading[:, 0])
-    speed = np.hypot(velocity[:, 0], velocity[:, 1])
-    return BoxTable(
-        sample=np.full(len(boxes), number, np.int64), label=label,
-        center=boxes[:, :3] @ turn.T + lidar_to_global[:3, 3], size=boxes[:, [4, 3, 5]],
-        rotation=np.stack([np.cos(yaw / 2), flat, flat, np.sin(yaw / 2)], axis=1),
-        velocity=velocity, attribute=likely_attributes(label, speed),
-        score=found.scores[best].double().numpy(),
-        num_points=np.full(len(boxes), UNKNOWN_POINTS, np.int64),
-    )  # fmt: skip
-
-
-def likely_attributes(label: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """The likelier attribute of a class at a speed in m/s; none for barriers and cones."""
-    tables = [
-        np.array([_attribute(kind.get(name, "")) for name in DETECTION_CLASSES])
-        for kind in (STILL, MOVING)
-    ]
-    return np.where(speed > MOVING_M_PER_S, tables[1][label], tables[0][label])
 
 
 def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:

@@ -9,7 +9,7 @@ import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -30,9 +30,11 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
     line naming the file, where it is no submission or has not exactly these samples.
     """
     try:
-        with open(path, "rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        results = _results(data)
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            results = _results(data)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}; allowed: a submission with results") from error
     number = {token: i for i, token in enumerate(tokens)}
@@ -41,17 +43,22 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
     if missing or more:
         said = f"sample {missing[0]} is missing" if missing else f"sample {more[0]} is unknown"
         raise ValueError(f"{path}: {said}; allowed: exactly the {len(tokens)} of the split")
-    for token, (begin, end) in results.items():
-        try:
-            boxes = _value(data[begin:end])
-        except ValueError as error:
-            raise ValueError(f"{path}: sample {token}: {error}; allowed: JSON") from error
-        if not isinstance(boxes, list):
-            kind = type(boxes).__name__
-            raise ValueError(f"{path}: sample {token}: {kind}; allowed: a list of boxes")
-        if len(boxes) > MOST_BOXES:
-            raise ValueError(f"{path}: sample {token}: {len(boxes)} boxes; allowed: {MOST_BOXES}")
-        yield number[token], boxes
+    with open(path, "rb") as file:
+        for token, (begin, end) in results.items():
+            yield number[token], _boxes(file, begin, end, f"{path}: sample {token}")
+
+
+def _boxes(file: BinaryIO, begin: int, end: int, where: str) -> list[Any]:
+    file.seek(begin)
+    try:
+        boxes = _value(file.read(end - begin))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; allowed: JSON") from error
+    if not isinstance(boxes, list):
+        raise ValueError(f"{where}: {type(boxes).__name__}; allowed: a list of boxes")
+    if len(boxes) > MOST_BOXES:
+        raise ValueError(f"{where}: {len(boxes)} boxes; allowed: {MOST_BOXES}")
+    return boxes
 
 
 def _results(data: mmap.mmap) -> dict[str, tuple[int, int]]:

@@ -13,8 +13,9 @@ from scenes.batch import Detections
 from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.filters import Places, filtered_rows
 from scenes.scoring.nuscenes_detection import DetectionConfig
-from scenes.scoring.nuscenes_frames import ground_truth_table, places_of, predictions_table
+from scenes.scoring.nuscenes_frames import ground_truth_table, places_of
 from scenes.scoring.nuscenes_tracking import TrackingScores, score
+from scenes.scoring.predictions import predictions_table
 from scenes.scoring.track_table import TRACKED_LABELS, TrackFrames, TrackTable
 from scenes.tracker import TrackerSpec, track
 

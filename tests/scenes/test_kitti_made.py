@@ -190,3 +190,11 @@ def test_boxes_outside_the_image_are_dropped(scenes: KittiScenes, tmp_path: Path
     del found[token]
     with pytest.raises(ValueError, match=f"frame {token} is missing"):
         score_kitti(scenes, found)
+
+
+def test_an_image_that_is_none(kitti_root: Path) -> None:
+    scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
+    scenes.image("000000").write_text("x")
+    nothing = Detections(boxes=torch.zeros(0, 9), scores=torch.zeros(0), labels=torch.zeros(0))
+    with pytest.raises(ValueError, match=r"000000\.png: .*; allowed: an image file a frame"):
+        score_kitti(scenes, {"000000": nothing})
