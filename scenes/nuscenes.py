@@ -121,6 +121,11 @@ class NuScenesScenes:
         self.store = open_store(self.root, self.spec.version)
         self._choose(state["samples"])
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the data set has annotations; a test set has none."""
+        return bool(self.store.tables["boxes"].num_rows)
+
     @cached_property
     def nusc(self) -> NuScenes:
         """The devkit's own tables, for its own scorers."""

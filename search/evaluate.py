@@ -62,14 +62,20 @@ def evaluate(
     tracker: links detections into tracks, for AMOTA and AMOTP; masked: modalities whose input is
     zeroed; progress is called with a fraction after each frame; workers read ahead. Frames that
     could not be read and may be skipped are not scored. `results` is written only where given: a
-    submission file, or a folder of KITTI's (search/results.py). ValueError for a model, data and
-    tracker that do not go together, or where no frame could be read.
+    submission file, or a folder of KITTI's (search/results.py); then data without labels (a test
+    split) give no metrics instead of an error. ValueError for a model, data and tracker that do not
+    go together, or where no frame could be read.
     """
     measured(model.task, scenes.spec, tracker)
     if model.task == "map":
         if results is not None:
             raise ValueError("results: there is no official format for maps; allowed for boxes")
         return of_map(predictions(model, scenes, image, masked, device, progress, workers))
+    if not scenes.labelled and results is None:
+        raise ValueError(
+            f"split: {scenes.spec.split!r} has no labels to score against; allowed: one with "
+            "labels, or --results to write the predictions"
+        )
     found = detect(
         model, scenes, image, masked=masked, device=device, progress=progress, workers=workers
     )
@@ -79,6 +85,8 @@ def evaluate(
         scenes = scenes.without(scenes.skipped)
     if results is not None:
         write_results(results, scenes, found, used_by(model), tracker)
+        if not scenes.labelled:
+            return Evaluation(metrics={}, per_class={})
     if isinstance(scenes, KittiScenes):
         return _of_kitti(scenes, found)
     return _of_nuscenes(scenes, found, tracker)

@@ -11,7 +11,7 @@ from scenes.kitti import KittiScenes
 from scenes.scoring.kitti_frames import write_kitti_results
 from scenes.scoring.predictions import predictions_table
 from scenes.scoring.submission_writer import SENSORS, write_detections, write_tracks
-from scenes.scoring.tracking_frames import kept
+from scenes.scoring.tracking_frames import track_frames
 from scenes.tracker import TrackerSpec, track
 from search.data import Scenes
 
@@ -33,7 +33,7 @@ def write_results(
     if tracker is None:
         write_detections(path, scenes, boxes, used)
     else:
-        write_tracks(path, scenes, track(boxes, kept(scenes).frames, tracker), used)
+        write_tracks(path, scenes, track(boxes, track_frames(scenes), tracker), used)
 
 
 def used_by(model: FusionModel) -> frozenset[str]:

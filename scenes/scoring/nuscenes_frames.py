@@ -57,7 +57,7 @@ def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScore
 def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:
     """Every annotation of a detection class, unfiltered. ValueError for one of two attributes."""
     store = scenes.store
-    if store.tables["boxes"].num_rows == 0:
+    if not scenes.labelled:
         raise ValueError(f"version: {scenes.spec.version!r} has no annotations to score against")
     rows, frame = scenes.box_rows()
     chosen = store.numbers("boxes", "label")[rows] >= 0

@@ -57,8 +57,8 @@ def kept(scenes: NuScenesScenes) -> Kept:
     found = scenes.cache.get(KEY)
     if not isinstance(found, Kept):
         places = places_of(scenes)
-        wanted, frames = ground_truth_tracks(scenes)
-        found = Kept(frames, places, in_range(wanted, places))
+        wanted = in_range(ground_truth_tracks(scenes), places)
+        found = Kept(track_frames(scenes), places, wanted)
         scenes.cache[KEY] = found
     return found
 
@@ -71,8 +71,8 @@ def in_range(table: TrackTable, places: Places) -> TrackTable:
     return table[filtered_rows(table.boxes, places, DetectionConfig())]
 
 
-def ground_truth_tracks(scenes: NuScenesScenes) -> tuple[TrackTable, TrackFrames]:
-    """Every annotation of a detection class, tracks by instance, unfiltered; and the frames."""
+def ground_truth_tracks(scenes: NuScenesScenes) -> TrackTable:
+    """Every annotation of a detection class, tracks by instance, unfiltered."""
     store = scenes.store
     rows, _ = scenes.box_rows()
     rows = rows[store.numbers("boxes", "label")[rows] >= 0]
@@ -80,7 +80,12 @@ def ground_truth_tracks(scenes: NuScenesScenes) -> tuple[TrackTable, TrackFrames
         store.texts("instances", "token", store.numbers("boxes", "instance")[rows]), dtype=str
     )
     tracks = np.unique(instances, return_inverse=True)[1].astype(np.int64)
-    scene = store.numbers("samples", "scene")[scenes.samples].astype(np.int64)
-    timestamp = store.numbers("samples", "timestamp")[scenes.samples]
-    table = TrackTable(boxes=ground_truth_table(scenes), track=tracks)
-    return table, TrackFrames(scene=scene, timestamp=timestamp)
+    return TrackTable(boxes=ground_truth_table(scenes), track=tracks)
+
+
+def track_frames(scenes: NuScenesScenes) -> TrackFrames:
+    """Scene and time of each frame."""
+    return TrackFrames(
+        scene=scenes.store.numbers("samples", "scene")[scenes.samples].astype(np.int64),
+        timestamp=scenes.store.numbers("samples", "timestamp")[scenes.samples],
+    )

@@ -21,7 +21,12 @@ from scenes.scoring.nuscenes_tracking import TrackingScores, score
 from scenes.scoring.submission import read_submission
 from scenes.scoring.track_table import TrackFrames, TrackTable
 from scenes.scoring.tracking_distances import frame_distances
-from scenes.scoring.tracking_frames import ground_truth_tracks, kept, score_tracks
+from scenes.scoring.tracking_frames import (
+    ground_truth_tracks,
+    kept,
+    score_tracks,
+    track_frames,
+)
 from scenes.scoring.tracking_interpolation import track_means, tracks_of
 from scenes.tracker import TrackerSpec, track
 
@@ -254,7 +259,7 @@ def minival() -> NuScenesScenes:
 
 def test_real_ground_truth_perturbed(minival: NuScenesScenes) -> None:
     """The first 14 frames: boxes moved, dropped, of changed tracks, with ties and false ones."""
-    truth, frames = ground_truth_tracks(minival)
+    truth, frames = ground_truth_tracks(minival), track_frames(minival)
     truth = truth[truth.boxes.sample < 14]
     assert len(np.unique(truth.track)) > 50
     frames = TrackFrames(scene=frames.scene[:14], timestamp=frames.timestamp[:14])

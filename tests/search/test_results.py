@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from scenes.scoring.nuscenes_frames import score_detections
 from scenes.scoring.tracking_frames import score_tracking
 from scenes.tracker import TrackerSpec
 from search import scores
+from search.evaluate import evaluate
 from search.results import write_results
+from search.shared import dense_model, prepare
+from search.sweep_file import read_sweep
 
 VERSION = "v1.0-procedural"
 SPLIT = "procedural_val"
@@ -68,3 +72,25 @@ def test_tracks_round_trip(
     measured = score_tracking(scenes, found, TrackerSpec())
     again: Any = scores.of_tracks(str(tiny_root), VERSION, SPLIT, path, "ours")
     assert again["amota"] == pytest.approx(measured.AMOTA, abs=1e-12)
+
+
+def test_a_set_without_labels_gives_results_and_no_metrics(
+    tiny_root: Path, tiny_checkpoint: Path, sweep_data: dict[str, Any], tmp_path: Path,
+    write_yaml: Any,
+) -> None:  # fmt: skip
+    """As a test set: told at once, unless only the results are wanted."""
+    root = tmp_path / "test"
+    shutil.copytree(tiny_root, root)
+    for table in ("sample_annotation", "instance"):
+        (root / VERSION / f"{table}.json").write_text("[]")
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    model = dense_model(spec, prepare(spec))
+    scenes = NuScenesScenes(NuScenesSpec(root=str(root), version=VERSION, split=SPLIT))
+    with pytest.raises(ValueError, match=r"has no labels to score against; allowed: .*--results"):
+        evaluate(model, scenes, spec.image)
+    for tracker, key in ((None, "detection_name"), (TrackerSpec(), "tracking_id")):
+        path = tmp_path / f"{key}.json"
+        assert evaluate(model, scenes, spec.image, results=path, tracker=tracker).metrics == {}
+        results = json.loads(path.read_text())["results"]
+        assert list(results) == scenes.tokens
+        assert all(key in box for boxes in results.values() for box in boxes)
