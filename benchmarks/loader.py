@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from math import inf
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import cv2
@@ -111,7 +111,7 @@ def memory(loader: Loader, epochs: int = 3) -> None:
     found = []
     for _ in range(epochs):
         read(loader)
-        found.append(sum(private_mib(pid) for pid in loader.worker_pids()))
+        found.append(sum(private_mib(p.pid or 0) for p in active_children()))
     shown = ", ".join(f"{value:.0f}" for value in found)
     print(f"loader: private memory of the workers after each epoch: {shown} MiB", flush=True)
 

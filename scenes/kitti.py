@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame, OnBadSample
-from scenes.geometry import points_in_box, transform, yaw_matrix
+from scenes.geometry import Array, points_in_boxes, transform, yaw_matrix
 from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
 from scenes.sample_store import stores_folder
 
-Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
 INTENSITY_SCALE = 255.0
 TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
@@ -142,7 +141,7 @@ class KittiScenes:
             boxes=boxes,
             box_rotations=turns,
             labels=np.array(numbers, dtype=np.int64),
-            num_lidar_pts=_points_inside(points, boxes, turns),
+            num_lidar_pts=points_in_boxes(points, boxes).sum(axis=1),
             num_radar_pts=np.zeros(len(labels), dtype=np.int64),
             attributes=("",) * len(labels),
             tracks=np.full(len(labels), -1),
@@ -233,14 +232,3 @@ def _points(path: Path) -> NDArray[np.float32]:
     xyz = transform(TO_OURS, points[:, :3].astype(np.float64))
     rest = np.stack([points[:, 3] * INTENSITY_SCALE, np.zeros(len(points))], axis=1)
     return np.concatenate([xyz, rest], axis=1).astype(np.float32)
-
-
-def _points_inside(points: NDArray[np.float32], boxes: Array, turns: Array) -> NDArray[np.int64]:
-    """How many points lie in each box [M]."""
-    counts = []
-    for box, turn in zip(boxes, turns, strict=True):
-        away = points[:, :2] - box[:2]
-        near = points[(away * away).sum(1) <= (box[3] ** 2 + box[4] ** 2) / 4 + 1e-3]
-        inside = points_in_box(near[:, :3].astype(np.float64), box[:3], box[3:6], turn)
-        counts.append(int(inside.sum()))
-    return np.array(counts, dtype=np.int64)

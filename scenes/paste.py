@@ -11,8 +11,8 @@ import shapely
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
-from scenes.geometry import Array, box_corners, yaw_matrix
-from scenes.paste_database import PasteDatabase, points_in_boxes
+from scenes.geometry import Array, box_corners, points_in_boxes, yaw_matrix
+from scenes.paste_database import PasteDatabase
 
 PUBLISHED = {
     "car": 2, "truck": 3, "construction_vehicle": 7, "bus": 4, "trailer": 6, "barrier": 2,

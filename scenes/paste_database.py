@@ -16,13 +16,12 @@ from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from scenes.geometry import Array
+from scenes.geometry import Array, points_in_boxes
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.lidar_sweeps import FIELDS
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
@@ -133,21 +132,3 @@ def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDa
         first=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
         points=np.concatenate([np.zeros((0, FIELDS), np.float32), *points]),
     )  # fmt: skip
-
-
-@numba.njit(cache=True, nogil=True)
-def points_in_boxes(points: NDArray[np.float32], boxes: Array) -> NDArray[np.bool_]:
-    """[M, P] which of points [P, 3+] lie in boxes [M, 7+] (x, y, z of the centre, length, width,
-    height, yaw), borders included.
-    """
-    inside = np.zeros((len(boxes), len(points)), np.bool_)
-    for box in range(len(boxes)):
-        cosine, sine = np.cos(boxes[box, 6]), np.sin(boxes[box, 6])
-        for point in range(len(points)):
-            x, y = points[point, 0] - boxes[box, 0], points[point, 1] - boxes[box, 1]
-            inside[box, point] = (
-                abs(points[point, 2] - boxes[box, 2]) <= boxes[box, 5] / 2
-                and abs(x * cosine + y * sine) <= boxes[box, 3] / 2
-                and abs(y * cosine - x * sine) <= boxes[box, 4] / 2
-            )
-    return inside

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -159,18 +158,3 @@ def _attribute(name: str) -> int:
     if name not in ATTRIBUTES:
         raise ValueError(f"attribute_name: value {name!r}; allowed: {', '.join(ATTRIBUTES)}")
     return ATTRIBUTES.index(name)
-
-
-def _table(rows: list[tuple[Any, ...]]) -> BoxTable:
-    if not rows:
-        return BoxTable.empty()
-    sample, label, center, size, rotation, velocity, attribute, sure, points = zip(
-        *rows, strict=True
-    )
-    return BoxTable(
-        sample=np.array(sample, np.int64), label=np.array(label, np.int64),
-        center=np.array(center, np.float64), size=np.array(size, np.float64),
-        rotation=np.array(rotation, np.float64), velocity=np.array(velocity, np.float64),
-        attribute=np.array(attribute, np.int64), score=np.array(sure, np.float64),
-        num_points=np.array(points, np.int64),
-    )  # fmt: skip

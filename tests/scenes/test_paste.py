@@ -12,12 +12,12 @@ import torch
 from scenes.augment import AugmentSpec
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
-from scenes.geometry import points_in_box, yaw_matrix
+from scenes.geometry import points_in_box, points_in_boxes, yaw_matrix
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.paste import PasteSpec, pasted
-from scenes.paste_database import PasteDatabase, open_database, points_in_boxes
+from scenes.paste_database import PasteDatabase, open_database
 
 CAR, BUS = DETECTION_CLASSES.index("car"), DETECTION_CLASSES.index("bus")
 SMALL = ImageSpec(height=32, width=96)
