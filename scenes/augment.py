@@ -28,6 +28,18 @@ class AugmentSpec:
     flip: float = 0.5
     paste: PasteSpec | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("image_flip", "flip"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: value {getattr(self, name)}; allowed: 0..1")
+        for name in ("image_scale", "scale"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= high:
+                raise ValueError(f"{name}: value {[low, high]}; allowed: low and high above 0")
+        for name in ("image_rotate_deg", "rotate_rad", "translate_m"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name}: value {getattr(self, name)}; allowed: 0 and above")
+
 
 def draw_image_matrix(
     spec: AugmentSpec, height: int, width: int, random: np.random.Generator

@@ -90,9 +90,14 @@ class KittiScenes:
         self.spec, self.on_bad_sample = spec, on_bad_sample
         self.root = Path(os.path.expandvars(spec.kitti_root)).expanduser()
         self.folder = self.root / spec.split
-        if not self.folder.is_dir():
+        if not self.root.is_dir():
             raise ValueError(
-                f"kitti_root: {self.folder} is not a folder; allowed: KITTI's object root"
+                f"kitti_root: {self.root} is not a folder; allowed: KITTI's object root"
+            )
+        if not self.folder.is_dir():
+            found = sorted(p.parent.name for p in self.root.glob("*/velodyne"))
+            raise ValueError(
+                f"split: value {spec.split!r} is not in {self.root}; allowed: {', '.join(found)}"
             )
         self.labelled = (self.folder / "label_2").is_dir()
         kind = "label_2/*.txt" if self.labelled else "velodyne/*.bin"

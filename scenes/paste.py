@@ -41,6 +41,8 @@ class PasteSpec:
                 raise ValueError(f"objects.{name}: value {count}; allowed: 0 and above")
         if self.min_points < 1:
             raise ValueError(f"min_points: value {self.min_points}; allowed: 1 and above")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs: value {self.epochs}; allowed: 1 and above, or null")
 
 
 def pasted(
