@@ -30,11 +30,12 @@ TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dt
 
 @dataclass(frozen=True, kw_only=True)
 class KittiSpec:
-    """Frames of a folder with image_2, velodyne, calib and label_2 (kitti_root/training); one
-    without label_2 (testing) has frames without boxes.
+    """Frames of kitti_root/<split>, which has image_2, velodyne, calib and, with boxes, label_2.
 
-    frames     their numbers ("000008"); None: those of image_set, or all there are
-    image_set  a list of numbers, kitti_root/ImageSets/<image_set>.txt (train, val)
+    kitti_root  folder of the object benchmark; $VARIABLES are expanded
+    split       "training", or "testing", which has no labels
+    frames      their numbers ("000008"); None: those of image_set, or all there are
+    image_set   a list of numbers, kitti_root/ImageSets/<image_set>.txt (train, val)
     """
 
     kitti_root: str

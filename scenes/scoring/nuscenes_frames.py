@@ -11,7 +11,8 @@ import numpy as np
 
 from scenes.batch import DETECTION_CLASSES, Detections
 from scenes.geometry import Array, rotation_matrices
-from scenes.nuscenes import LIDAR, NuScenesScenes
+from scenes.keyframe import LIDAR
+from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, UNKNOWN_POINTS, BoxTable
 from scenes.scoring.filters import Places, filtered
 from scenes.scoring.nuscenes_detection import DetectionConfig, DetectionScores, score
