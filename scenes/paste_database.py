@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from scenes.frame import BadSample, OnBadSample
 from scenes.geometry import Array, points_in_boxes
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.lidar_sweeps import FIELDS
@@ -47,17 +48,20 @@ class PasteDatabase:
 
 
 def open_database(scenes: NuScenesScenes | KittiScenes) -> PasteDatabase:
-    """The objects of all frames of a split, gathered first where that was not done before."""
-    key = hashlib.sha256(json.dumps(asdict(scenes.spec), sort_keys=True).encode()).hexdigest()[:10]
-    return _open(scenes.objects_folder(key), scenes.spec)
+    """The objects of all frames of a split, gathered first where that was not done before; of
+    frames that cannot be read none, where the scenes may skip them.
+    """
+    source = json.dumps([asdict(scenes.spec), scenes.on_bad_sample], sort_keys=True)
+    key = hashlib.sha256(source.encode()).hexdigest()[:10]
+    return _open(scenes.objects_folder(key), scenes.spec, scenes.on_bad_sample)
 
 
 @lru_cache(maxsize=4)
-def _open(place: Path, spec: NuScenesSpec | KittiSpec) -> PasteDatabase:
+def _open(place: Path, spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample) -> PasteDatabase:
     if not place.is_dir():
         with alone(place):
             if not place.is_dir():
-                _make(place, _scenes(spec))
+                _make(place, _scenes(spec, on_bad_sample))
     points = np.memmap(place / "points.bin", np.float32, "r").reshape(-1, FIELDS)
     objects = np.load(place / "objects.npz")
     return PasteDatabase(
@@ -65,8 +69,12 @@ def _open(place: Path, spec: NuScenesSpec | KittiSpec) -> PasteDatabase:
     )
 
 
-def _scenes(spec: NuScenesSpec | KittiSpec) -> NuScenesScenes | KittiScenes:
-    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
+def _scenes(
+    spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample
+) -> NuScenesScenes | KittiScenes:
+    if isinstance(spec, KittiSpec):
+        return KittiScenes(spec, on_bad_sample)
+    return NuScenesScenes(spec, on_bad_sample)
 
 
 def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
@@ -121,7 +129,12 @@ def _pool(parts: int) -> Iterator[Callable[..., Iterable[PasteDatabase]]]:
 def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDatabase:
     boxes, labels, points = [np.zeros((0, 9))], [np.zeros(0, np.int64)], []
     for token in tokens:
-        frame = scenes.frame(token)
+        try:
+            frame = scenes.frame(token)
+        except BadSample:
+            if scenes.on_bad_sample == "raise":
+                raise
+            continue  # counted where the frame itself is asked for
         boxes.append(frame.boxes)
         labels.append(frame.labels)
         inside = points_in_boxes(frame.points, frame.boxes)
