@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -85,7 +86,8 @@ def run_trial(
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
     if spec.on_bad_sample == "skip":
-        scores.metrics[SKIPPED] = float(sum(len(scenes.skipped) for scenes in data))
+        count = float(sum(len(scenes.skipped) for scenes in data))
+        scores = replace(scores, metrics={**scores.metrics, SKIPPED: count})
     return TrialOutcome(
         result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
         mask=_on_cpu(mask.by_weight),

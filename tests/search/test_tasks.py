@@ -26,7 +26,8 @@ from search.data import root_of, with_root
 from search.evaluate import of_map
 from search.export import export
 from search.front import load_front
-from search.measure import made_frame, of_export
+from search.made_frame import made_frame
+from search.measure import of_export
 from search.objectives import OBJECTIVES
 from search.plots import save_front
 from search.run_store import RunFolder, write_trial
@@ -185,6 +186,8 @@ def test_maps_by_hand() -> None:
     assert len(evaluation.per_class) == len(MAP_CLASSES)
     with pytest.raises(ValueError, match="val: frame made frame has no map"):
         of_map(iter([(made_frame(ImageSpec()), found)]))
+    with pytest.raises(ValueError, match="none of the frames could be read"):
+        of_map(iter([]))
 
 
 def a_map(wanted: list[int], predicted: list[int]) -> tuple[SensorBatch, MapProbabilities]:
