@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenes.geometry import Array, transform
+from scenes.geometry import Array, transform, yaw_matrix
 from scenes.paste import PasteSpec
 
 
@@ -61,9 +61,7 @@ def draw_lidar_matrix(spec: AugmentSpec, random: np.random.Generator) -> Array:
     scale = random.uniform(*spec.scale)
     flips = np.where(random.random(2) < spec.flip, -1.0, 1.0)
     matrix = np.eye(4)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
-    matrix[:3, :3] = scale * turn @ np.diag([*flips, 1.0])
+    matrix[:3, :3] = scale * yaw_matrix(angle) @ np.diag([*flips, 1.0])
     matrix[:3, 3] = random.normal(0.0, 1.0, 3) * spec.translate_m
     return matrix
 

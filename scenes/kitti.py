@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame, OnBadSample
 from scenes.geometry import Array, points_in_boxes, transform, yaw_matrix
-from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
+from scenes.kitti_files import (
+    DONT_CARE,
+    MAX_OCCLUSION,
+    MAX_TRUNCATION,
+    MIN_PIXELS,
+    KittiObjects,
+    read_calibration,
+    read_objects,
+    read_points,
+)
 from scenes.sample_store import stores_folder
 
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
@@ -63,7 +72,7 @@ class Label:
     @property
     def difficulty(self) -> int | None:
         """0 easy, 1 moderate, 2 hard, None beyond (the benchmark's rules)."""
-        limits = ((40.0, 0, 0.15), (25.0, 1, 0.30), (25.0, 2, 0.50))
+        limits = zip(MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION, strict=True)
         for number, (pixels, occluded, truncated) in enumerate(limits):
             if (
                 self.pixels_high > pixels

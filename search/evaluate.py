@@ -160,7 +160,7 @@ def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluatio
 
 
 def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
-    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame that has none,
+    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame without one,
     and for no frame at all.
     """
     counts, frames = MapScore(), 0
