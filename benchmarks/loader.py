@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from math import inf
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import cv2
@@ -23,8 +23,9 @@ from PIL import Image
 
 from benchmarks.store import write_tables
 from scenes.images import AS_STORED, ImageSpec
+from scenes.keyframe import CAMERAS, LIDAR
 from scenes.loader import Loader
-from scenes.nuscenes import CAMERAS, NuScenesScenes, NuScenesSpec
+from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
 FilesOfFrame = tuple[list[Path], list[Path]]
 Files = list[FilesOfFrame]
@@ -111,7 +112,7 @@ def memory(loader: Loader, epochs: int = 3) -> None:
     found = []
     for _ in range(epochs):
         read(loader)
-        found.append(sum(private_mib(pid) for pid in loader.worker_pids()))
+        found.append(sum(private_mib(p.pid or 0) for p in active_children()))
     shown = ", ".join(f"{value:.0f}" for value in found)
     print(f"loader: private memory of the workers after each epoch: {shown} MiB", flush=True)
 
@@ -129,10 +130,11 @@ def took(work: Callable[[], object], clock: Callable[[], float]) -> float:
 
 def files_of(scenes: NuScenesScenes, token: str) -> FilesOfFrame:
     """Images and point files of a frame."""
-    row = int(scenes._files(token, ("LIDAR_TOP",))[0])
-    sweeps = [row, *scenes._before(row, SWEEPS)]
-    images = [scenes._path(r) for r in scenes._files(token, CAMERAS)]
-    return images, [scenes._path(r) for r in sweeps]
+    reader, sample = scenes.reader, int(scenes.samples[scenes.tokens.index(token)])
+    row = int(reader.file_rows(sample, (LIDAR,))[0])
+    sweeps = [row, *reader.rows_before(row, SWEEPS)]
+    images = [reader.path_of(r) for r in reader.file_rows(sample, CAMERAS)]
+    return images, [reader.path_of(r) for r in sweeps]
 
 
 def bare(files: Files, pool: ProcessPoolExecutor | None) -> None:

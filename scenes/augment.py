@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenes.geometry import Array, transform
+from scenes.geometry import Array, transform, yaw_matrix
 from scenes.paste import PasteSpec
 
 
@@ -27,6 +27,18 @@ class AugmentSpec:
     translate_m: float = 0.5
     flip: float = 0.5
     paste: PasteSpec | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image_flip", "flip"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: value {getattr(self, name)}; allowed: 0..1")
+        for name in ("image_scale", "scale"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= high:
+                raise ValueError(f"{name}: value {[low, high]}; allowed: low and high above 0")
+        for name in ("image_rotate_deg", "rotate_rad", "translate_m"):
+            if not getattr(self, name) >= 0.0:
+                raise ValueError(f"{name}: value {getattr(self, name)}; allowed: 0 and above")
 
 
 def draw_image_matrix(
@@ -49,9 +61,7 @@ def draw_lidar_matrix(spec: AugmentSpec, random: np.random.Generator) -> Array:
     scale = random.uniform(*spec.scale)
     flips = np.where(random.random(2) < spec.flip, -1.0, 1.0)
     matrix = np.eye(4)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
-    matrix[:3, :3] = scale * turn @ np.diag([*flips, 1.0])
+    matrix[:3, :3] = scale * yaw_matrix(angle) @ np.diag([*flips, 1.0])
     matrix[:3, 3] = random.normal(0.0, 1.0, 3) * spec.translate_m
     return matrix
 

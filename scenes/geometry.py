@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-
-
-def pose_matrix(translation: Sequence[float], rotation: Sequence[float]) -> Array:
-    """4x4 of a pose: translation [3] in metres, rotation quaternion (w, x, y, z)."""
-    out: Array = pose_matrices(np.array([translation]), np.array([rotation]))[0]
-    return out
 
 
 def pose_matrices(translations: Array, rotations: Array) -> Array:
@@ -84,6 +77,24 @@ def points_in_box(points: Array, center: Array, size: Array, rotation: Array) ->
     """
     local = (points - center) @ rotation
     inside: NDArray[np.bool_] = (np.abs(local) <= size / 2).all(axis=1)
+    return inside
+
+
+@njit(cache=True, nogil=True)
+def points_in_boxes(points: NDArray[np.float32], boxes: Array) -> NDArray[np.bool_]:
+    """[M, P] which of points [P, 3+] lie in boxes [M, 7+] (x, y, z of the centre, length, width,
+    height, yaw), borders included.
+    """
+    inside = np.zeros((len(boxes), len(points)), np.bool_)
+    for box in range(len(boxes)):
+        cosine, sine = np.cos(boxes[box, 6]), np.sin(boxes[box, 6])
+        for point in range(len(points)):
+            x, y = points[point, 0] - boxes[box, 0], points[point, 1] - boxes[box, 1]
+            inside[box, point] = (
+                abs(points[point, 2] - boxes[box, 2]) <= boxes[box, 5] / 2
+                and abs(x * cosine + y * sine) <= boxes[box, 3] / 2
+                and abs(y * cosine - x * sine) <= boxes[box, 4] / 2
+            )
     return inside
 
 

@@ -19,11 +19,19 @@ from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame, OnBadSample
-from scenes.geometry import points_in_box, transform, yaw_matrix
-from scenes.kitti_files import DONT_CARE, KittiObjects, read_calibration, read_objects, read_points
+from scenes.geometry import Array, points_in_boxes, transform, yaw_matrix
+from scenes.kitti_files import (
+    DONT_CARE,
+    MAX_OCCLUSION,
+    MAX_TRUNCATION,
+    MIN_PIXELS,
+    KittiObjects,
+    read_calibration,
+    read_objects,
+    read_points,
+)
 from scenes.sample_store import stores_folder
 
-Array = NDArray[np.float64]
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
 INTENSITY_SCALE = 255.0
 TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
@@ -31,11 +39,12 @@ TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dt
 
 @dataclass(frozen=True, kw_only=True)
 class KittiSpec:
-    """Frames of a folder with image_2, velodyne, calib and label_2 (kitti_root/training); one
-    without label_2 (testing) has frames without boxes.
+    """Frames of kitti_root/<split>, which has image_2, velodyne, calib and, with boxes, label_2.
 
-    frames     their numbers ("000008"); None: those of image_set, or all there are
-    image_set  a list of numbers, kitti_root/ImageSets/<image_set>.txt (train, val)
+    kitti_root  folder of the object benchmark; $VARIABLES are expanded
+    split       "training", or "testing", which has no labels
+    frames      their numbers ("000008"); None: those of image_set, or all there are
+    image_set   a list of numbers, kitti_root/ImageSets/<image_set>.txt (train, val)
     """
 
     kitti_root: str
@@ -63,7 +72,7 @@ class Label:
     @property
     def difficulty(self) -> int | None:
         """0 easy, 1 moderate, 2 hard, None beyond (the benchmark's rules)."""
-        limits = ((40.0, 0, 0.15), (25.0, 1, 0.30), (25.0, 2, 0.50))
+        limits = zip(MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION, strict=True)
         for number, (pixels, occluded, truncated) in enumerate(limits):
             if (
                 self.pixels_high > pixels
@@ -91,9 +100,14 @@ class KittiScenes:
         self.spec, self.on_bad_sample = spec, on_bad_sample
         self.root = Path(os.path.expandvars(spec.kitti_root)).expanduser()
         self.folder = self.root / spec.split
-        if not self.folder.is_dir():
+        if not self.root.is_dir():
             raise ValueError(
-                f"kitti_root: {self.folder} is not a folder; allowed: KITTI's object root"
+                f"kitti_root: {self.root} is not a folder; allowed: KITTI's object root"
+            )
+        if not self.folder.is_dir():
+            found = sorted(p.parent.name for p in self.root.glob("*/velodyne"))
+            raise ValueError(
+                f"split: value {spec.split!r} is not in {self.root}; allowed: {', '.join(found)}"
             )
         self.labelled = (self.folder / "label_2").is_dir()
         kind = "label_2/*.txt" if self.labelled else "velodyne/*.bin"
@@ -142,7 +156,7 @@ class KittiScenes:
             boxes=boxes,
             box_rotations=turns,
             labels=np.array(numbers, dtype=np.int64),
-            num_lidar_pts=_points_inside(points, boxes, turns),
+            num_lidar_pts=points_in_boxes(points, boxes).sum(axis=1),
             num_radar_pts=np.zeros(len(labels), dtype=np.int64),
             attributes=("",) * len(labels),
             tracks=np.full(len(labels), -1),
@@ -233,14 +247,3 @@ def _points(path: Path) -> NDArray[np.float32]:
     xyz = transform(TO_OURS, points[:, :3].astype(np.float64))
     rest = np.stack([points[:, 3] * INTENSITY_SCALE, np.zeros(len(points))], axis=1)
     return np.concatenate([xyz, rest], axis=1).astype(np.float32)
-
-
-def _points_inside(points: NDArray[np.float32], boxes: Array, turns: Array) -> NDArray[np.int64]:
-    """How many points lie in each box [M]."""
-    counts = []
-    for box, turn in zip(boxes, turns, strict=True):
-        away = points[:, :2] - box[:2]
-        near = points[(away * away).sum(1) <= (box[3] ** 2 + box[4] ** 2) / 4 + 1e-3]
-        inside = points_in_box(near[:, :3].astype(np.float64), box[:3], box[3:6], turn)
-        counts.append(int(inside.sum()))
-    return np.array(counts, dtype=np.int64)

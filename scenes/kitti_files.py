@@ -23,6 +23,8 @@ MATRICES = {"P2": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
 DONT_CARE = "dontcare"
 NO_ANGLE = -10.0
 ROUNDING = 0.01
+MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.30, 0.50)
+"""Of the difficulties easy, moderate, hard: objects are higher, no more occluded or truncated."""
 
 
 @dataclass(frozen=True, kw_only=True)

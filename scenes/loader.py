@@ -76,11 +76,6 @@ class Loader:
             if batch.frames is not None:
                 yield batch.frames
 
-    def worker_pids(self) -> list[int]:
-        """Processes that read ahead, once the first epoch has begun."""
-        running = getattr(self._pool, "_iterator", None)
-        return [] if running is None else [p.pid for p in running._workers]
-
     def sample(self, index: int) -> SensorBatch:
         """One frame as a batch of 1, not augmented."""
         return assembled([self._read.decoded(index)], None, [np.random.default_rng()])

@@ -28,7 +28,11 @@ def read_map(path: str | Path) -> dict[str, list[Any]]:
     path = Path(path)
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(
+            f"{path}: {error.strerror}; allowed: a file of the map expansion, a download of its own"
+        ) from error
+    except ValueError as error:
         raise ValueError(f"{path}: {error}; allowed: a map expansion file") from error
     version = data.get("version") if isinstance(data, dict) else None
     if not isinstance(version, str) or version < OLDEST:

@@ -40,13 +40,14 @@ def scene_names(root: Path, version: str, split: str, every: Iterable[str]) -> s
     """
     if split == "all":
         return set(every)
-    known: dict[str, list[str]] = create_splits_scenes()
-    own = root / version / "splits.json"
-    if split not in known and own.is_file():
-        known = json.loads(own.read_text())
+    path = root / version / "splits.json"
+    known: dict[str, list[str]] = {
+        **(json.loads(path.read_text()) if path.is_file() else {}),
+        **create_splits_scenes(),
+    }
     if split not in known:
         raise ValueError(
-            f"split: value {split!r} is unknown in {root} {version}; allowed: all, "
-            "a split of nuscenes-devkit, or a name in the version folder's splits.json"
+            f"split: value {split!r} is unknown in {root} {version}; allowed: "
+            f"{', '.join(['all', *known])}"
         )
     return set(known[split])

@@ -11,8 +11,8 @@ import shapely
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
-from scenes.geometry import Array, box_corners, yaw_matrix
-from scenes.paste_database import PasteDatabase, points_in_boxes
+from scenes.geometry import Array, box_corners, points_in_boxes, yaw_matrix
+from scenes.paste_database import PasteDatabase
 
 PUBLISHED = {
     "car": 2, "truck": 3, "construction_vehicle": 7, "bus": 4, "trailer": 6, "barrier": 2,
@@ -41,6 +41,8 @@ class PasteSpec:
                 raise ValueError(f"objects.{name}: value {count}; allowed: 0 and above")
         if self.min_points < 1:
             raise ValueError(f"min_points: value {self.min_points}; allowed: 1 and above")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs: value {self.epochs}; allowed: 1 and above, or null")
 
 
 def pasted(

@@ -16,13 +16,13 @@ from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from scenes.geometry import Array
+from scenes.frame import BadSample, OnBadSample
+from scenes.geometry import Array, points_in_boxes
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.lidar_sweeps import FIELDS
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
@@ -48,17 +48,20 @@ class PasteDatabase:
 
 
 def open_database(scenes: NuScenesScenes | KittiScenes) -> PasteDatabase:
-    """The objects of all frames of a split, gathered first where that was not done before."""
-    key = hashlib.sha256(json.dumps(asdict(scenes.spec), sort_keys=True).encode()).hexdigest()[:10]
-    return _open(scenes.objects_folder(key), scenes.spec)
+    """The objects of all frames of a split, gathered first where that was not done before; of
+    frames that cannot be read none, where the scenes may skip them.
+    """
+    source = json.dumps([asdict(scenes.spec), scenes.on_bad_sample], sort_keys=True)
+    key = hashlib.sha256(source.encode()).hexdigest()[:10]
+    return _open(scenes.objects_folder(key), scenes.spec, scenes.on_bad_sample)
 
 
 @lru_cache(maxsize=4)
-def _open(place: Path, spec: NuScenesSpec | KittiSpec) -> PasteDatabase:
+def _open(place: Path, spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample) -> PasteDatabase:
     if not place.is_dir():
         with alone(place):
             if not place.is_dir():
-                _make(place, _scenes(spec))
+                _make(place, _scenes(spec, on_bad_sample))
     points = np.memmap(place / "points.bin", np.float32, "r").reshape(-1, FIELDS)
     objects = np.load(place / "objects.npz")
     return PasteDatabase(
@@ -66,8 +69,12 @@ def _open(place: Path, spec: NuScenesSpec | KittiSpec) -> PasteDatabase:
     )
 
 
-def _scenes(spec: NuScenesSpec | KittiSpec) -> NuScenesScenes | KittiScenes:
-    return KittiScenes(spec) if isinstance(spec, KittiSpec) else NuScenesScenes(spec)
+def _scenes(
+    spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample
+) -> NuScenesScenes | KittiScenes:
+    if isinstance(spec, KittiSpec):
+        return KittiScenes(spec, on_bad_sample)
+    return NuScenesScenes(spec, on_bad_sample)
 
 
 def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
@@ -122,7 +129,12 @@ def _pool(parts: int) -> Iterator[Callable[..., Iterable[PasteDatabase]]]:
 def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDatabase:
     boxes, labels, points = [np.zeros((0, 9))], [np.zeros(0, np.int64)], []
     for token in tokens:
-        frame = scenes.frame(token)
+        try:
+            frame = scenes.frame(token)
+        except BadSample:
+            if scenes.on_bad_sample == "raise":
+                raise
+            continue  # counted where the frame itself is asked for
         boxes.append(frame.boxes)
         labels.append(frame.labels)
         inside = points_in_boxes(frame.points, frame.boxes)
@@ -133,21 +145,3 @@ def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDa
         first=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
         points=np.concatenate([np.zeros((0, FIELDS), np.float32), *points]),
     )  # fmt: skip
-
-
-@numba.njit(cache=True, nogil=True)
-def points_in_boxes(points: NDArray[np.float32], boxes: Array) -> NDArray[np.bool_]:
-    """[M, P] which of points [P, 3+] lie in boxes [M, 7+] (x, y, z of the centre, length, width,
-    height, yaw), borders included.
-    """
-    inside = np.zeros((len(boxes), len(points)), np.bool_)
-    for box in range(len(boxes)):
-        cosine, sine = np.cos(boxes[box, 6]), np.sin(boxes[box, 6])
-        for point in range(len(points)):
-            x, y = points[point, 0] - boxes[box, 0], points[point, 1] - boxes[box, 1]
-            inside[box, point] = (
-                abs(points[point, 2] - boxes[box, 2]) <= boxes[box, 5] / 2
-                and abs(x * cosine + y * sine) <= boxes[box, 3] / 2
-                and abs(y * cosine - x * sine) <= boxes[box, 4] / 2
-            )
-    return inside

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scenes.batch import DETECTION_CLASSES
+from scenes.json_table import JsonTable
 from scenes.sample_store import NONE, TABLES
 
-Row = dict[str, Any]
 MAX_TIME_S = 1.5
 """Annotations further apart in time give no velocity (twice that over two steps)."""
 
@@ -33,185 +33,131 @@ def write_store(root: Path, version: str, folder: Path) -> None:
 
 
 class _Writer:
-    """What the parts share: where tables are, and the row of each token."""
+    """What the parts share: where tables are, and the samples."""
 
     def __init__(self, tables: Path, folder: Path, advance: Callable[[], None]) -> None:
         self.tables, self.folder, self.advance = tables, folder, advance
 
     def write(self) -> None:
-        scenes = self._scenes()
-        self._samples(scenes)
+        scenes = self._samples()
         channels = self._data()
         categories, attributes = self._boxes()
         self._save("samples", self.samples)
         about = {
             "channels": channels, "categories": categories, "attributes": attributes,
-            "scenes": [{k: s[k] for k in ("name", "token", "location")} for s in scenes],
+            "scenes": scenes,
         }  # fmt: skip
         (self.folder / "store.json").write_text(json.dumps(about))
 
-    def _read(self, name: str) -> list[Row]:
-        path = self.tables / f"{name}.json"
-        try:
-            rows = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: {error}; allowed: a table of nuScenes") from error
-        if not isinstance(rows, list):
-            raise ValueError(f"{path}: holds a {type(rows).__name__}; allowed: a list of records")
+    def _read(self, name: str) -> JsonTable:
+        table = JsonTable.read(self.tables / f"{name}.json")
         self.advance()
-        return rows
+        return table
 
-    def _link(self, rows: Sequence[Row], table: str, field: str, to: dict[str, int]) -> np.ndarray:
-        """Row of another table that `field` names; NONE for "" where there may be none."""
-        found = np.full(len(rows), NONE, np.int32)
-        for at, row in enumerate(rows):
-            token = self._field(row, table, field)
-            if token or field not in ("prev", "next"):
-                if token not in to:
-                    raise ValueError(self._said(table, row, field, token, "a token of its table"))
-                found[at] = to[token]
-        return found
-
-    def _field(self, row: Row, table: str, field: str) -> Any:
-        if field not in row:
-            raise ValueError(self._said(table, row, field, None, "a value"))
-        return row[field]
-
-    def _said(self, table: str, row: Row, field: str, value: object, allowed: str) -> str:
-        file = self.tables / f"{table}.json"
-        return f"{file}: record {row.get('token')}: {field}: value {value!r}; allowed: {allowed}"
-
-    def _vectors(self, rows: Sequence[Row], table: str, field: str, width: int) -> np.ndarray:
-        found = np.empty((len(rows), width))
-        for at, row in enumerate(rows):
-            values = self._field(row, table, field)
-            if len(values) != width:
-                raise ValueError(self._said(table, row, field, values, f"{width} numbers"))
-            found[at] = values
-        if not np.isfinite(found).all():
-            bad = rows[int(np.flatnonzero(~np.isfinite(found).all(1))[0])]
-            raise ValueError(self._said(table, bad, field, bad[field], "finite numbers"))
-        return found
-
-    def _scenes(self) -> list[Row]:
-        location = {row["token"]: row["location"] for row in self._read("log")}
-        scenes = self._read("scene")
-        for row in scenes:
-            row["location"] = location.get(row["log_token"], "")
-        return scenes
-
-    def _samples(self, scenes: list[Row]) -> None:
-        """Samples of each scene in time order; self.sample gives the row of a token."""
-        rows = self._read("sample")
-        by_token = {row["token"]: row for row in rows}
-        ordered: list[Row] = []
-        number = []
-        for at, scene in enumerate(scenes):
-            token = scene["first_sample_token"]
-            while token:
-                if token not in by_token:
-                    raise ValueError(
-                        self._said("scene", scene, "samples", token, "tokens of sample.json")
-                    )
-                ordered.append(by_token[token])
+    def _samples(self) -> list[dict[str, str]]:
+        """Samples of each scene in time order; returns the scenes."""
+        logs, scenes, samples = self._read("log"), self._read("scene"), self._read("sample")
+        places = samples.places()
+        following = samples.links("next", places, optional=True)
+        rows: list[int] = []
+        number: list[int] = []
+        seen = np.zeros(len(samples), bool)
+        for at, row in enumerate(scenes.links("first_sample_token", places)):
+            while row != NONE:
+                if seen[row]:
+                    raise samples.wrong(row, "token", "each sample once in one scene")
+                seen[row] = True
+                rows.append(row)
                 number.append(at)
-                token = by_token[token]["next"]
-        self.sample = {row["token"]: at for at, row in enumerate(ordered)}
-        self.stamps = np.array([row["timestamp"] for row in ordered], np.int64)
+                row = following[row]
+        ordered = samples.taken(rows)
+        self.sample = ordered.places()
+        self.stamps = ordered.integers("timestamp")
         self.samples: dict[str, Any] = {
-            "token": [row["token"] for row in ordered], "timestamp": self.stamps,
+            "token": list(self.sample), "timestamp": self.stamps,
             "scene": np.array(number, np.int32),
         }  # fmt: skip
+        locations = logs.strings("location")
+        log = scenes.links("log_token", logs.places())
+        return [
+            {"name": name, "token": token, "location": locations[row]}
+            for name, token, row in zip(
+                scenes.strings("name"), scenes.strings("token"), log, strict=True
+            )
+        ]
 
     def _data(self) -> list[str]:
         """Files that frames are made of; returns the channels."""
-        sensors = self._read("sensor")
-        channels = sorted({row["channel"] for row in sensors})
-        channel_of = {row["token"]: channels.index(row["channel"]) for row in sensors}
-        calibrated = self._read("calibrated_sensor")
-        number = {row["token"]: at for at, row in enumerate(calibrated)}
-        channel = self._link(calibrated, "calibrated_sensor", "sensor_token", channel_of)
+        sensors, calibrated = self._read("sensor"), self._read("calibrated_sensor")
+        channels = sorted(set(sensors.strings("channel")))
+        of_sensor = np.array([channels.index(c) for c in sensors.strings("channel")], np.int32)
+        channel = of_sensor[calibrated.links("sensor_token", sensors.places())]
         self._save("calibrated", {
-            "translation": self._vectors(calibrated, "calibrated_sensor", "translation", 3),
-            "rotation": self._vectors(calibrated, "calibrated_sensor", "rotation", 4),
-            "intrinsic": np.array(
-                [np.ravel(r["camera_intrinsic"] or np.zeros(9)) for r in calibrated], float
-            ).reshape(-1, 9),
+            "translation": calibrated.vectors("translation", 3),
+            "rotation": calibrated.vectors("rotation", 4),
+            "intrinsic": calibrated.matrices("camera_intrinsic", 9),
         })  # fmt: skip
-        images = {at for at, name in enumerate(channels) if name.startswith("CAM")}
-        rows = []
-        for row in self._read("sample_data"):
-            sensor = number.get(row["calibrated_sensor_token"])
-            if sensor is None:
-                field = "calibrated_sensor_token"
-                raise ValueError(self._said("sample_data", row, field, row[field], "a sensor"))
-            if row["is_key_frame"] or int(channel[sensor]) not in images:
-                rows.append(row)
-        self._files(rows, self._link(rows, "sample_data", "calibrated_sensor_token", number))
-        of_row = channel[np.array([number[r["calibrated_sensor_token"]] for r in rows], int)]
+        files = self._read("sample_data")
+        sensor = files.links("calibrated_sensor_token", calibrated.places())
+        is_key = np.array(files.column("is_key_frame", bool), bool)
+        is_image = np.array([name.startswith("CAM") for name in channels], bool)
+        kept = np.flatnonzero(is_key | ~is_image[channel[sensor]])
+        files, sensor, is_key = files.taken(kept), sensor[kept], is_key[kept]
+        self._files(files, sensor)
         key = np.full((len(self.sample), len(channels)), NONE, np.int32)
-        for at, (row, mine) in enumerate(zip(rows, of_row, strict=True)):
-            if row["is_key_frame"] and row["sample_token"] in self.sample:
-                key[self.sample[row["sample_token"]], mine] = at
+        tokens = files.strings("sample_token")
+        for at in np.flatnonzero(is_key):
+            if tokens[at] in self.sample:
+                key[self.sample[tokens[at]], channel[sensor[at]]] = at
         self.samples["data"] = key
         return channels
 
-    def _files(self, rows: list[Row], calibrated: np.ndarray) -> None:
-        places = {row["token"]: at for at, row in enumerate(rows)}
-        wanted = {row["ego_pose_token"] for row in rows}
-        poses = {p["token"]: p for p in self._read("ego_pose") if p["token"] in wanted}
-        missing = next((r for r in rows if r["ego_pose_token"] not in poses), None)
-        if missing is not None:
-            field = "ego_pose_token"
-            raise ValueError(self._said("sample_data", missing, field, missing[field], "a pose"))
-        ego = [poses[row["ego_pose_token"]] for row in rows]
+    def _files(self, files: JsonTable, sensor: np.ndarray) -> None:
+        poses = self._read("ego_pose")
+        poses = poses.taken(files.links("ego_pose_token", poses.places()))
+        places, before = files.places(), files.column("prev", str, type(None))
         self._save("data", {
-            "path": [row["filename"] for row in rows], "calibrated": calibrated,
-            "timestamp": np.array([row["timestamp"] for row in rows], np.int64),
-            "ego_translation": self._vectors(ego, "ego_pose", "translation", 3),
-            "ego_rotation": self._vectors(ego, "ego_pose", "rotation", 4),
-            "prev": np.array([places.get(row["prev"], NONE) for row in rows], np.int32),
-            "width": np.array([row["width"] or 0 for row in rows], np.int32),
-            "height": np.array([row["height"] or 0 for row in rows], np.int32),
+            "path": files.strings("filename"), "calibrated": sensor,
+            "timestamp": files.integers("timestamp"),
+            "ego_translation": poses.vectors("translation", 3),
+            "ego_rotation": poses.vectors("rotation", 4),
+            # that of an image is no keyframe, and left out
+            "prev": np.array([places.get(token, NONE) for token in before], np.int32),
+            "width": files.integers("width").astype(np.int32),
+            "height": files.integers("height").astype(np.int32),
         })  # fmt: skip
 
     def _boxes(self) -> tuple[list[str], list[str]]:
         """Annotations by sample; returns the names of categories and attributes."""
         categories, attributes = self._read("category"), self._read("attribute")
-        of_category = {row["token"]: at for at, row in enumerate(categories)}
-        names = [category_to_detection_name(row["name"]) for row in categories]
+        names = [category_to_detection_name(name) for name in categories.strings("name")]
         labels = np.array([NONE if n is None else DETECTION_CLASSES.index(n) for n in names], int)
-        attribute = {row["token"]: at for at, row in enumerate(attributes)}
         instances = self._read("instance")
-        of_instance = {row["token"]: at for at, row in enumerate(instances)}
-        category = self._link(instances, "instance", "category_token", of_category)
-        self._save("instances", {"token": [row["token"] for row in instances]})
-        table = "sample_annotation"
-        rows = self._read(table)
-        sample = self._link(rows, table, "sample_token", self.sample)
-        order = np.argsort(sample, kind="stable")
-        rows, sample = [rows[i] for i in order], sample[order]
+        self._save("instances", {"token": instances.strings("token")})
+        boxes = self._read("sample_annotation")
+        order = np.argsort(boxes.links("sample_token", self.sample), kind="stable")
+        boxes = boxes.taken(order)
+        sample = boxes.links("sample_token", self.sample)
         count = np.bincount(sample, minlength=len(self.sample))
         self.samples["num_boxes"] = count.astype(np.int32)
         self.samples["first_box"] = np.cumsum(count) - count
-        instance = self._link(rows, table, "instance_token", of_instance)
-        center = self._vectors(rows, table, "translation", 3)
-        places = {row["token"]: at for at, row in enumerate(rows)}
-        before = self._link(rows, table, "prev", places)
-        after = self._link(rows, table, "next", places)
-        own = [self._field(row, table, "attribute_tokens") for row in rows]
+        instance = boxes.links("instance_token", instances.places())
+        category = instances.links("category_token", categories.places())[instance]
+        center, places = boxes.vectors("translation", 3), boxes.places()
+        before = boxes.links("prev", places, optional=True)
+        after = boxes.links("next", places, optional=True)
+        own = boxes.column("attribute_tokens", list)
         self._save("boxes", {
-            "token": [row["token"] for row in rows], "sample": sample, "instance": instance,
-            "category": category[instance], "label": labels[category[instance]].astype(np.int32),
-            "attribute": np.array([attribute[t[0]] if t else NONE for t in own], np.int32),
+            "token": boxes.strings("token"), "sample": sample, "instance": instance,
+            "category": category, "label": labels[category].astype(np.int32),
+            "attribute": boxes.first_links("attribute_tokens", attributes.places()),
             "num_attributes": np.array([len(t) for t in own], np.int32), "center": center,
-            "size": self._vectors(rows, table, "size", 3),
-            "rotation": self._vectors(rows, table, "rotation", 4),
+            "size": boxes.vectors("size", 3), "rotation": boxes.vectors("rotation", 4),
             "velocity": velocities(center, self.stamps[sample], before, after),
-            "num_lidar_pts": np.array([row["num_lidar_pts"] for row in rows], np.int32),
-            "num_radar_pts": np.array([row["num_radar_pts"] for row in rows], np.int32),
+            "num_lidar_pts": boxes.integers("num_lidar_pts").astype(np.int32),
+            "num_radar_pts": boxes.integers("num_radar_pts").astype(np.int32),
         })  # fmt: skip
-        return [row["name"] for row in categories], [row["name"] for row in attributes]
+        return categories.strings("name"), attributes.strings("name")
 
     def _save(self, name: str, columns: dict[str, Any]) -> None:
         table = pa.table({key: _column(values) for key, values in columns.items()})

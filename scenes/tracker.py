@@ -39,9 +39,14 @@ class TrackerSpec:
     def __post_init__(self) -> None:
         if self.max_age < 0:
             raise ValueError(f"max_age: value {self.max_age}; allowed: 0 and above")
-        if set(self.distance_m) != set(TRACKING_CLASSES):
-            names = ", ".join(TRACKING_CLASSES)
-            raise ValueError(f"distance_m: classes {sorted(self.distance_m)}; allowed: {names}")
+        unknown = [name for name in self.distance_m if name not in TRACKING_CLASSES]
+        missing = [name for name in TRACKING_CLASSES if name not in self.distance_m]
+        for names, what in ((unknown, "is unknown"), (missing, "is missing")):
+            if names:
+                raise ValueError(
+                    f"distance_m: class {names[0]!r} {what}; allowed: all of "
+                    f"{', '.join(TRACKING_CLASSES)}"
+                )
         for name, limit in self.distance_m.items():
             if not (limit > 0 and math.isfinite(limit)):
                 raise ValueError(f"distance_m.{name}: value {limit}; allowed: above 0")

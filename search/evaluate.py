@@ -168,9 +168,12 @@ def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluatio
 
 
 def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
-    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame without."""
-    counts = MapScore()
+    """mIoU of maps, counted frame by frame, as maps are large. ValueError for a frame without one,
+    and for no frame at all.
+    """
+    counts, frames = MapScore(), 0
     for batch, prediction in found:
+        frames += 1
         assert isinstance(prediction, MapProbabilities)
         wanted = batch.targets[0].maps
         if wanted is None:
@@ -179,6 +182,8 @@ def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
                 "map: data read with maps: true"
             )
         counts.add(prediction.probabilities.cpu().numpy(), wanted.numpy())
+    if not frames:
+        raise ValueError("val: none of the frames could be read")
     scores = counts.result()
     per_class = {f"IoU.{name}": iou for name, iou in scores.per_class.items()}
     return Evaluation(metrics={"mIoU": scores.mIoU}, per_class=per_class)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -113,7 +114,10 @@ def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:
         )
     others = sum(1 for p in labels.glob("*.txt") if p.name not in set(names))
     if others:
-        print(f"{len(names)} frames scored; {others} labelled ones have no detection file")
+        print(
+            f"{len(names)} frames scored; {others} labelled ones have no detection file",
+            file=sys.stderr,
+        )
     truth = [read_objects(labels / n, scored=False) for n in names]
     found = [read_objects(detections / n, scored=True) for n in names]
     kitti_detection.warn_of_few(truth)

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from models.fusion_model import Task
 from scenes.kitti import KittiSpec
-from scenes.nuscenes import NuScenesSpec
 from scenes.tracker import TrackerSpec
 from search.data import DataSpec
 
@@ -30,19 +29,15 @@ NEEDS = {
     **dict.fromkeys(TRACKING, "trial.tracker"),
     **dict.fromkeys(KITTI, "KITTI frames in trial.val"),
     **dict.fromkeys(MAP, "a model that predicts a map"),
+    SKIPPED: "trial.on_bad_sample: skip",
 }
 
 
 def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[str, ...]:
     """Names of a trial's metrics. ValueError for a combination that makes no sense."""
     kitti = isinstance(val, KittiSpec)
-    if task == "map" and kitti:
-        raise ValueError(
-            "val: KITTI frames have no map; allowed for a model that predicts a map: "
-            "nuScenes-format data (root)"
-        )
-    if task == "map" and isinstance(val, NuScenesSpec) and not val.maps:
-        raise ValueError("val.maps: value False; allowed for a model that predicts a map: true")
+    if task == "map":
+        require_maps("val", val)
     if tracker is not None and (task == "map" or kitti):
         what = "boxes on KITTI, frames without time" if kitti else "a map"
         raise ValueError(
@@ -54,6 +49,17 @@ def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[st
     if kitti:
         return (*KITTI, *COST)
     return (*DETECTION, *(TRACKING if tracker is not None else ()), *COST)
+
+
+def require_maps(name: str, data: DataSpec) -> None:
+    """ValueError where data, the field `name`, lack the maps that a model for maps needs."""
+    if isinstance(data, KittiSpec):
+        raise ValueError(
+            f"{name}: KITTI frames have no map; allowed for a model that predicts a map: "
+            "nuScenes-format data (root)"
+        )
+    if not data.maps:
+        raise ValueError(f"{name}.maps: value False; allowed for a model that predicts a map: true")
 
 
 def quality(names: Iterable[str]) -> list[str]:

@@ -30,6 +30,7 @@ from search import strict_yaml
 from search.data import DataSpec, open_scenes
 from search.final_metrics import Log, final_metrics
 from search.moving_average import MovingAverage
+from search.tasks import measured, require_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,10 @@ class TrainSpec:
     save_every: int = 500
 
     def __post_init__(self) -> None:
+        if self.model.task == "map":
+            require_maps("data", self.data)
+        if self.val is not None:
+            measured(self.model.task, self.val, None)
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("epochs, steps: give exactly one of the two")
         for name in ("modality_dropout", "average"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -21,9 +22,10 @@ from pruning.cost import ModelCost
 from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
+from scenes.frame import BadSample
 from scenes.loader import Loader
 from search import score_cache
-from search.data import DataSpec, open_scenes
+from search.data import open_scenes
 from search.evaluate import Evaluation, evaluate
 from search.fine_tune import fine_tune
 from search.pruned_model import deployed, deployed_cost, prune_model
@@ -84,7 +86,8 @@ def run_trial(
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
     if spec.on_bad_sample == "skip":
-        scores.metrics[SKIPPED] = float(sum(len(scenes.skipped) for scenes in data))
+        count = float(sum(len(scenes.skipped) for scenes in data))
+        scores = replace(scores, metrics={**scores.metrics, SKIPPED: count})
     return TrialOutcome(
         result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
         mask=_on_cpu(mask.by_weight),
@@ -129,7 +132,9 @@ def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
 
 
 def check_trial(spec: TrialSpec) -> None:
-    """Opens data and checkpoint and resolves the allocation. ValueError in one line; no writes."""
+    """Opens data and checkpoint, reads a frame of train and of val, resolves the allocation.
+    ValueError in one line.
+    """
     for name, scenes in (("train", spec.train_scenes), ("val", spec.val_scenes)):
         try:
             tokens = scenes().tokens
@@ -137,8 +142,7 @@ def check_trial(spec: TrialSpec) -> None:
             raise ValueError(f"field trial.{name}: {error}") from error
         if not tokens:
             raise ValueError(f"field trial.{name}: the split has no frames")
-        if spec.model.task == "map":
-            check_maps(getattr(spec, name), name)
+        check_first_frame(spec, name)
     try:
         state = store.load(spec.checkpoint)[0]
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
@@ -147,13 +151,16 @@ def check_trial(spec: TrialSpec) -> None:
     check_allocation(spec, model)
 
 
-def check_maps(data: DataSpec, name: str) -> None:
-    """ValueError where the map of the first frame of train or val cannot be read."""
-    scenes = open_scenes(data)
+def check_first_frame(spec: TrialSpec, name: str) -> None:
+    """ValueError where the first frame of train or val lacks a sensor or a map, or its images do
+    not fit trial.image.
+    """
+    scenes = open_scenes(getattr(spec, name), spec.on_bad_sample)
     try:
-        scenes.frame(scenes.tokens[0])
+        Loader(scenes, spec.image, None, 1, shuffle=False, seed=0).sample(0)
     except ValueError as error:
-        raise ValueError(f"field trial.{name}: {error}") from error
+        if not isinstance(error, BadSample) or spec.on_bad_sample == "raise":
+            raise ValueError(f"field trial.{name}: {error}") from error
 
 
 def check_allocation(spec: TrialSpec, model: FusionModel) -> None:

@@ -21,7 +21,7 @@ from scenes.loader import AugmentSpec, ImageSpec
 from scenes.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
-from search.tasks import SKIPPED, measured
+from search.tasks import SKIPPED, measured, require_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class TrialSpec:
     def __post_init__(self) -> None:
         _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1, loader_workers=0)
         self.measured()
-        if self.model.task == "map" and not getattr(self.train, "maps", False):
-            raise ValueError("train.maps: not true; allowed for a model that predicts a map: true")
+        if self.model.task == "map":
+            require_maps("train", self.train)
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""

@@ -72,7 +72,7 @@ def picture(
     color = _background(world, rays, hits, pose[:3, 3])
     for index in np.unique(hits.actor[hits.actor >= 0]):
         seen = hits.actor == index
-        color[seen] = _paint(world.actors[index], hits.local[seen], hits.normal[seen])
+        color[seen] = _paint(world.actors[index], hits.local[seen])
     solid = hits.actor != -2
     light = 0.45 + 0.55 * np.clip(hits.normal @ world.sun, 0, 1)
     color[solid] *= light[solid, None]
@@ -98,7 +98,7 @@ def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) 
     return color
 
 
-def _paint(actor: Actor, local: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _paint(actor: Actor, local: np.ndarray) -> np.ndarray:
     """Colour [R, 3] of hits at local positions (fractions of the box)."""
     x, y, z = local.T.astype(float)
     own = np.broadcast_to(actor.color, local.shape)

@@ -35,14 +35,6 @@ def devkit_score(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScor
     )  # fmt: skip
 
 
-def to_submission(scenes: NuScenesScenes, boxes: BoxTable) -> dict[str, list[dict[str, object]]]:
-    """The `results` part of the official submission format, by sample token."""
-    found: dict[str, list[dict[str, object]]] = {token: [] for token in scenes.tokens}
-    for box in _boxes(scenes, boxes):
-        found[box.sample_token].append(box.serialize())
-    return found
-
-
 class _Evaluation(DetectionEval):
     """DetectionEval on a list of frames: only its loading is replaced."""
 

@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from scenes.scoring.box_table import Floats, Ints
+
 COUNTS, IGNORED, ABSENT = 0, 1, -1
 LOWEST = -1e7
 """A detection scored no higher is never taken in the first pass."""

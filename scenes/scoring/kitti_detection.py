@@ -14,17 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scenes.kitti_files import DONT_CARE, NO_ANGLE, KittiObjects
+from scenes.kitti_files import (
+    DONT_CARE,
+    MAX_OCCLUSION,
+    MAX_TRUNCATION,
+    MIN_PIXELS,
+    NO_ANGLE,
+    KittiObjects,
+)
+from scenes.scoring.box_table import Floats, Ints
 from scenes.scoring.kitti_counts import ABSENT, COUNTS, IGNORED, counted, right_scores
 from scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, overlaps, shares, table
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Answer = dict[str, dict[str, dict[str, list[float]]]]
 METRICS = {"3d": SPACE, "bev": GROUND, "bbox": IMAGE}
 LEAST = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 NEIGHBOUR = {"car": "van", "pedestrian": "person_sitting", "cyclist": ""}
-MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.30, 0.50)
 POINTS = 41
 NO_PLACE = -1000.0
 FEW = 100

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.geometry import transform
-from scenes.kitti import CLASSES, Array, Calibration, KittiScenes
+from scenes.geometry import Array, transform
+from scenes.kitti import CLASSES, Calibration, KittiScenes
 from scenes.kitti_files import KittiObjects
 from scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
 from scenes.scoring.kitti_detection import Answer, score, warn_of_few

@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scenes.batch import DETECTION_CLASSES, Detections
+from scenes.geometry import Array
 from scenes.kitti import CLASSES, Label
 from scenes.kitti_files import KittiObjects
 from scenes.scoring import kitti_overlap
-
-Array = NDArray[np.float64]
-NEIGHBOURS = {"Car": ("Van",), "Pedestrian": ("Person_sitting",), "Cyclist": ()}
+from scenes.scoring.kitti_detection import NEIGHBOUR
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def match(
     found, total = np.zeros(3, int), np.zeros(3, int)
     right = counted = 0
     for token, own in labels.items():
-        wanted = [x for x in own if x.kind == kind or x.kind in NEIGHBOURS[kind]]
+        wanted = [x for x in own if x.kind.lower() in (kind.lower(), NEIGHBOUR[kind.lower()])]
         predicted = detections[token]
         chosen = (predicted.labels == number) & (predicted.scores >= score)
         boxes = predicted.boxes[chosen].double().numpy()

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from scenes.kitti_files import KittiObjects
+from scenes.scoring.box_table import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 IMAGE, GROUND, SPACE = 0, 1, 2
 
 

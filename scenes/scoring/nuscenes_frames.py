@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from scenes.batch import Detections
 from scenes.geometry import rotation_matrices
-from scenes.nuscenes import LIDAR, NuScenesScenes
+from scenes.keyframe import LIDAR
+from scenes.nuscenes import NuScenesScenes
 from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
 from scenes.scoring.filters import Places, filtered
 from scenes.scoring.nuscenes_detection import DetectionConfig, DetectionScores, score
@@ -105,18 +105,3 @@ def _attribute(name: str) -> int:
     if name not in ATTRIBUTES:
         raise ValueError(f"attribute_name: value {name!r}; allowed: {', '.join(ATTRIBUTES)}")
     return ATTRIBUTES.index(name)
-
-
-def _table(rows: list[tuple[Any, ...]]) -> BoxTable:
-    if not rows:
-        return BoxTable.empty()
-    sample, label, center, size, rotation, velocity, attribute, sure, points = zip(
-        *rows, strict=True
-    )
-    return BoxTable(
-        sample=np.array(sample, np.int64), label=np.array(label, np.int64),
-        center=np.array(center, np.float64), size=np.array(size, np.float64),
-        rotation=np.array(rotation, np.float64), velocity=np.array(velocity, np.float64),
-        attribute=np.array(attribute, np.int64), score=np.array(sure, np.float64),
-        num_points=np.array(points, np.int64),
-    )  # fmt: skip

@@ -43,8 +43,6 @@ class ScenesMake:
                 raise ValueError("--maps: KITTI has no map; allowed with --format nuscenes")
             if self.scenes is not None:
                 raise ValueError("--scenes: KITTI has single frames; allowed: --frames")
-            if self.maps:
-                raise ValueError("--maps: KITTI has no maps; allowed with --format nuscenes")
             make_kitti(self.root, self.frames or 80, self.seed, workers=self.workers)
         else:
             make_scenes(
@@ -80,8 +78,8 @@ class ScenesInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreNuScenes:
-    """nuScenes detection: a results file in the submission format."""
+class Submission:
+    """What the two nuScenes tasks ask for."""
 
     data: str
     """Data root."""
@@ -92,9 +90,14 @@ class ScoreNuScenes:
     results: Path
     """Results file (JSON)."""
     scorer: Literal["ours", "devkit"] = "ours"
-    """Our arrays, or nuscenes-devkit itself: the same numbers."""
+    """Our own, or nuscenes-devkit itself (tracking: with motmetrics): the same numbers."""
     json: bool = False
     """One JSON document on stdout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreNuScenes(Submission):
+    """nuScenes detection: a results file in the submission format."""
 
     def run(self) -> str:
         from search import scores
@@ -106,21 +109,8 @@ class ScoreNuScenes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreTracking:
+class ScoreTracking(Submission):
     """nuScenes tracking: a results file in the submission format."""
-
-    data: str
-    """Data root."""
-    version: str = "v1.0-mini"
-    """Version of the data set."""
-    split: str = "mini_val"
-    """Split, predefined or of the root's splits.json."""
-    results: Path
-    """Results file (JSON)."""
-    scorer: Literal["ours", "devkit"] = "ours"
-    """Our arrays, or nuscenes-devkit itself (needs motmetrics): the same numbers."""
-    json: bool = False
-    """One JSON document on stdout."""
 
     def run(self) -> str:
         from search import scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -239,8 +239,13 @@ class Evaluate:
         from search import measure
 
         if self.export is not None:
-            if self.model or self.checkpoint or self.masked or self.track or self.results:
-                raise ValueError("evaluate: give an exported folder, or --model with --checkpoint")
+            own = ("export", "data", "json")
+            others = [f for f in fields(self) if f.name not in own]
+            if more := [f.name for f in others if getattr(self, f.name) != f.default]:
+                raise ValueError(
+                    f"--{more[0]}: the exported folder says what was measured; allowed with it: "
+                    "--data, --json"
+                )
             answer = measure.of_export(self.export, self.data)
         else:
             model, checkpoint, data = all_given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +91,12 @@ def test_calibration_parts_make_the_product(scenes: NuScenesScenes) -> None:
     uv = pixels[:2, :2] @ (projected[:2] / projected[2]) + pixels[:2, 3:]
     assert torch.allclose(uv, at_once[:2] / at_once[2], rtol=1e-4, atol=1e-2)
     assert torch.allclose(projected[2], at_once[2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("flip", 1.5), ("image_flip", -0.1), ("scale", (1.1, 0.9)), ("translate_m", -1.0)],
+)
+def test_wrong_ranges(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{field}: value .*; allowed: "):
+        AugmentSpec(**{field: value})

@@ -21,7 +21,7 @@ from pyquaternion import Quaternion
 from scenes.batch import DETECTION_CLASSES
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
-from scenes.scoring.devkit_detection import devkit_score, to_submission
+from scenes.scoring.devkit_detection import devkit_score
 from scenes.scoring.filters import Places, filtered, in_rack
 from scenes.scoring.nuscenes_detection import (
     ERRORS,
@@ -36,6 +36,7 @@ from scenes.scoring.nuscenes_frames import (
     score_table,
 )
 from scenes.scoring.submission import read_submission
+from scenes.scoring.submission_writer import write_detections
 
 SAMPLES = 12
 MINIVAL = (
@@ -233,10 +234,11 @@ def written(scenes: NuScenesScenes, path: Path, change: Any = None) -> Path:
         ground_truth_table(scenes), num_points=np.full(len(ground_truth_table(scenes)), -1)
     )
     boxes = replace(boxes, score=np.linspace(0.1, 1, len(boxes)))
-    results = json.loads(json.dumps(to_submission(scenes, boxes)))
+    write_detections(path, scenes, boxes, frozenset())
     if change is not None:
-        change(results)
-    path.write_text(json.dumps({"meta": {}, "results": results}))
+        content = json.loads(path.read_text())
+        change(content["results"])
+        path.write_text(json.dumps(content))
     return path
 
 

@@ -9,7 +9,7 @@ from scenes.geometry import (
     box_corners,
     lidar_to_image,
     points_in_box,
-    pose_matrix,
+    pose_matrices,
     project,
     transform,
     yaw_matrix,
@@ -18,7 +18,8 @@ from scenes.geometry import (
 
 def test_pose_by_hand() -> None:
     """A quarter turn to the left, then (10, 0, 1): the point (1, 0, 0) goes to (10, 1, 1)."""
-    pose = pose_matrix([10, 0, 1], [np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    turn = [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]
+    pose = pose_matrices(np.array([[10.0, 0, 1]]), np.array([turn]))[0]
     assert transform(pose, np.array([[1.0, 0, 0]])) == pytest.approx(np.array([[10.0, 1, 1]]))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_workers_read_the_same(tiny_root: Path) -> None:
     next(iter(here)), next(iter(there))
     for ours, theirs in zip(here, there, strict=True):
         same(ours, theirs)
-    assert len(there.worker_pids()) == 2
+    assert len(active_children()) >= 2
 
 
 def _cut(path: Path) -> None:

@@ -11,13 +11,14 @@ import torch
 
 from scenes.augment import AugmentSpec
 from scenes.batch import DETECTION_CLASSES
-from scenes.frame import Frame
-from scenes.geometry import points_in_box, yaw_matrix
+from scenes.frame import BadSample, Frame
+from scenes.geometry import points_in_box, points_in_boxes, yaw_matrix
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.paste import PasteSpec, pasted
-from scenes.paste_database import PasteDatabase, open_database, points_in_boxes
+from scenes.paste_database import PasteDatabase, open_database
+from scenes.procedural import make_scenes
 
 CAR, BUS = DETECTION_CLASSES.index("car"), DETECTION_CLASSES.index("bus")
 SMALL = ImageSpec(height=32, width=96)
@@ -134,3 +135,16 @@ def test_wrong_input(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError) as raised:
         PasteSpec(**fields)  # type: ignore[arg-type]
     assert said in str(raised.value)
+
+
+def test_a_damaged_frame_has_no_objects_where_it_may_be_skipped(tmp_path: Path) -> None:
+    root = make_scenes(tmp_path / "made", num_scenes=2, frames=2, workers=1, progress=False)
+    spec = NuScenesSpec(root=str(root), version="v1.0-procedural", split="all")
+    path = sorted((root / "samples" / "LIDAR_TOP").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(BadSample, match=path.name):
+        open_database(NuScenesScenes(spec))
+    scenes = NuScenesScenes(spec, "skip")
+    loader = Loader(scenes, SMALL, AugmentSpec(paste=PasteSpec()), 1, shuffle=False, seed=0)
+    assert len(list(loader)) == len(scenes.tokens) - 1
+    assert list(scenes.skipped) == scenes.tokens[:1]

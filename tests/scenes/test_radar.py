@@ -11,7 +11,7 @@ from nuscenes.utils.data_classes import RadarPointCloud
 from pyquaternion import Quaternion
 
 from scenes.batch import RADAR_FIELDS
-from scenes.geometry import points_in_box, pose_matrix, transform
+from scenes.geometry import points_in_box, pose_matrices, transform
 from scenes.procedural.radar import RADARS
 from scenes.radar import RadarSweep, move_radar, radar_cloud, read_radar
 from scenes.radar_file import FIELDS, POINT, write_radar
@@ -151,9 +151,11 @@ def test_radar_points_are_counted(tiny_root: Path) -> None:
             data = nusc.get("sample_data", sample["data"][name])
             sensor = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
             ego = nusc.get("ego_pose", data["ego_pose_token"])
-            to_global = pose_matrix(ego["translation"], ego["rotation"]) @ pose_matrix(
-                sensor["translation"], sensor["rotation"]
+            ego_to_global, sensor_to_ego = pose_matrices(
+                np.array([ego["translation"], sensor["translation"]]),
+                np.array([ego["rotation"], sensor["rotation"]]),
             )
+            to_global = ego_to_global @ sensor_to_ego
             points = read_radar(tiny_root / data["filename"])[:, :3].astype(float)
             clouds.append(transform(to_global, points))
         total = 0

@@ -141,8 +141,12 @@ print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
         ("sample_annotation", "sample_token", "gone", "a token of its table"),
         ("sample_annotation", "translation", [1.0, 2.0], "3 numbers"),
         ("sample_annotation", "size", [1.0, float("nan"), 2.0], "finite numbers"),
-        ("sample_data", "calibrated_sensor_token", "gone", "a sensor"),
-        ("sample_data", "ego_pose_token", "gone", "a pose"),
+        ("sample_data", "calibrated_sensor_token", "gone", "a token of its table"),
+        ("sample_data", "ego_pose_token", "gone", "a token of its table"),
+        ("sample_data", "prev", 3, "str or null"),
+        ("sample", "timestamp", "now", "int or float or null"),
+        ("sample_annotation", "attribute_tokens", ["gone"], "a token of its table"),
+        ("scene", "log_token", "gone", "a token of its table"),
     ],
 )
 def test_tables_that_do_not_fit(
@@ -155,6 +159,22 @@ def test_tables_that_do_not_fit(
     assert "\n" not in line
     for part in (f"{table}.json", token, field, allowed):
         assert part in line
+
+
+def test_a_missing_field_is_named(tables: Path) -> None:
+    path = tables / VERSION / "sample_annotation.json"
+    rows = json.loads(path.read_text())
+    del rows[2]["num_lidar_pts"]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match=f"{rows[2]['token']}: num_lidar_pts: value None"):
+        open_store(tables, VERSION)
+
+
+def test_samples_in_a_circle(tables: Path) -> None:
+    first = json.loads((tables / VERSION / "sample.json").read_text())[0]["token"]
+    edit(tables, "sample", 1, next=first)
+    with pytest.raises(ValueError, match="allowed: each sample once in one scene"):
+        open_store(tables, VERSION)
 
 
 def test_damaged_or_missing_table(tables: Path) -> None:

@@ -85,7 +85,7 @@ def test_nothing() -> None:
 def test_wrong_input() -> None:
     with pytest.raises(ValueError, match="max_age: value -1; allowed: 0 and above"):
         TrackerSpec(max_age=-1)
-    with pytest.raises(ValueError, match=r"distance_m: classes \['car'\]; allowed: bicycle"):
+    with pytest.raises(ValueError, match="class 'bicycle' is missing; allowed: all of bicycle"):
         TrackerSpec(distance_m={"car": 1.0})
     with pytest.raises(ValueError, match=r"distance_m\.car: value nan"):
         TrackerSpec(distance_m={**TrackerSpec().distance_m, "car": float("nan")})

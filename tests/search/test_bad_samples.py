@@ -12,7 +12,7 @@ from scenes.nuscenes import NuScenesScenes
 from scenes.procedural import make_scenes
 from search.evaluate import evaluate
 from search.objectives import Bound, violations
-from search.sweep_file import read_sweep
+from search.sweep_file import read_checked, read_sweep
 from search.trial import dense_model, prepare, run_trial
 
 
@@ -31,6 +31,15 @@ def damaged(sweep_data: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def test_named(damaged: dict[str, Any], write_yaml: Any) -> None:
     with pytest.raises(BadSample, match=r"made-0-0001__LIDAR_TOP__000\.pcd\.bin: \d+ bytes"):
         run_trial(read_sweep(write_yaml(damaged)).trial)
+
+
+def test_a_damaged_first_frame_is_named_by_the_check(
+    damaged: dict[str, Any], write_yaml: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"field trial.val: .*made-0-0001__LIDAR_TOP__000"):
+        read_checked(write_yaml(damaged))
+    damaged["trial"]["on_bad_sample"] = "skip"
+    read_checked(write_yaml(damaged))
 
 
 def test_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:

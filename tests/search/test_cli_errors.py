@@ -120,6 +120,7 @@ def test_unknown_sweep_name(wrong: Any, argv: list[str]) -> None:
         (["cost", "--model", "bevfusion-smal"], "did you mean bevfusion-small"),
         (["model", "keys", "resnet"], "resnet"),
         (["evaluate"], "--checkpoint"),
+        (["evaluate", "folder", "--split", "mini_val"], "--split"),
         (["evaluate", "no-such-folder"], "no-such-folder"),
         (["train", "no-such-file.yaml"], "no-such-file.yaml"),
         (["scenes", "make", "x", "--scenes", "0"], "--scenes"),
