@@ -33,7 +33,7 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
         with open(path, "rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         results = _results(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}; allowed: a submission with results") from error
     number = {token: i for i, token in enumerate(tokens)}
     missing = [t for t in tokens if t not in results]
@@ -44,7 +44,7 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
     for token, (begin, end) in results.items():
         try:
             boxes = _value(data[begin:end])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: sample {token}: {error}; allowed: JSON") from error
         if not isinstance(boxes, list):
             kind = type(boxes).__name__
