@@ -18,7 +18,7 @@ from scenes.lidar_sweeps import LidarSweep, merged
 from scenes.map_raster import MapLayers
 from scenes.nuscenes_root import data_root, open_tables, scene_names
 from scenes.radar import RadarSweep, radar_cloud
-from scenes.sample_store import NONE, SampleStore, open_store
+from scenes.sample_store import NONE, SampleStore, open_store, require_same
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -112,13 +112,14 @@ class NuScenesScenes:
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: they map the store themselves and start with nothing kept."""
-        samples = np.asarray(self.samples)
-        return {"spec": self.spec, "on_bad_sample": self.on_bad_sample, "samples": samples}
+        kept = {"samples": np.asarray(self.samples), "store": self.store.folder.name}
+        return {"spec": self.spec, "on_bad_sample": self.on_bad_sample, **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.spec, self.on_bad_sample = state["spec"], state["on_bad_sample"]
         self.root = data_root(self.spec.root, self.spec.version)
         self.store = open_store(self.root, self.spec.version)
+        require_same(self.store, state["store"])
         self._choose(state["samples"])
 
     @cached_property
