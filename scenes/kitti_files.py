@@ -113,11 +113,13 @@ def _lines(path: str | Path) -> list[str]:
         raise BadSample(f"{path} is missing; allowed: one file a frame") from None
     except UnicodeDecodeError:
         raise BadSample(f"{path}: not text; allowed: lines of words and numbers") from None
+    except OSError as error:
+        raise BadSample(f"{path}: {error.strerror}; allowed: one file a frame") from None
 
 
 def _number(word: str, name: str, where: str) -> float:
     try:
-        value = float(word)
+        value = float(word.replace("_", "?"))  # Python would read 1_0 as 10
     except ValueError:
         raise BadSample(f"{where}: {name} {word!r}; allowed: a number") from None
     if not math.isfinite(value):

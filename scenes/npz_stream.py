@@ -20,7 +20,7 @@ def samples_of(path: Path, name: str) -> Iterator[NDArray[np.generic]]:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_column, kind = read(file)
-        if by_column or kind.hasobject or not shape:
+        if by_column or kind.hasobject or len(shape) < 2:
             raise ValueError(f"{name}: an array of {kind}; allowed: numbers stored row by row")
         size = prod(shape[1:]) * kind.itemsize
         for row in range(shape[0]):

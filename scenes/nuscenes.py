@@ -16,7 +16,7 @@ from scenes.frame import Frame, OnBadSample
 from scenes.geometry import Array
 from scenes.keyframe import KeyframeReader
 from scenes.nuscenes_root import data_root, open_tables, scene_names
-from scenes.sample_store import open_store
+from scenes.sample_store import open_store, require_same
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
@@ -102,12 +102,13 @@ class NuScenesScenes:
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes: they map the store themselves and start with nothing kept."""
-        samples = np.asarray(self.samples)
-        return {"spec": self.spec, "on_bad_sample": self.on_bad_sample, "samples": samples}
+        kept = {"samples": np.asarray(self.samples), "store": self.store.folder.name}
+        return {"spec": self.spec, "on_bad_sample": self.on_bad_sample, **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.spec, self.on_bad_sample = state["spec"], state["on_bad_sample"]
         self._open()
+        require_same(self.store, state["store"])
         self._choose(state["samples"])
 
     @property

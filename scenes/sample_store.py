@@ -85,6 +85,15 @@ def open_store(root: Path, version: str, folder: Path | None = None) -> SampleSt
     return _open(root, version, kept / f"{stem}-{_short(json.dumps([SCHEMA, source]))}")
 
 
+def require_same(store: SampleStore, name: str) -> None:
+    """ValueError unless it is the store of this name: rows of another one are other frames."""
+    if store.folder.name != name:
+        raise ValueError(
+            f"store: {store.folder} is not {name}, the tables have changed during the run; "
+            "allowed: the same tables for all processes of a run"
+        )
+
+
 def stores_folder() -> Path:
     """$SPARSEFRONT_STORES, else the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -12,6 +12,10 @@ from scenes.scoring.box_table import BoxTable, Floats, Ints
 from scenes.scoring.nuscenes_detection import DetectionConfig
 
 IN_RACKS = tuple(DETECTION_CLASSES.index(name) for name in ("bicycle", "motorcycle"))
+BORDER_M = 1e-6
+"""So near to a rack's border it depends on rounding on which side a point is."""
+CORNERS = np.array([[1, -1, 1, 1], [1, 1, -1, 1], [1, 1, 1, -1]])
+"""One corner of a box, then its neighbours along x, y and z."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,20 @@ def in_rack(boxes: BoxTable, places: Places) -> NDArray[np.bool_]:
     rows = np.flatnonzero(np.isin(boxes.label, IN_RACKS))
     for rack, sample in enumerate(places.sample):
         mine = rows[boxes.sample[rows] == sample]
-        local = np.abs((boxes.center[mine] - places.center[rack]) @ places.turn[rack])
-        width, length, height = places.size[rack] / 2
-        inside[mine] |= (local <= np.array([length, width, height])).all(1)
+        center, turn = places.center[rack], places.turn[rack]
+        half = places.size[rack][[1, 0, 2]] / 2
+        over = (np.abs((boxes.center[mine] - center) @ turn) - half).max(1)
+        inside[mine[over < -BORDER_M]] = True
+        for row in mine[np.abs(over) <= BORDER_M]:
+            inside[row] |= _on_border(boxes.center[row], center, half, turn)
     return inside
+
+
+def _on_border(point: Floats, center: Floats, half: Floats, turn: Floats) -> bool:
+    """Whether a point near a rack's border is inside, rounded as by the devkit: measured from a
+    corner along the three edges there.
+    """
+    corners = np.dot(turn, half[:, None] * CORNERS) + center[:, None]
+    edges = corners[:, 1:].T - corners[:, 0]
+    away = (point - corners[:, 0])[:, None]
+    return all(0 <= np.dot(edge, away)[0] <= np.dot(edge, edge) for edge in edges)

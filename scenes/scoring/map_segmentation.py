@@ -44,15 +44,23 @@ class MapScore:
         self.negative = np.zeros((classes, bins), dtype=np.int64)
 
     def add(self, probabilities: NDArray[Any], wanted: NDArray[Any]) -> None:
-        """[..., K, X, Y] each. ValueError for other shapes, or a probability that is NaN."""
+        """[..., K, X, Y] each. ValueError for other shapes, a probability that is not in 0..1, or a
+        label that is neither 0 nor 1.
+        """
         if probabilities.shape != wanted.shape or probabilities.ndim < 3:
             raise ValueError(
                 f"map: predictions {probabilities.shape} and labels {wanted.shape}; allowed: one "
                 "shape [..., classes, x, y]"
             )
+        for kind in (probabilities.dtype, wanted.dtype):
+            if kind.kind not in "fiub":
+                raise ValueError(f"map: an array of {kind}; allowed: numbers")
         p = np.ascontiguousarray(probabilities, dtype=np.float32)
-        if np.isnan(p).any():
-            raise ValueError("map: a probability is NaN; allowed: 0..1")
+        if p.size and not (p.min() >= 0 and p.max() <= 1):
+            bad = p[~((p >= 0) & (p <= 1))][0]
+            raise ValueError(f"map: a probability is {bad}; allowed: 0..1")
+        if wanted.dtype != np.bool_ and len(other := wanted[(wanted != 0) & (wanted != 1)]):
+            raise ValueError(f"map: a label is {other[0]}; allowed: 0, 1")
         classes, cells = len(self.positive), p.shape[-2] * p.shape[-1]
         if p.shape[-3] != classes:
             raise ValueError(f"map: {p.shape[-3]} classes; allowed: {classes}")

@@ -35,7 +35,7 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             results = _results(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}; allowed: a submission with results") from error
     number = {token: i for i, token in enumerate(tokens)}
     missing = [t for t in tokens if t not in results]
@@ -52,7 +52,7 @@ def _boxes(file: BinaryIO, begin: int, end: int, where: str) -> list[Any]:
     file.seek(begin)
     try:
         boxes = _value(file.read(end - begin))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: {error}; allowed: JSON") from error
     if not isinstance(boxes, list):
         raise ValueError(f"{where}: {type(boxes).__name__}; allowed: a list of boxes")

@@ -25,7 +25,7 @@ def read_tracks(path: str | Path, scenes: NuScenesScenes, frames: TrackFrames) -
     with collector_paused():
         reading = _Reading(frames)
         for number, boxes in results_of(path, scenes.tokens):
-            reading.add(f"{path}: sample {scenes.tokens[number]}", number, boxes)
+            reading.add(str(path), scenes.tokens[number], number, boxes)
     joined = BoxTable.joined(reading.tables) if reading.tables else BoxTable.empty()
     return TrackTable(boxes=joined, track=np.array(reading.tracks, np.int64))
 
@@ -40,9 +40,10 @@ class _Reading:
         self.numbers: dict[str, int] = {}
         self.classes: dict[tuple[int, int], int] = {}
 
-    def add(self, where: str, number: int, boxes: list[Any]) -> None:
+    def add(self, path: str, token: str, number: int, boxes: list[Any]) -> None:
         """A sample's boxes; ValueError as read_tracks."""
-        table = checked(where, number, boxes, tracked)
+        table = checked(path, token, number, boxes, tracked)
+        where = f"{path}: sample {token}"
         names = [box["tracking_id"] for box in boxes]
         mine = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
         scene = int(self.frames.scene[number])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.common.data_classes import EvalBoxes
 from nuscenes.eval.detection.algo import accumulate, calc_ap, calc_tp
 from nuscenes.eval.detection.data_classes import DetectionBox, DetectionMetrics
+from nuscenes.eval.detection.evaluate import DetectionEval
 from nuscenes.utils.data_classes import Box
 from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
@@ -191,6 +195,29 @@ def test_racks_are_the_devkits_boxes() -> None:
     assert not in_rack(cars, places).any()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_borders_of_racks_are_rounded_as_the_devkits(seed: int) -> None:
+    """Corners and middles of the sides of a rack far from the origin."""
+    random = np.random.default_rng(seed)
+    rack = Box(
+        random.normal(0, 1000, 3), random.uniform(0.2, 5, 3).round(3),
+        Quaternion(random.normal(0, [1, 0.01, 0.01, 1])).normalised,
+    )  # fmt: skip
+    side = np.array(list(itertools.product((-0.5, 0.0, 0.3, 0.5), repeat=3)))
+    centers = rack.center + (side * rack.wlh[[1, 0, 2]]) @ rack.rotation_matrix.T
+    _, boxes = random_tables(2)
+    boxes = boxes[np.zeros(len(side), np.int64)]
+    boxes = replace(
+        boxes, sample=np.zeros(len(side), np.int64), label=np.full(len(side), 7), center=centers
+    )
+    places = Places(
+        ego=np.zeros((1, 2)), sample=np.array([0]), center=rack.center[None], size=rack.wlh[None],
+        turn=rack.rotation_matrix[None],
+    )  # fmt: skip
+    theirs = [bool(points_in_box(rack, center[:, None])[0]) for center in centers]
+    assert in_rack(boxes, places).tolist() == theirs
+
+
 def test_ranges_and_points() -> None:
     """At the range's end a box is out; without points it is out; not counted is in."""
     _, boxes = random_tables(3)
@@ -260,6 +287,14 @@ def test_wrong_submissions(scenes: NuScenesScenes, tmp_path: Path) -> None:
         "box 0: detection_score": lambda r: r[token][0].update(detection_score=float("nan")),
         "box 0: attribute_name": lambda r: r[token][0].update(attribute_name="flying"),
         "box 0: 'size'": lambda r: r[token][0].pop("size"),
+        "box 0: size: value .*above 0": lambda r: r[token][0].update(size=[1, 0, 1]),
+        "box 0: velocity: an integer of": lambda r: r[token][0].update(velocity=[10**400, 0]),
+        "box 0: num_pts: value inf": lambda r: r[token][0].update(num_pts=float("inf")),
+        "box 0: num_pts: value None": lambda r: r[token][0].update(num_pts=None),
+        "box 0: detection_score: value inf": lambda r: r[token][0].update(
+            detection_score=float("inf")
+        ),
+        "box 0: sample_token: value 'x'": lambda r: r[token][0].update(sample_token="x"),
     }
     for said, change in changes.items():
         path = written(scenes, tmp_path / "wrong.json", change)
@@ -267,6 +302,37 @@ def test_wrong_submissions(scenes: NuScenesScenes, tmp_path: Path) -> None:
             read_submission(path, scenes)
         assert "wrong.json" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_lists_too_deep_for_a_parser(scenes: NuScenesScenes, tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text('{"results": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(ValueError, match=r"deep\.json: .*allowed: a submission"):
+        read_submission(path, scenes)
+
+
+def test_equal_scores_in_a_split_of_ones_own(scenes: NuScenesScenes, tmp_path: Path) -> None:
+    """The devkit reads such a split sample by sample, whatever the order of the file."""
+
+    def turned(results: dict[str, list[dict[str, Any]]]) -> None:
+        results.update({t: results.pop(t) for t in list(results)[::-1]})
+        for boxes in results.values():
+            for at, box in enumerate(boxes):
+                shift = 3.0 * (at % 3)
+                box.update(detection_score=0.5, translation=[box["translation"][0] + shift,
+                                                             *box["translation"][1:]])  # fmt: skip
+
+    path = written(scenes, tmp_path / "turned.json", turned)
+    nusc = scenes.nusc
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        evaluation = DetectionEval(
+            nusc, config_factory("detection_cvpr_2019"), str(path), scenes.spec.split,
+            str(tmp_path), verbose=False,
+        )  # fmt: skip
+        theirs = evaluation.evaluate()[0]
+    ours = score_table(scenes, read_submission(path, scenes))
+    assert abs(ours.mAP - theirs.mean_ap) < 1e-12
+    assert abs(ours.NDS - theirs.nd_score) < 1e-12
 
 
 @pytest.mark.long

@@ -200,6 +200,7 @@ def test_wrong_lines(tmp_path: Path) -> None:
         (f"{line}\n{line.rpartition(' ')[0]}", False, "line 2: 14 columns; allowed: 15"),
         (f"{line} nan", True, "line 1: score 'nan'; allowed: a finite number"),
         (f"{line} x", True, "line 1: score 'x'; allowed: a number"),
+        (f"{line} 1_0", True, "line 1: score '1_0'; allowed: a number"),
         (line.replace("Car 0 0", "Car 1.5 0"), False, "line 1: truncation 1.5; allowed: 0..1"),
         (line.replace("Car 0 0", "Car 0 4"), False, "line 1: occlusion 4; allowed: 0, 1, 2, 3"),
         (line.replace("10 0", "10 7"), False, "line 1: rotation_y 7; allowed: -pi..pi, or -10"),
@@ -210,6 +211,8 @@ def test_wrong_lines(tmp_path: Path) -> None:
             read_objects(path, scored=scored)
     with pytest.raises(ValueError, match="is missing; allowed: one file a frame"):
         read_objects(tmp_path / "1.txt", scored=True)
+    with pytest.raises(ValueError, match="Is a directory; allowed: one file a frame"):
+        read_objects(tmp_path, scored=True)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real KITTI detections here")

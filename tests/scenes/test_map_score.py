@@ -51,8 +51,13 @@ def test_wrong_input() -> None:
     counts = MapScore()
     with pytest.raises(ValueError, match="one shape"):
         counts.add(np.zeros((6, 2, 2), np.float32), np.zeros((6, 2, 3), bool))
-    with pytest.raises(ValueError, match="NaN"):
-        counts.add(np.full((6, 2, 2), np.nan, np.float32), np.zeros((6, 2, 2), bool))
+    for bad in (np.nan, 1.5, -0.5, np.inf):
+        with pytest.raises(ValueError, match=f"a probability is {bad}; allowed: 0..1"):
+            counts.add(np.full((6, 2, 2), bad, np.float32), np.zeros((6, 2, 2), bool))
+    with pytest.raises(ValueError, match="a label is 2; allowed: 0, 1"):
+        counts.add(np.zeros((6, 2, 2), np.float32), np.full((6, 2, 2), 2))
+    with pytest.raises(ValueError, match="an array of complex128; allowed: numbers"):
+        counts.add(np.zeros((6, 2, 2), complex), np.zeros((6, 2, 2), bool))
 
 
 def test_file_is_read_sample_by_sample(tmp_path: Path) -> None:
@@ -72,6 +77,7 @@ def test_file_is_read_sample_by_sample(tmp_path: Path) -> None:
     [
         ({"predictions": np.zeros((2, 6, 4, 4), np.float32)}, "targets"),
         ({"predictions": np.zeros((2, 6, 4, 4)), "targets": np.zeros((1, 6, 4, 4))}, "zip"),
+        ({"predictions": np.zeros(2), "targets": np.zeros(2)}, "row by row"),
         ({"predictions": np.zeros((0, 6, 4, 4)), "targets": np.zeros((0, 6, 4, 4))}, "no sample"),
         ({"predictions": np.zeros((1, 6, 4, 4)), "targets": np.zeros((1, 6, 4, 3))}, "one shape"),
     ],

@@ -198,3 +198,14 @@ def test_a_worker_gets_no_table(tiny_root: Path) -> None:
     sent = pickle.dumps(scenes)
     assert len(sent) < 2000
     assert pickle.loads(sent).tokens == scenes.tokens
+
+
+def test_a_worker_does_not_read_other_tables(tables: Path) -> None:
+    """Rows of the tables of before would be other frames of those of now."""
+    sent = pickle.dumps(
+        NuScenesScenes(NuScenesSpec(root=str(tables), version=VERSION, split="all"))
+    )
+    path = tables / VERSION / "scene.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
+    with pytest.raises(ValueError, match="the tables have changed during the run"):
+        pickle.loads(sent)

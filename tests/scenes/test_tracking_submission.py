@@ -67,7 +67,7 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
     def another_class(results: dict[str, list[dict[str, Any]]]) -> None:
         box = results[first][0]
         name = "bus" if box["tracking_name"] != "bus" else "car"
-        results[second].insert(0, {**box, "tracking_name": name})
+        results[second].insert(0, {**box, "tracking_name": name, "sample_token": second})
         results[second] = results[second][:1]
 
     changes = {
@@ -83,6 +83,7 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
         "box 0: rotation: value None": lambda r: r[first][0].update(rotation=[1, 0, 0, None]),
         "box 0: tracking_score: value nan": lambda r: r[first][0].update(tracking_score=nan),
         "box 0: tracking_score: value -0.1": lambda r: r[first][0].update(tracking_score=-0.1),
+        "box 0: sample_token: value 'x'": lambda r: r[first][0].update(sample_token="x"),
         "box 0: tracking_id: value 7": lambda r: r[first][0].update(tracking_id=7),
         "box 0: 'velocity' is missing": lambda r: r[first][0].pop("velocity"),
         "allowed: a list of boxes": lambda r: r.update({first: {}}),
