@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from scenes.frame import BadSample, OnBadSample
 from scenes.geometry import Array, points_in_boxes
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.lidar_sweeps import FIELDS
+from scenes.new_folder import new_folder, remove_unfinished
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.sample_store import alone
 
@@ -79,12 +79,10 @@ def _scenes(
 
 def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
     """Under another name, then renamed."""
-    unfinished = place.with_name(f".{place.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)  # its maker was killed: we hold the lock
-    unfinished.mkdir()
-    try:
+    remove_unfinished(place)  # we hold the lock
+    with new_folder(place) as made:
         boxes, labels, counts = [], [], []
-        with (unfinished / "points.bin").open("wb") as points:
+        with (made / "points.bin").open("wb") as points:
             for found in _gathered(scenes):
                 boxes.append(found.boxes)
                 labels.append(found.labels)
@@ -94,12 +92,9 @@ def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
             raise ValueError(f"paste: no object with points in {scenes.root}; allowed: some")
         first = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         np.savez(
-            unfinished / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
+            made / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
             first=first.astype(np.int64),
         )  # fmt: skip
-        unfinished.rename(place)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _gathered(scenes: NuScenesScenes | KittiScenes) -> Iterator[PasteDatabase]:

@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from scenes.new_folder import new_folder, remove_unfinished
+
 SCHEMA = 1
 TABLES = (
     "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor", "sample_annotation",
@@ -132,14 +134,9 @@ def _make(root: Path, version: str, place: Path) -> None:
     from scenes.store_writer import write_store
 
     earlier = place.name.rpartition("-")[0]
-    unfinished = place.with_name(f".{place.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)  # its maker was killed: we hold the lock
-    unfinished.mkdir()
-    try:
-        write_store(root, version, unfinished)
-        unfinished.rename(place)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    remove_unfinished(place)  # we hold the lock
+    with new_folder(place) as made:
+        write_store(root, version, made)
     for old in place.parent.glob(f"{earlier}-*"):
         if old != place and old.is_dir():
             shutil.rmtree(old, ignore_errors=True)

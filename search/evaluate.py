@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from scenes.scoring.tracking_frames import score_tracking
 from scenes.tracker import TrackerSpec
 from search.data import Scenes
 from search.results import used_by, write_results
-from search.tasks import KITTI, measured
+from search.tasks import KITTI, SKIPPED, measured
 
 Progress = Callable[[float], None]
 
@@ -67,10 +67,12 @@ def evaluate(
     go together, or where no frame could be read.
     """
     measured(model.task, scenes.spec, tracker)
+    scenes.skipped.clear()
     if model.task == "map":
         if results is not None:
             raise ValueError("results: there is no official format for maps; allowed for boxes")
-        return of_map(predictions(model, scenes, image, masked, device, progress, workers))
+        answer = of_map(predictions(model, scenes, image, masked, device, progress, workers))
+        return _with_skipped(answer, scenes)
     if not scenes.labelled and results is None:
         raise ValueError(
             f"split: {scenes.spec.split!r} has no labels to score against; allowed: one with "
@@ -81,15 +83,14 @@ def evaluate(
     )
     if not found:
         raise ValueError(f"val: none of {len(scenes.tokens)} frames could be read")
-    if scenes.skipped:
-        scenes = scenes.without(scenes.skipped)
+    read = scenes.without(scenes.skipped) if scenes.skipped else scenes
     if results is not None:
-        write_results(results, scenes, found, used_by(model), tracker)
+        write_results(results, read, found, used_by(model), tracker)
         if not scenes.labelled:
             return Evaluation(metrics={}, per_class={})
-    if isinstance(scenes, KittiScenes):
-        return _of_kitti(scenes, found)
-    return _of_nuscenes(scenes, found, tracker)
+    if isinstance(read, KittiScenes):
+        return _with_skipped(_of_kitti(read, found), scenes)
+    return _with_skipped(_of_nuscenes(read, found, tracker), scenes)
 
 
 def detect(
@@ -137,6 +138,13 @@ def predictions(
                 progress((index + 1) / len(loader))
     finally:
         model.train(was_training)
+
+
+def _with_skipped(found: Evaluation, scenes: Scenes) -> Evaluation:
+    """How many frames were left out, where some may be."""
+    if scenes.on_bad_sample == "raise":
+        return found
+    return replace(found, metrics={**found.metrics, SKIPPED: float(len(scenes.skipped))})
 
 
 def _of_nuscenes(

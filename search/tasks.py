@@ -21,7 +21,7 @@ KITTI = {"AP3D": "3d", "APBEV": "bev", "AP2D": "bbox", "AOS": "aos"}
 MAP = ("mIoU",)
 COST = ("GFLOPs", "GMACs", "GMACs_dense", "parameters", "nonzeros", "sparsity")
 """Metrics of every trial, whatever its task."""
-SKIPPED = "skipped_samples"
+SKIPPED, SKIPPED_TRAINING = "skipped_samples", "skipped_training_samples"
 """Frames that a trial left out, where it may: a metric too, so that a constraint can limit it."""
 
 NEEDS = {
@@ -29,7 +29,7 @@ NEEDS = {
     **dict.fromkeys(TRACKING, "trial.tracker"),
     **dict.fromkeys(KITTI, "KITTI frames in trial.val"),
     **dict.fromkeys(MAP, "a model that predicts a map"),
-    SKIPPED: "trial.on_bad_sample: skip",
+    **dict.fromkeys((SKIPPED, SKIPPED_TRAINING), "trial.on_bad_sample: skip"),
 }
 
 
@@ -64,4 +64,4 @@ def require_maps(name: str, data: DataSpec) -> None:
 
 def quality(names: Iterable[str]) -> list[str]:
     """Those metrics that say how good a model is, not how large."""
-    return [name for name in names if name not in (*COST, SKIPPED)]
+    return [name for name in names if name not in (*COST, SKIPPED, SKIPPED_TRAINING)]

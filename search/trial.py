@@ -38,7 +38,7 @@ from search.shared import (
     prepare,
     resolve_device,
 )
-from search.tasks import SKIPPED
+from search.tasks import SKIPPED_TRAINING
 from search.train import seed_everything
 from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
 
@@ -62,9 +62,7 @@ def run_trial(
         shared = prepare(spec, shared)
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
-    data = [spec.train_scenes(), spec.val_scenes()]
-    for scenes in data:
-        scenes.skipped.clear()
+    spec.train_scenes().skipped.clear()
     model = dense_model(spec, shared).to(device)
     with _timed(timings, "prune_s"):
         report("prune", 0.0)
@@ -86,8 +84,8 @@ def run_trial(
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
     if spec.on_bad_sample == "skip":
-        count = float(sum(len(scenes.skipped) for scenes in data))
-        scores = replace(scores, metrics={**scores.metrics, SKIPPED: count})
+        count = float(len(spec.train_scenes().skipped))
+        scores = replace(scores, metrics={**scores.metrics, SKIPPED_TRAINING: count})
     return TrialOutcome(
         result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
         mask=_on_cpu(mask.by_weight),

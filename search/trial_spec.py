@@ -21,7 +21,7 @@ from scenes.loader import AugmentSpec, ImageSpec
 from scenes.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
-from search.tasks import SKIPPED, measured, require_maps
+from search.tasks import SKIPPED, SKIPPED_TRAINING, measured, require_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class TrialSpec:
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
     loader_workers  processes that read frames ahead; 0: the trial's own
     on_bad_sample   a frame that cannot be read ends the trial ("raise"), or is left out and counted
-                    in the metric skipped_samples ("skip")
+                    in the metrics skipped_samples and skipped_training_samples ("skip")
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -101,7 +101,7 @@ class TrialSpec:
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
-        skipped = (SKIPPED,) if self.on_bad_sample == "skip" else ()
+        skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
         return (*measured(self.model.task, self.val, self.tracker), *skipped)
 
     def train_scenes(self) -> Scenes:

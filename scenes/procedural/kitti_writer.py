@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from scenes.new_folder import new_folder
 from scenes.procedural.kitti_frame import FOLDERS, write_frame
 from scenes.procedural.writer import one_thread_each
 
@@ -47,18 +46,10 @@ def make_kitti(
         raise ValueError(
             f"root: {root} exists and holds something else; allowed: a new or empty folder"
         )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
-    try:
+    with new_folder(root) as made:
         _all_frames(made / "training", num_frames, seed, workers, progress)
         _image_sets(made / "ImageSets", num_frames)
         (made / NOTE).write_text(json.dumps(recipe))
-        made.chmod(0o755)
-        if root.exists():
-            root.rmdir()
-        made.rename(root)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return root
 
 

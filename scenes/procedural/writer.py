@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from scenes.new_folder import new_folder
 from scenes.procedural.map_expansion import write_map
 from scenes.procedural.scene_writer import MadeScene, write_scene
 from scenes.procedural.tables import SENSORS, SWEEPS, write_tables
@@ -61,21 +60,13 @@ def make_scenes(
     if root.exists() and any(root.iterdir()):
         _check_same(root, recipe)
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
-    try:
+    with new_folder(root) as made:
         jobs = [(made, seed, i, frames, street_map) for i in range(num_scenes)]
         scenes = _all_scenes(made, jobs, workers, progress)
         write_tables(made, [scene.rows for scene in scenes], num_scenes, seed, val_every)
         if street_map:
             write_map(made, [scene.layers for scene in scenes])
         (made / "procedural.json").write_text(json.dumps(recipe))
-        made.chmod(0o755)
-        if root.exists():
-            root.rmdir()
-        made.rename(root)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return root
 
 

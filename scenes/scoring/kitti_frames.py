@@ -5,8 +5,6 @@ Shape legend: K detections of a frame.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from scenes.geometry import Array, transform
 from scenes.kitti import CLASSES, Calibration, KittiScenes
 from scenes.kitti_files import KittiObjects
 from scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
+from scenes.new_folder import new_folder
 from scenes.scoring.kitti_detection import Answer, score, warn_of_few
 
 KINDS = {DETECTION_CLASSES.index(ours): kitti for kitti, ours in CLASSES.items()}
@@ -78,16 +77,10 @@ def write_kitti_results(
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"folder: {folder} exists; allowed: a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with new_folder(folder) as made:
         for token in scenes.tokens:
             found = in_camera(detections[token], still(scenes, token))
             (made / f"{token}.txt").write_text("".join(_lines(found)))
-        made.chmod(0o755)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return folder
 
 

@@ -111,7 +111,7 @@ def test_what_a_killed_maker_left_is_replaced(tables: Path) -> None:
     store = open_store(tables, VERSION)
     edit(tables, "sample_annotation", 0, num_lidar_pts=78)
     place = open_store(tables, VERSION).folder
-    half = place.with_name(f".{place.name}")
+    half = place.with_name(f".{place.name}.half")
     shutil.rmtree(place)
     half.mkdir()
     (half / "boxes.arrow").write_bytes(b"half")

@@ -49,11 +49,14 @@ def test_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:
     assert "skipped_samples" in sweep.trial.measured()
     result = run_trial(sweep.trial).result
     assert result.metrics["skipped_samples"] == 1
+    assert result.metrics["skipped_training_samples"] == 0
     assert violations(result, {"skipped_samples": Bound(max=0)}) == {"skipped_samples<=0": 1}
     scenes = NuScenesScenes(sweep.trial.val, "skip")
-    whole = scenes.without(scenes.tokens[:1])
+    whole = NuScenesScenes(sweep.trial.val).without(scenes.tokens[:1])
     model = dense_model(sweep.trial, prepare(sweep.trial))
-    assert evaluate(model, scenes, sweep.trial.image) == evaluate(model, whole, sweep.trial.image)
+    left = evaluate(model, scenes, sweep.trial.image)
+    assert left.metrics.pop("skipped_samples") == 1
+    assert left == evaluate(model, whole, sweep.trial.image)
 
 
 def test_nothing_left(damaged: dict[str, Any], write_yaml: Any) -> None:
