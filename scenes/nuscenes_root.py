@@ -43,10 +43,24 @@ def scene_names(root: Path, version: str, split: str, every: Iterable[str]) -> s
     known: dict[str, list[str]] = create_splits_scenes()
     own = root / version / "splits.json"
     if split not in known and own.is_file():
-        known = json.loads(own.read_text())
+        known = _own_splits(own)
     if split not in known:
         raise ValueError(
             f"split: value {split!r} is unknown in {root} {version}; allowed: all, "
             "a split of nuscenes-devkit, or a name in the version folder's splits.json"
         )
     return set(known[split])
+
+
+def _own_splits(path: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}; allowed: lists of scene names by split") from error
+    for name, scenes in found.items() if isinstance(found, dict) else [("", type(found))]:
+        if not isinstance(scenes, list) or not all(isinstance(s, str) for s in scenes):
+            raise ValueError(
+                f"{path}: {name}: value {scenes!r:.80}; allowed: a list of scene names for each "
+                "split"
+            )
+    return dict(found)

@@ -15,8 +15,9 @@ from rich.progress import Progress
 
 from scenes.batch import DETECTION_CLASSES
 from scenes.sample_store import NONE, TABLES
+from scenes.table_fields import Row, read_table
 
-Row = dict[str, Any]
+MOST = 2**31 - 1
 MAX_TIME_S = 1.5
 """Annotations further apart in time give no velocity (twice that over two steps)."""
 
@@ -51,13 +52,7 @@ class _Writer:
         (self.folder / "store.json").write_text(json.dumps(about))
 
     def _read(self, name: str) -> list[Row]:
-        path = self.tables / f"{name}.json"
-        try:
-            rows = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: {error}; allowed: a table of nuScenes") from error
-        if not isinstance(rows, list):
-            raise ValueError(f"{path}: holds a {type(rows).__name__}; allowed: a list of records")
+        rows = read_table(self.tables / f"{name}.json")
         self.advance()
         return rows
 
@@ -65,17 +60,12 @@ class _Writer:
         """Row of another table that `field` names; NONE for "" where there may be none."""
         found = np.full(len(rows), NONE, np.int32)
         for at, row in enumerate(rows):
-            token = self._field(row, table, field)
+            token = row[field]
             if token or field not in ("prev", "next"):
                 if token not in to:
                     raise ValueError(self._said(table, row, field, token, "a token of its table"))
                 found[at] = to[token]
         return found
-
-    def _field(self, row: Row, table: str, field: str) -> Any:
-        if field not in row:
-            raise ValueError(self._said(table, row, field, None, "a value"))
-        return row[field]
 
     def _said(self, table: str, row: Row, field: str, value: object, allowed: str) -> str:
         file = self.tables / f"{table}.json"
@@ -84,14 +74,31 @@ class _Writer:
     def _vectors(self, rows: Sequence[Row], table: str, field: str, width: int) -> np.ndarray:
         found = np.empty((len(rows), width))
         for at, row in enumerate(rows):
-            values = self._field(row, table, field)
-            if len(values) != width:
+            values = row[field]
+            if len(values) != width or not {*map(type, values)} <= {float, int}:
                 raise ValueError(self._said(table, row, field, values, f"{width} numbers"))
             found[at] = values
         if not np.isfinite(found).all():
             bad = rows[int(np.flatnonzero(~np.isfinite(found).all(1))[0])]
             raise ValueError(self._said(table, bad, field, bad[field], "finite numbers"))
         return found
+
+    def _counts(self, rows: Sequence[Row], table: str, field: str) -> np.ndarray:
+        for row in rows:
+            if type(row[field]) is not int or not 0 <= row[field] <= MOST:
+                raise ValueError(self._said(table, row, field, row[field], f"0 to {MOST}"))
+        return np.array([row[field] for row in rows], np.int32)
+
+    def _intrinsics(self, rows: Sequence[Row]) -> np.ndarray:
+        """[N, 9], 0 for sensors that are no cameras."""
+        table, field = "calibrated_sensor", "camera_intrinsic"
+        flat = []
+        for row in rows:
+            lines = row[field] or [[0.0] * 3] * 3
+            if [len(n) if isinstance(n, list) else 0 for n in lines] != [3, 3, 3]:
+                raise ValueError(self._said(table, row, field, row[field], "3 x 3 numbers, or []"))
+            flat.append({**row, field: [n for line in lines for n in line]})
+        return self._vectors(flat, table, field, 9)
 
     def _scenes(self) -> list[Row]:
         location = {row["token"]: row["location"] for row in self._read("log")}
@@ -113,9 +120,12 @@ class _Writer:
                     raise ValueError(
                         self._said("scene", scene, "samples", token, "tokens of sample.json")
                     )
-                ordered.append(by_token[token])
+                row = by_token[token]
+                ordered.append(row)
                 number.append(at)
-                token = by_token[token]["next"]
+                if len(ordered) > len(rows):
+                    raise ValueError(self._said("sample", row, "next", row["next"], "a later one"))
+                token = row["next"]
         self.sample = {row["token"]: at for at, row in enumerate(ordered)}
         self.stamps = np.array([row["timestamp"] for row in ordered], np.int64)
         self.samples: dict[str, Any] = {
@@ -134,9 +144,7 @@ class _Writer:
         self._save("calibrated", {
             "translation": self._vectors(calibrated, "calibrated_sensor", "translation", 3),
             "rotation": self._vectors(calibrated, "calibrated_sensor", "rotation", 4),
-            "intrinsic": np.array(
-                [np.ravel(r["camera_intrinsic"] or np.zeros(9)) for r in calibrated], float
-            ).reshape(-1, 9),
+            "intrinsic": self._intrinsics(calibrated),
         })  # fmt: skip
         images = {at for at, name in enumerate(channels) if name.startswith("CAM")}
         rows = []
@@ -171,9 +179,13 @@ class _Writer:
             "ego_translation": self._vectors(ego, "ego_pose", "translation", 3),
             "ego_rotation": self._vectors(ego, "ego_pose", "rotation", 4),
             "prev": np.array([places.get(row["prev"], NONE) for row in rows], np.int32),
-            "width": np.array([row["width"] or 0 for row in rows], np.int32),
-            "height": np.array([row["height"] or 0 for row in rows], np.int32),
+            **{side: self._counts(self._sides(rows, side), "sample_data", side)
+               for side in ("width", "height")},
         })  # fmt: skip
+
+    def _sides(self, rows: list[Row], side: str) -> list[Row]:
+        """Sides of images, 0 for other files and where the table does not say."""
+        return [{"token": row["token"], side: row.get(side) or 0} for row in rows]
 
     def _boxes(self) -> tuple[list[str], list[str]]:
         """Annotations by sample; returns the names of categories and attributes."""
@@ -199,19 +211,32 @@ class _Writer:
         places = {row["token"]: at for at, row in enumerate(rows)}
         before = self._link(rows, table, "prev", places)
         after = self._link(rows, table, "next", places)
-        own = [self._field(row, table, "attribute_tokens") for row in rows]
         self._save("boxes", {
             "token": [row["token"] for row in rows], "sample": sample, "instance": instance,
             "category": category[instance], "label": labels[category[instance]].astype(np.int32),
-            "attribute": np.array([attribute[t[0]] if t else NONE for t in own], np.int32),
-            "num_attributes": np.array([len(t) for t in own], np.int32), "center": center,
+            "attribute": self._first_attributes(rows, attribute),
+            "num_attributes": np.array([len(r["attribute_tokens"]) for r in rows], np.int32),
+            "center": center,
             "size": self._vectors(rows, table, "size", 3),
             "rotation": self._vectors(rows, table, "rotation", 4),
             "velocity": velocities(center, self.stamps[sample], before, after),
-            "num_lidar_pts": np.array([row["num_lidar_pts"] for row in rows], np.int32),
-            "num_radar_pts": np.array([row["num_radar_pts"] for row in rows], np.int32),
+            "num_lidar_pts": self._counts(rows, table, "num_lidar_pts"),
+            "num_radar_pts": self._counts(rows, table, "num_radar_pts"),
         })  # fmt: skip
         return [row["name"] for row in categories], [row["name"] for row in attributes]
+
+    def _first_attributes(self, rows: list[Row], number: dict[str, int]) -> np.ndarray:
+        found = np.full(len(rows), NONE, np.int32)
+        field, known = "attribute_tokens", list(number)
+        for at, row in enumerate(rows):
+            if row[field]:
+                if row[field][0] not in known:
+                    allowed = "tokens of attribute.json"
+                    raise ValueError(
+                        self._said("sample_annotation", row, field, row[field], allowed)
+                    )
+                found[at] = number[row[field][0]]
+        return found
 
     def _save(self, name: str, columns: dict[str, Any]) -> None:
         table = pa.table({key: _column(values) for key, values in columns.items()})

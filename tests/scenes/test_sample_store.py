@@ -189,3 +189,39 @@ def test_a_worker_does_not_read_other_tables(tables: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
     with pytest.raises(ValueError, match="the tables have changed during the run"):
         pickle.loads(sent)
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "said"),
+    [
+        ("sample", {"timestamp": "x"}, "timestamp: value 'x'; allowed: a whole number"),
+        ("sample", {"token": None}, "record 0: token: value None; allowed: text"),
+        ("sample_annotation", {"num_lidar_pts": None}, "num_lidar_pts: value None"),
+        ("sample_annotation", {"num_radar_pts": -1}, "num_radar_pts: value -1"),
+        ("sample_annotation", {"size": [1, None, 2]}, "size: value .*3 numbers"),
+        ("sample_annotation", {"attribute_tokens": ["x"]}, "attribute_tokens: value"),
+        ("sample_data", {"width": "wide"}, "width: value 'wide'"),
+        ("calibrated_sensor", {"camera_intrinsic": [[1, 2], [3]]}, "3 x 3 numbers"),
+        ("scene", {"first_sample_token": ["a"]}, "first_sample_token: value"),
+    ],
+)
+def test_fields_of_another_kind(
+    tables: Path, table: str, values: dict[str, object], said: str
+) -> None:
+    edit(tables, table, 0, **values)
+    with pytest.raises(ValueError, match=rf"{table}\.json: record .*{said}|{table}.*{said}"):
+        open_store(tables, VERSION)
+
+
+def test_samples_in_a_circle(tables: Path) -> None:
+    first = json.loads((tables / VERSION / "sample.json").read_text())[0]["token"]
+    edit(tables, "sample", 1, next=first)
+    with pytest.raises(ValueError, match=r"sample\.json: record .*: next: value"):
+        open_store(tables, VERSION)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"a": "b"}', '{"a": [1]}', "x"])
+def test_splits_that_are_none(tables: Path, text: str) -> None:
+    (tables / VERSION / "splits.json").write_text(text)
+    with pytest.raises(ValueError, match=r"splits\.json: .*allowed: "):
+        NuScenesScenes(NuScenesSpec(root=str(tables), version=VERSION, split="a"))
