@@ -18,6 +18,8 @@ from scenes.geometry import Array
 from scenes.sample_store import NONE
 
 Numbers = {int, float}
+MOST = 2.0**53
+SAID = {str: "text", bool: "true or false", list: "a list", type(None): "null", int: "a number"}
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,20 @@ class JsonTable:
         values = [row.get(field, ...) for row in self.rows]  # ... is of no type that JSON has
         if not set(map(type, values)) <= set(kinds):
             row = next(row for row, value in enumerate(values) if type(value) not in kinds)
-            names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-            raise self.wrong(row, field, names)
+            names = [SAID[kind] for kind in kinds if kind is not float]  # int says it for both
+            raise self.wrong(row, field, " or ".join(names))
         return values
 
     def strings(self, field: str) -> list[str]:
         return self.column(field, str)
 
-    def integers(self, field: str) -> NDArray[np.int64]:
-        """[N]; 0 for null."""
-        found = np.array([v or 0 for v in self.column(field, int, float, type(None))], np.float64)
-        if not np.isfinite(found).all():
-            raise self.wrong(int(np.flatnonzero(~np.isfinite(found))[0]), field, "finite numbers")
+    def integers(self, field: str, optional: bool = False) -> NDArray[np.int64]:
+        """[N], 0 and above; with `optional` 0 for null."""
+        kinds = (int, float, type(None)) if optional else (int, float)
+        found = np.array([value or 0 for value in self.column(field, *kinds)], np.float64)
+        good = (found >= 0) & (found < MOST)
+        if not good.all():
+            raise self.wrong(int(np.flatnonzero(~good)[0]), field, "a whole number from 0")
         return found.astype(np.int64)
 
     def vectors(self, field: str, width: int) -> Array:
@@ -86,7 +90,11 @@ class JsonTable:
 
     def matrices(self, field: str, width: int) -> Array:
         """[N, width] of lists of rows; zeros for an empty list."""
-        values = [np.ravel(rows).tolist() or [0.0] * width for rows in self.column(field, list)]
+        values = []
+        for row, rows in enumerate(self.column(field, list)):
+            if not set(map(type, rows)) <= {list}:
+                raise self.wrong(row, field, f"rows of numbers, {width} in all")
+            values.append(list(chain.from_iterable(rows)) or [0.0] * width)
         return self._vectors(field, values, width)
 
     def links(self, field: str, to: Mapping[str, int], optional: bool = False) -> NDArray[np.int32]:

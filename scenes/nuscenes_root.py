@@ -41,13 +41,25 @@ def scene_names(root: Path, version: str, split: str, every: Iterable[str]) -> s
     if split == "all":
         return set(every)
     path = root / version / "splits.json"
-    known: dict[str, list[str]] = {
-        **(json.loads(path.read_text()) if path.is_file() else {}),
-        **create_splits_scenes(),
-    }
+    own = _own_splits(path) if path.is_file() else {}
+    known: dict[str, list[str]] = {**own, **create_splits_scenes()}
     if split not in known:
         raise ValueError(
             f"split: value {split!r} is unknown in {root} {version}; allowed: "
             f"{', '.join(['all', *known])}"
         )
     return set(known[split])
+
+
+def _own_splits(path: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}; allowed: lists of scene names by split") from error
+    for name, scenes in found.items() if isinstance(found, dict) else [("", type(found))]:
+        if not isinstance(scenes, list) or not all(isinstance(s, str) for s in scenes):
+            raise ValueError(
+                f"{path}: {name}: value {scenes!r:.80}; allowed: a list of scene names for each "
+                "split"
+            )
+    return dict(found)

@@ -123,8 +123,8 @@ class _Writer:
             "ego_rotation": poses.vectors("rotation", 4),
             # that of an image is no keyframe, and left out
             "prev": np.array([places.get(token, NONE) for token in before], np.int32),
-            "width": files.integers("width").astype(np.int32),
-            "height": files.integers("height").astype(np.int32),
+            "width": files.integers("width", optional=True).astype(np.int32),
+            "height": files.integers("height", optional=True).astype(np.int32),
         })  # fmt: skip
 
     def _boxes(self) -> tuple[list[str], list[str]]:

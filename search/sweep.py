@@ -19,7 +19,7 @@ import yaml
 
 from search.answers import Failed, plain
 from search.cluster import connected
-from search.data import root_of, with_root
+from search.data import DataSpec, root_of, with_root
 from search.front import ParetoFront, load_front
 from search.live import Live
 from search.optimizer import Optimizer
@@ -170,10 +170,16 @@ def _absolute(sweep: Sweep) -> Sweep:
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),
-            train=with_root(trial.train, os.path.abspath(root_of(trial.train))),
-            val=with_root(trial.val, os.path.abspath(root_of(trial.val))),
+            train=_at_home(trial.train),
+            val=_at_home(trial.val),
         ),
     )
+
+
+def _at_home(data: DataSpec) -> DataSpec:
+    """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
+    root = os.path.expanduser(os.path.expandvars(root_of(data)))
+    return with_root(data, os.path.abspath(root))
 
 
 @contextmanager

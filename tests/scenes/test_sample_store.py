@@ -143,8 +143,8 @@ print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
         ("sample_annotation", "size", [1.0, float("nan"), 2.0], "finite numbers"),
         ("sample_data", "calibrated_sensor_token", "gone", "a token of its table"),
         ("sample_data", "ego_pose_token", "gone", "a token of its table"),
-        ("sample_data", "prev", 3, "str or null"),
-        ("sample", "timestamp", "now", "int or float or null"),
+        ("sample_data", "prev", 3, "text or null"),
+        ("sample", "timestamp", "now", "a number"),
         ("sample_annotation", "attribute_tokens", ["gone"], "a token of its table"),
         ("scene", "log_token", "gone", "a token of its table"),
     ],
@@ -209,3 +209,32 @@ def test_a_worker_does_not_read_other_tables(tables: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
     with pytest.raises(ValueError, match="the tables have changed during the run"):
         pickle.loads(sent)
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "said"),
+    [
+        ("sample", {"timestamp": "x"}, "timestamp: value 'x'; allowed: a number"),
+        ("sample", {"token": None}, "token: value None; allowed: text"),
+        ("sample_annotation", {"num_lidar_pts": None}, "num_lidar_pts: value None"),
+        ("sample_annotation", {"num_radar_pts": -1}, "num_radar_pts: value -1"),
+        ("sample_annotation", {"size": [1, None, 2]}, "size: value .*3 numbers"),
+        ("sample_annotation", {"attribute_tokens": ["x"]}, "attribute_tokens: value"),
+        ("sample_data", {"width": "wide"}, "width: value 'wide'"),
+        ("calibrated_sensor", {"camera_intrinsic": [[1, 2], [3]]}, "9 numbers"),
+        ("scene", {"first_sample_token": ["a"]}, "first_sample_token: value"),
+    ],
+)
+def test_fields_of_another_kind(
+    tables: Path, table: str, values: dict[str, object], said: str
+) -> None:
+    edit(tables, table, 0, **values)
+    with pytest.raises(ValueError, match=rf"{table}\.json: record .*{said}"):
+        open_store(tables, VERSION)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '{"a": "b"}', '{"a": [1]}', "x"])
+def test_splits_that_are_none(tables: Path, text: str) -> None:
+    (tables / VERSION / "splits.json").write_text(text)
+    with pytest.raises(ValueError, match=r"splits\.json: .*allowed: "):
+        NuScenesScenes(NuScenesSpec(root=str(tables), version=VERSION, split="a"))
