@@ -1,18 +1,19 @@
-"""Optuna proposes trials; its journal file is the truth of what was asked and told.
+"""Optuna proposes, anybody evaluates: ask and tell for several objectives.
 
-Nothing else holds state: re-opening the journal after any crash goes on where it stopped. A trial's
-id is its Optuna number.
+Optuna's storage is the truth of what was asked and told, and nothing else holds state: re-opening
+it after any crash goes on where it stopped. A trial's id is its Optuna number.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import optuna
 import torch
@@ -22,50 +23,70 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.objectives import OBJECTIVES, violations
-from search.space import Range, Space, Value, is_integer, value_of
-from search.sweep_file import Sweep
-from search.trial_spec import TrialResult, TrialSpec
+from search.space import Range, Space, Value
 
+Direction = Literal["max", "min"]
+Sampler = Literal["gp", "tpe", "nsga2", "random"]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE = "reason", "duplicate"
-LADDER_RUNGS = 6
 STARTUP_TRIALS = 10
 MAX_REDRAWS = 50
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """What to try: the trial's id and a value for each dotted field of the space."""
+class Proposal(NamedTuple):
+    """What to try: the trial's id and a value for each field of the space."""
 
     trial_id: int
     values: dict[str, Value]
 
 
-class Optimizer:
-    """Asks and tells one multi-objective study, kept in `storage`."""
+@dataclass(frozen=True)
+class Failure:
+    """A trial that gave no result, and why."""
 
-    def __init__(self, sweep: Sweep, storage: Path) -> None:
+    reason: str
+
+
+class Optimizer:
+    """Asks and tells one multi-objective study.
+
+    space       what each field may be
+    objectives  name -> whether it should be large or small
+    storage     a file (Optuna's journal), a database URI (sqlite:///..., postgresql://...), or
+                None: this process alone
+    first       values tried before any are proposed; fields left out are the sampler's
+    integers    fields that take whole numbers only; None: those with whole bounds
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Mapping[str, Direction],
+        storage: str | Path | None = None,
+        seed: int = 0,
+        *,
+        name: str = "search",
+        sampler: Sampler = "gp",
+        first: Sequence[Mapping[str, Value]] = (),
+        integers: frozenset[str] | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._sweep = sweep
-        self._distributions = distributions(sweep.trial, sweep.space)
-        storage.parent.mkdir(parents=True, exist_ok=True)
-        lock = JournalFileOpenLock(str(storage))
-        with contextlib.suppress(FileNotFoundError):  # of a driver that was killed holding it
-            os.unlink(f"{storage}.lock")
+        self._objectives, self._seed, self._kind = dict(objectives), seed, sampler
+        self._distributions = distributions(space, integers)
         self._study = optuna.create_study(
-            study_name=sweep.name,
-            storage=JournalStorage(JournalFileBackend(str(storage), lock_obj=lock)),
-            directions=[DIRECTIONS[OBJECTIVES[o].direction] for o in sweep.objectives],
+            study_name=name,
+            storage=_opened(storage),
+            directions=[DIRECTIONS[direction] for direction in objectives.values()],
             load_if_exists=True,
         )
-        for rung in ladder(sweep):
-            self._study.enqueue_trial(rung, skip_if_exists=True)
+        for values in first:
+            encoded = {field: encode(value) for field, value in values.items()}
+            self._study.enqueue_trial(encoded, skip_if_exists=True)
 
     def running(self) -> list[Proposal]:
         """Trials that were asked for and never told, by id."""
@@ -101,24 +122,36 @@ class Optimizer:
             self._study.tell(trial.number, state=TrialState.FAIL)
         return None
 
-    def tell(self, trial_id: int, result: TrialResult) -> None:
-        """The objectives' values of a finished trial; telling it again changes nothing."""
+    def tell(
+        self,
+        trial_id: int,
+        outcome: Mapping[str, float] | Failure,
+        excess: Mapping[str, float] | None = None,
+    ) -> None:
+        """How a trial ended: a value for each objective, or a Failure; telling again changes
+        nothing. A value that is missing or not finite is a failure.
+
+        excess  by how much each constraint is exceeded; 0 and below is feasible
+        """
         frozen = self._study.get_trials(deepcopy=False)[trial_id]
         if frozen.state.is_finished():
             return
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
-        for name, excess in violations(result, self._sweep.constraints).items():
-            trial.set_constraint(name, excess)
-        values = [OBJECTIVES[o].function(result) for o in self._sweep.objectives]
-        self._study.tell(trial_id, values)
-
-    def tell_failure(self, trial_id: int, reason: str) -> None:
-        """A trial that gave no result."""
-        frozen = self._study.get_trials(deepcopy=False)[trial_id]
-        if frozen.state.is_finished():
+        if not isinstance(outcome, Failure):
+            outcome = self._checked(outcome)
+        if isinstance(outcome, Failure):
+            trial.set_user_attr(REASON, outcome.reason)
+            self._study.tell(trial_id, state=TrialState.FAIL)
             return
-        optuna.trial.Trial(self._study, frozen._trial_id).set_user_attr(REASON, reason)
-        self._study.tell(trial_id, state=TrialState.FAIL)
+        for name, value in (excess or {}).items():
+            trial.set_constraint(name, value)
+        self._study.tell(trial_id, [outcome[name] for name in self._objectives])
+
+    def _checked(self, values: Mapping[str, float]) -> Mapping[str, float] | Failure:
+        for name in self._objectives:
+            if not math.isfinite(values.get(name, math.nan)):
+                return Failure(f"{name}: value {values.get(name)}; allowed: a finite number")
+        return values
 
     def _trials(self) -> list[FrozenTrial]:
         return [t for t in self._study.get_trials(deepcopy=False) if DUPLICATE not in t.user_attrs]
@@ -134,11 +167,11 @@ class Optimizer:
         return Proposal(trial.number, values)
 
     def _sampler(self, at_random: bool) -> optuna.samplers.BaseSampler:
-        """A fresh one each time, seeded by how many trials there are, so that a resumed sweep
+        """A fresh one each time, seeded by how many trials there are, so that a resumed search
         proposes what an uninterrupted one would have.
         """
-        seed = (self._sweep.seed * 1_000_003 + len(self._study.get_trials(deepcopy=False))) % 2**31
-        kind = "random" if at_random else self._sweep.sampler
+        seed = (self._seed * 1_000_003 + len(self._study.get_trials(deepcopy=False))) % 2**31
+        kind = "random" if at_random else self._kind
         if kind == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
         if kind == "tpe":
@@ -148,52 +181,22 @@ class Optimizer:
         return optuna.samplers.RandomSampler(seed=seed)
 
 
-def distributions(spec: TrialSpec, space: Space) -> dict[str, BaseDistribution]:
+def distributions(
+    space: Space, integers: frozenset[str] | None = None
+) -> dict[str, BaseDistribution]:
     """Optuna's form of the space."""
     found: dict[str, BaseDistribution] = {}
     for name, dimension in space.items():
         if not isinstance(dimension, Range):
-            found[name] = CategoricalDistribution([_encoded(c) for c in dimension.choices])
-        elif is_integer(spec, name, dimension):
+            found[name] = CategoricalDistribution([encode(c) for c in dimension.choices])
+        elif name in integers if integers is not None else dimension.is_whole():
             found[name] = IntDistribution(int(dimension.low), int(dimension.high), dimension.log)
         else:
             found[name] = FloatDistribution(dimension.low, dimension.high, dimension.log)
     return found
 
 
-def ladder(sweep: Sweep) -> list[dict[str, Value]]:
-    """Uniform allocations, dense to sparse, tried first: what anybody would try by hand.
-
-    Every range under `allocation.` stands at the same fraction of its width; other fields keep the
-    sweep file's own value, if the space allows it.
-    """
-    ranges = {
-        name: dimension
-        for name, dimension in sweep.space.items()
-        if name.startswith("allocation.per_") and isinstance(dimension, Range)
-    }
-    rungs = min(LADDER_RUNGS, max(1, sweep.trials // 4))
-    if not ranges:
-        return []
-    steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
-    others = _own_values(sweep)
-    return [
-        {**others, **{name: r.low + step * (r.high - r.low) for name, r in ranges.items()}}
-        for step in steps
-    ]
-
-
-def _own_values(sweep: Sweep) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    for name, distribution in distributions(sweep.trial, sweep.space).items():
-        value = _encoded(value_of(sweep.trial, name))
-        with contextlib.suppress(ValueError, TypeError):
-            if distribution._contains(distribution.to_internal_repr(value)):
-                values[name] = value
-    return values
-
-
-def _encoded(value: Value) -> Any:
+def encode(value: Value) -> Any:
     """A whole spec as the one-line JSON that Optuna can hold; anything else as it is."""
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
@@ -203,6 +206,20 @@ def _decoded(value: Any) -> Value:
         decoded: dict[str, Any] = json.loads(value)
         return decoded
     return value
+
+
+def _opened(storage: str | Path | None) -> BaseStorage | str | None:
+    """What Optuna takes. A journal's lock that a killed process left behind goes: whoever opens it
+    here is alone (the driver's own lock sees to that).
+    """
+    if storage is None or "://" in str(storage):
+        return None if storage is None else str(storage)
+    path = Path(storage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileOpenLock(str(path))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.lock")
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 @contextlib.contextmanager

@@ -9,8 +9,10 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from search.live import Live
-from search.optimizer import Optimizer, Proposal
+from search.optimizer import Failure, Optimizer, Proposal
 from search.run_store import RunFolder, read_json, read_trial, write_failure
+from search.sweep_file import Sweep
+from search.sweep_optimizer import tell
 from search.tracking import Tracking
 
 
@@ -46,6 +48,7 @@ class OptunaSearcher(Searcher):
 
     def __init__(
         self,
+        sweep: Sweep,
         optimizer: Optimizer,
         run: RunFolder,
         tracking: Tracking,
@@ -54,8 +57,8 @@ class OptunaSearcher(Searcher):
         again: list[Proposal],
     ) -> None:
         super().__init__()
-        self._optimizer, self._run, self._tracking, self._live = optimizer, run, tracking, live
-        self._watcher = watcher
+        self._sweep, self._optimizer, self._run = sweep, optimizer, run
+        self._tracking, self._live, self._watcher = tracking, live, watcher
         self._again = list(again)
         self._asked: dict[str, Proposal] = {}
 
@@ -86,11 +89,11 @@ class OptunaSearcher(Searcher):
         folder = self._run.trial_dir(number)
         if (folder / "result.json").is_file():
             trial = read_trial(self._run, number)
-            self._optimizer.tell(number, trial.result)
+            tell(self._optimizer, self._sweep, number, trial.result)
             self._tracking.finished(trial, self._asked[trial_id].values)
         else:
             reason = self._reason(trial_id, number)
-            self._optimizer.tell_failure(number, reason)
+            self._optimizer.tell(number, Failure(reason))
             self._tracking.failed(number, self._asked[trial_id].values, reason)
             self._live.failed(number, reason)
         self._live.ended(number)

@@ -31,6 +31,10 @@ class Range:
     def corners(self) -> list[Value]:
         return [self.low, self.high]
 
+    def is_whole(self) -> bool:
+        """Whether both bounds are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
@@ -90,8 +94,7 @@ def size(space: Space) -> str:
 def is_integer(spec: TrialSpec, name: str, dimension: Range) -> bool:
     """True where the field of the spec is an int (score_batches, fine_tune.steps)."""
     current = value_of(spec, name)
-    whole = isinstance(dimension.low, int) and isinstance(dimension.high, int)
-    return whole and isinstance(current, int) and not isinstance(current, bool)
+    return dimension.is_whole() and isinstance(current, int) and not isinstance(current, bool)
 
 
 def _set(data: dict[str, Any], spec: TrialSpec, name: str, value: object) -> None:

@@ -34,6 +34,7 @@ from search.run_store import (
 )
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
+from search.sweep_optimizer import optimizer_of, tell
 from search.tracking import Tracking
 from search.trial_spec import TrialSpec
 
@@ -78,9 +79,9 @@ def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFron
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
     with _locked(run):
-        optimizer = Optimizer(sweep, run.storage)
+        optimizer = optimizer_of(sweep, run.storage)
         tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
-        again = _reconcile(optimizer, tracking, run)
+        again = _reconcile(sweep, optimizer, tracking, run)
         remaining = sweep.trials - optimizer.told()
         with Live(sweep, run, optimizer, tracking) as live:
             if remaining > 0:
@@ -94,13 +95,14 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
     return front
 
 
-def _reconcile(optimizer: Optimizer, tracking: Tracking, run: RunFolder) -> list[Any]:
+def _reconcile(sweep: Sweep, optimizer: Optimizer, tracking: Tracking, run: RunFolder) -> list[Any]:
     """Tells what finished while nobody listened; returns the proposals to run again."""
     finished = set(run.finished())
     again = []
     for proposal in optimizer.running():
         if proposal.trial_id in finished:
-            optimizer.tell(proposal.trial_id, read_trial(run, proposal.trial_id).result)
+            result = read_trial(run, proposal.trial_id).result
+            tell(optimizer, sweep, proposal.trial_id, result)
         else:
             remove_unfinished(run, proposal.trial_id)
             again.append(proposal)
@@ -132,7 +134,7 @@ def _tune(
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
     watcher = TrialWatcher(live)
-    searcher = OptunaSearcher(optimizer, run, tracking, live, watcher, again)
+    searcher = OptunaSearcher(sweep, optimizer, run, tracking, live, watcher, again)
     tuner = tune.Tuner(
         tune.with_resources(actor, resources),
         tune_config=tune.TuneConfig(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from search.optimizer import Optimizer, Proposal, ladder
+from search.optimizer import Failure, Optimizer, Proposal
+from search.space import Choices, Range
 from search.sweep_file import Sweep, read_sweep
+from search.sweep_optimizer import ladder, optimizer_of, tell
 from search.trial_spec import TrialResult
 
 
@@ -27,12 +29,12 @@ def make(data: dict[str, Any], write_yaml: Any, **changes: Any) -> Sweep:
     return read_sweep(write_yaml({**data, **changes}))
 
 
-def drive(optimizer: Optimizer, trials: int) -> list[Proposal]:
+def drive(sweep: Sweep, optimizer: Optimizer, trials: int) -> list[Proposal]:
     asked = []
     for _ in range(trials):
         proposal = optimizer.ask()
         assert proposal is not None
-        optimizer.tell(proposal.trial_id, result(proposal))
+        tell(optimizer, sweep, proposal.trial_id, result(proposal))
         asked.append(proposal)
     return asked
 
@@ -54,29 +56,29 @@ def test_reopened_study_proposes_the_same(
 ) -> None:
     """14 trials in one go, and in three openings of the journal: the same proposals."""
     sweep = make(sweep_data, write_yaml, trials=14, sampler=sampler)
-    whole = drive(Optimizer(sweep, tmp_path / "a.log"), 14)
+    whole = drive(sweep, optimizer_of(sweep, tmp_path / "a.log"), 14)
     parts = []
     for count in (5, 6, 3):
-        parts += drive(Optimizer(sweep, tmp_path / "b.log"), count)
+        parts += drive(sweep, optimizer_of(sweep, tmp_path / "b.log"), count)
     assert parts == whole
-    assert Optimizer(sweep, tmp_path / "b.log").told() == 14
+    assert optimizer_of(sweep, tmp_path / "b.log").told() == 14
 
 
 def test_running_trials_are_found_again(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     sweep = make(sweep_data, write_yaml)
-    optimizer = Optimizer(sweep, tmp_path / "s.log")
+    optimizer = optimizer_of(sweep, tmp_path / "s.log")
     first, second = optimizer.ask(), optimizer.ask()
     assert first is not None
     assert second is not None
-    optimizer.tell(first.trial_id, result(first))
-    again = Optimizer(sweep, tmp_path / "s.log")
+    tell(optimizer, sweep, first.trial_id, result(first))
+    again = optimizer_of(sweep, tmp_path / "s.log")
     assert again.running() == [second]
     assert again.values(first.trial_id) == first.values
-    again.tell_failure(second.trial_id, "killed for memory")
-    again.tell_failure(first.trial_id, "too late to fail")
-    again.tell(second.trial_id, result(second))
+    again.tell(second.trial_id, Failure("killed for memory"))
+    again.tell(first.trial_id, Failure("too late to fail"))
+    tell(again, sweep, second.trial_id, result(second))
     assert again.states() == {first.trial_id: "COMPLETE", second.trial_id: "FAIL"}
     assert again.reason(second.trial_id) == "killed for memory"
     assert again.told() == 2
@@ -87,8 +89,8 @@ def test_finite_space_is_walked_once(
 ) -> None:
     space = {"fine_tune.steps": {"choices": [0, 1, 2]}, "seed": {"choices": [0, 1]}}
     sweep = make(sweep_data, write_yaml, space=space)
-    optimizer = Optimizer(sweep, tmp_path / "s.log")
-    asked = drive(optimizer, 6)
+    optimizer = optimizer_of(sweep, tmp_path / "s.log")
+    asked = drive(sweep, optimizer, 6)
     assert len({tuple(p.values.items()) for p in asked}) == 6
     assert optimizer.ask() is None
     assert optimizer.told() == 6
@@ -98,8 +100,47 @@ def test_constraints_reach_the_sampler(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     sweep = make(sweep_data, write_yaml, constraints={"GFLOPs": {"max": 4.0}}, trials=12)
-    optimizer = Optimizer(sweep, tmp_path / "s.log")
-    drive(optimizer, 12)
+    optimizer = optimizer_of(sweep, tmp_path / "s.log")
+    drive(sweep, optimizer, 12)
     best = optimizer._study.best_trials
     assert best
     assert all(t.values[2] <= 4.0 for t in best)
+
+
+@pytest.mark.parametrize("storage", [None, "journal.log", "sqlite:///{folder}/study.db"])
+def test_any_function_can_be_searched(storage: str | None, tmp_path: Path) -> None:
+    """No sweep, no Ray: two objectives of a plain function, from a file, a database or memory."""
+    space = {"x": Range(low=0.0, high=1.0), "n": Range(low=1, high=3), "k": Choices(choices=["a"])}
+    if storage == "journal.log":
+        storage = str(tmp_path / storage)
+    elif storage is not None:
+        storage = storage.format(folder=tmp_path)
+    first = [{"x": 0.25, "n": 2, "k": "a"}]
+    optimizer = Optimizer(
+        space, {"loss": "min", "gain": "max"}, storage, seed=1, sampler="random", first=first
+    )
+    for number in range(8):
+        trial_id, values = optimizer.ask()  # type: ignore[misc]
+        assert trial_id == number
+        assert isinstance(values["n"], int) and isinstance(values["x"], float)
+        if number == 0:
+            assert values == first[0]
+        optimizer.tell(trial_id, {"loss": values["x"], "gain": values["n"]})
+    assert optimizer.told() == 8
+    if storage is not None:
+        again = Optimizer(space, {"loss": "min", "gain": "max"}, storage, seed=1, sampler="random")
+        assert again.told() == 8
+
+
+def test_values_that_are_no_numbers_fail_the_trial() -> None:
+    optimizer = Optimizer({"x": Range(low=0.0, high=1.0)}, {"loss": "min"}, sampler="random")
+    for outcome, reason in (
+        ({"loss": float("nan")}, "loss: value nan; allowed: a finite number"),
+        ({"lost": 1.0}, "loss: value None; allowed: a finite number"),
+        (Failure("killed"), "killed"),
+    ):
+        proposal = optimizer.ask()
+        assert proposal is not None
+        optimizer.tell(proposal.trial_id, outcome)
+        assert optimizer.reason(proposal.trial_id) == reason
+    assert set(optimizer.states().values()) == {"FAIL"}

@@ -1,0 +1,70 @@
+"""The optimizer of a sweep: its space, its objectives, and what is tried first."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from search.objectives import OBJECTIVES, violations
+from search.optimizer import Optimizer, distributions, encode
+from search.space import Range, Value, is_integer, value_of
+from search.sweep_file import Sweep
+from search.trial_spec import TrialResult
+
+LADDER_RUNGS = 6
+
+
+def optimizer_of(sweep: Sweep, storage: Path) -> Optimizer:
+    """Opened on `storage`, new or as it was left."""
+    return Optimizer(
+        sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
+        sweep.seed, name=sweep.name, sampler=sweep.sampler, first=ladder(sweep),
+        integers=integers(sweep),
+    )  # fmt: skip
+
+
+def tell(optimizer: Optimizer, sweep: Sweep, trial_id: int, result: TrialResult) -> None:
+    """The objectives and constraints of a finished trial."""
+    values = {str(name): OBJECTIVES[name].function(result) for name in sweep.objectives}
+    optimizer.tell(trial_id, values, violations(result, sweep.constraints))
+
+
+def integers(sweep: Sweep) -> frozenset[str]:
+    """Fields of the space that are whole numbers in the trial."""
+    return frozenset(
+        name
+        for name, dimension in sweep.space.items()
+        if isinstance(dimension, Range) and is_integer(sweep.trial, name, dimension)
+    )
+
+
+def ladder(sweep: Sweep) -> list[dict[str, Value]]:
+    """Uniform allocations, dense to sparse, tried first: what anybody would try by hand.
+
+    Every range under `allocation.` stands at the same fraction of its width; other fields keep the
+    sweep file's own value, if the space allows it.
+    """
+    ranges = {
+        name: dimension
+        for name, dimension in sweep.space.items()
+        if name.startswith("allocation.per_") and isinstance(dimension, Range)
+    }
+    rungs = min(LADDER_RUNGS, max(1, sweep.trials // 4))
+    if not ranges:
+        return []
+    steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
+    others = _own_values(sweep)
+    return [
+        {**others, **{name: r.low + step * (r.high - r.low) for name, r in ranges.items()}}
+        for step in steps
+    ]
+
+
+def _own_values(sweep: Sweep) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for name, distribution in distributions(sweep.space, integers(sweep)).items():
+        value = encode(value_of(sweep.trial, name))
+        with contextlib.suppress(ValueError, TypeError):
+            if distribution._contains(distribution.to_internal_repr(value)):
+                values[name] = value
+    return values
