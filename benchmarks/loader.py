@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from benchmarks.store import write_tables
-from scenes.images import AS_STORED, ImageSpec
 from scenes.keyframe import CAMERAS, LIDAR
 from scenes.loader import Loader
+from scenes.loading.images import AS_STORED, ImageSpec
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
 FilesOfFrame = tuple[list[Path], list[Path]]

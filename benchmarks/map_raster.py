@@ -13,8 +13,8 @@ import numpy as np
 from nuscenes.map_expansion.map_api import NuScenesMap
 
 from benchmarks.timing import seconds
-from scenes.map_file import LAYERS
-from scenes.map_raster import CELLS, MapLayers, Patch
+from scenes.maps.expansion import LAYERS
+from scenes.maps.raster import CELLS, MapLayers, Patch
 from scenes.procedural.map_expansion import map_expansion
 from scenes.procedural.street import make_street, place_of
 from scenes.procedural.tables import LOCATION

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scenes.geometry import Array
 
 if TYPE_CHECKING:
-    from scenes.map_raster import MapLayers
+    from scenes.maps.raster import MapLayers
 
 
 OnBadSample = Literal["raise", "skip"]

@@ -10,10 +10,10 @@ import numpy as np
 
 from scenes.frame import Frame
 from scenes.geometry import Array, pose_matrices, rotation_matrices, transform
-from scenes.lidar_sweeps import LidarSweep, merged
-from scenes.map_raster import MapLayers
-from scenes.radar import RadarSweep, radar_cloud
-from scenes.sample_store import NONE, SampleStore
+from scenes.loading.lidar_sweeps import LidarSweep, merged
+from scenes.maps.raster import MapLayers
+from scenes.radar.points import RadarSweep, radar_cloud
+from scenes.store.sample_store import NONE, SampleStore
 
 CAMERAS = (
     "CAM_FRONT",

@@ -30,7 +30,7 @@ from scenes.kitti_files import (
     read_objects,
     read_points,
 )
-from scenes.sample_store import stores_folder
+from scenes.store.sample_store import stores_folder
 
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
 INTENSITY_SCALE = 255.0

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from scenes.assemble import Decoded, assembled, decoded
-from scenes.augment import AugmentSpec
 from scenes.batch import SensorBatch
-from scenes.collate import collate
 from scenes.frame import BadSample
-from scenes.images import ImageSpec
 from scenes.kitti import KittiScenes
+from scenes.loading.assemble import Decoded, assembled, decoded
+from scenes.loading.augment import AugmentSpec
+from scenes.loading.collate import collate
+from scenes.loading.images import ImageSpec
+from scenes.loading.paste import pasted
+from scenes.loading.paste_database import open_database
 from scenes.nuscenes import NuScenesScenes
-from scenes.paste import pasted
-from scenes.paste_database import open_database
 
 CACHE_BYTES = 2 << 30
 """Decoded frames kept per set of scenes; epochs and trials read the same frames again."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scenes.balance import class_balanced
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame, OnBadSample
 from scenes.geometry import Array
 from scenes.keyframe import KeyframeReader
+from scenes.loading.balance import class_balanced
 from scenes.nuscenes_root import data_root, open_tables, scene_names
-from scenes.sample_store import open_store, require_same
+from scenes.store.sample_store import open_store, require_same
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes

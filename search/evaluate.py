@@ -22,8 +22,8 @@ from scenes.scoring.kitti_detection import LEAST
 from scenes.scoring.kitti_frames import score_kitti
 from scenes.scoring.map_segmentation import MapScore
 from scenes.scoring.nuscenes_frames import score_detections
+from scenes.scoring.tracker import TrackerSpec
 from scenes.scoring.tracking_frames import score_tracking
-from scenes.tracker import TrackerSpec
 from search.data import Scenes
 from search.results import used_by, write_results
 from search.tasks import KITTI, SKIPPED, measured

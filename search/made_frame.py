@@ -7,7 +7,7 @@ import math
 import torch
 
 from scenes.batch import SensorBatch, Targets
-from scenes.images import ImageSpec
+from scenes.loading.images import ImageSpec
 
 
 def made_frame(image: ImageSpec) -> SensorBatch:

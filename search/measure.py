@@ -18,8 +18,8 @@ from scenes.batch import DETECTION_CLASSES, SensorBatch
 from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec, Loader
 from scenes.nuscenes import NuScenesSpec
-from scenes.radar import NUM_SWEEPS
-from scenes.tracker import TrackerSpec
+from scenes.radar.points import NUM_SWEEPS
+from scenes.scoring.tracker import TrackerSpec
 from search import strict_yaml
 from search.data import DataSpec, open_scenes, with_root
 from search.evaluate import Evaluation, evaluate

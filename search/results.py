@@ -11,8 +11,8 @@ from scenes.kitti import KittiScenes
 from scenes.scoring.kitti_frames import write_kitti_results
 from scenes.scoring.predictions import predictions_table
 from scenes.scoring.submission_writer import SENSORS, write_detections, write_tracks
+from scenes.scoring.tracker import TrackerSpec, track
 from scenes.scoring.tracking_frames import track_frames
-from scenes.tracker import TrackerSpec, track
 from search.data import Scenes
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from scenes.kitti_files import read_objects
-from scenes.npz_stream import samples_of
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring import kitti_detection
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
+from scenes.scoring.npz_stream import samples_of
 from scenes.scoring.nuscenes_detection import ERRORS
 from scenes.scoring.nuscenes_frames import score_table
 from scenes.scoring.submission import read_submission

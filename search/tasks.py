@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from models.fusion_model import Task
 from scenes.kitti import KittiSpec
-from scenes.tracker import TrackerSpec
+from scenes.scoring.tracker import TrackerSpec
 from search.data import DataSpec
 
 DETECTION = ("mAP", "NDS")

@@ -18,7 +18,7 @@ from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
 from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec
-from scenes.tracker import TrackerSpec
+from scenes.scoring.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
 from search.tasks import SKIPPED, SKIPPED_TRAINING, measured, require_maps

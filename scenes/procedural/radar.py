@@ -10,7 +10,7 @@ import numpy as np
 
 from scenes.procedural.raycast import Hits, cast
 from scenes.procedural.world import World
-from scenes.radar_file import FIELDS
+from scenes.radar.file import FIELDS
 
 # name: yaw from ego forward (deg), position in the ego frame (m)
 RADARS: dict[str, tuple[float, tuple[float, float, float]]] = {

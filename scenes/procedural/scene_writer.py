@@ -17,7 +17,7 @@ from scenes.procedural.lidar import lidar_to_ego, scan
 from scenes.procedural.radar import RADARS, radar_scan, radar_to_ego
 from scenes.procedural.tables import CATEGORIES, SENSORS, Rows, pose_row, scene_name, token
 from scenes.procedural.world import CLUTTER, Actor, make_world
-from scenes.radar_file import write_radar
+from scenes.radar.file import write_radar
 
 KEYFRAME_S = 0.5
 TICK_S = KEYFRAME_S / 2  # one LiDAR and one radar sweep between two keyframes

@@ -17,7 +17,7 @@ from scenes.scoring.nuscenes_frames import ground_truth_table, places_of
 from scenes.scoring.nuscenes_tracking import TrackingScores, score
 from scenes.scoring.predictions import predictions_table
 from scenes.scoring.track_table import TRACKED_LABELS, TrackFrames, TrackTable
-from scenes.tracker import TrackerSpec, track
+from scenes.scoring.tracker import TrackerSpec, track
 
 KEY = "ground truth of the tracking score"
 

@@ -235,7 +235,7 @@ class Evaluate:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from scenes.tracker import TrackerSpec
+        from scenes.scoring.tracker import TrackerSpec
         from search import measure
 
         if self.export is not None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
 from scenes.geometry import transform
 from scenes.loader import ImageSpec, Loader
+from scenes.loading.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from scenes.augment import AugmentSpec
-from scenes.balance import class_balanced
 from scenes.batch import RADAR_FIELDS, SensorBatch
 from scenes.frame import BadSample
 from scenes.geometry import transform
-from scenes.images import LEVELS, ImageSpec, decode, fit, normalise
-from scenes.lidar_sweeps import LidarSweep, merged
 from scenes.loader import Loader
+from scenes.loading.augment import AugmentSpec
+from scenes.loading.balance import class_balanced
+from scenes.loading.images import LEVELS, ImageSpec, decode, fit, normalise
+from scenes.loading.lidar_sweeps import LidarSweep, merged
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.procedural import make_scenes
 

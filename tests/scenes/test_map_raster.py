@@ -16,8 +16,8 @@ from shapely import LineString, Polygon
 from models.heads.map_head import MapHead
 from scenes.batch import MAP_CLASSES
 from scenes.geometry import transform
-from scenes.map_file import LAYERS, read_map
-from scenes.map_raster import MapLayers, Patch
+from scenes.maps.expansion import LAYERS, read_map
+from scenes.maps.raster import MapLayers, Patch
 from scenes.procedural.map_expansion import map_expansion
 
 NAME = "singapore-onenorth"

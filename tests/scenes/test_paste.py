@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from scenes.augment import AugmentSpec
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import BadSample, Frame
 from scenes.geometry import points_in_box, points_in_boxes, yaw_matrix
 from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loader import ImageSpec, Loader
+from scenes.loading.augment import AugmentSpec
+from scenes.loading.paste import PasteSpec, pasted
+from scenes.loading.paste_database import PasteDatabase, open_database
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.paste import PasteSpec, pasted
-from scenes.paste_database import PasteDatabase, open_database
 from scenes.procedural import make_scenes
 
 CAR, BUS = DETECTION_CLASSES.index("car"), DETECTION_CLASSES.index("bus")

@@ -13,8 +13,8 @@ from pyquaternion import Quaternion
 from scenes.batch import RADAR_FIELDS
 from scenes.geometry import points_in_box, pose_matrices, transform
 from scenes.procedural.radar import RADARS
-from scenes.radar import RadarSweep, move_radar, radar_cloud, read_radar
-from scenes.radar_file import FIELDS, POINT, write_radar
+from scenes.radar.file import FIELDS, POINT, write_radar
+from scenes.radar.points import RadarSweep, move_radar, radar_cloud, read_radar
 
 VERSION = "v1.0-procedural"
 

@@ -17,8 +17,8 @@ from pyquaternion import Quaternion
 
 from scenes.geometry import rotation_matrices
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.sample_store import SampleStore, open_store
-from scenes.store_writer import velocities
+from scenes.store.sample_store import SampleStore, open_store
+from scenes.store.store_writer import velocities
 
 VERSION = "v1.0-procedural"
 DATA = Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -115,7 +115,7 @@ def test_what_a_killed_maker_left_is_replaced(tables: Path) -> None:
     shutil.rmtree(place)
     half.mkdir()
     (half / "boxes.arrow").write_bytes(b"half")
-    code = f"from pathlib import Path; from scenes.sample_store import open_store\n\
+    code = f"from pathlib import Path; from scenes.store.sample_store import open_store\n\
 print(open_store(Path({str(tables)!r}), {VERSION!r}).tables['boxes'].num_rows)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(found.stdout) == store.tables["boxes"].num_rows
@@ -123,7 +123,7 @@ print(open_store(Path({str(tables)!r}), {VERSION!r}).tables['boxes'].num_rows)"
 
 
 def test_two_makers_at_once(tables: Path) -> None:
-    code = f"from pathlib import Path; from scenes.sample_store import open_store\n\
+    code = f"from pathlib import Path; from scenes.store.sample_store import open_store\n\
 print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)

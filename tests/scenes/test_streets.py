@@ -10,7 +10,7 @@ import shapely
 from PIL import Image
 
 from scenes.geometry import project, transform
-from scenes.map_raster import MapLayers
+from scenes.maps.raster import MapLayers
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.procedural.paint import (
     BAY,

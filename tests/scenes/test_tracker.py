@@ -12,8 +12,8 @@ from scenes.batch import DETECTION_CLASSES, Detections
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.box_table import BoxTable
 from scenes.scoring.track_table import TrackFrames
+from scenes.scoring.tracker import TrackerSpec, track
 from scenes.scoring.tracking_frames import score_tracking
-from scenes.tracker import TrackerSpec, track
 
 CAR, BARRIER, PEDESTRIAN = (DETECTION_CLASSES.index(n) for n in ("car", "barrier", "pedestrian"))
 

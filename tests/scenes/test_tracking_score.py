@@ -20,6 +20,7 @@ from scenes.scoring.devkit_tracking import devkit_tables_score, devkit_tracking_
 from scenes.scoring.nuscenes_tracking import TrackingScores, score
 from scenes.scoring.submission import read_submission
 from scenes.scoring.track_table import TrackFrames, TrackTable
+from scenes.scoring.tracker import TrackerSpec, track
 from scenes.scoring.tracking_distances import frame_distances
 from scenes.scoring.tracking_frames import (
     ground_truth_tracks,
@@ -28,7 +29,6 @@ from scenes.scoring.tracking_frames import (
     track_frames,
 )
 from scenes.scoring.tracking_interpolation import track_means, tracks_of
-from scenes.tracker import TrackerSpec, track
 
 MINIVAL = (
     Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))

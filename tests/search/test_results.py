@@ -13,8 +13,8 @@ import torch
 from scenes.batch import Detections
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.nuscenes_frames import score_detections
+from scenes.scoring.tracker import TrackerSpec
 from scenes.scoring.tracking_frames import score_tracking
-from scenes.tracker import TrackerSpec
 from search import scores
 from search.evaluate import evaluate
 from search.results import write_results

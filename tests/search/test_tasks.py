@@ -8,7 +8,7 @@ import pytest
 
 from scenes.kitti import KittiSpec
 from scenes.nuscenes import NuScenesSpec
-from scenes.tracker import TrackerSpec
+from scenes.scoring.tracker import TrackerSpec
 from search.data import root_of, with_root
 from search.objectives import OBJECTIVES
 from search.sweep_file import ObjectiveName, read_checked, read_sweep

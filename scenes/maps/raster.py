@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from scenes.batch import MAP_CLASSES
 from scenes.geometry import Array
-from scenes.map_file import read_map
+from scenes.maps.expansion import read_map
 
 REACH_M, CELLS = 50.0, 200
 LINE_CELLS = 2

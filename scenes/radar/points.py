@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scenes.batch import RADAR_FIELDS
 from scenes.frame import BadSample
 from scenes.geometry import Array, transform
-from scenes.radar_file import FIELDS, read_radar
+from scenes.radar.file import FIELDS, read_radar
 
 __all__ = ["NUM_SWEEPS", "RadarSweep", "move_radar", "radar_cloud", "read_radar"]
 

@@ -12,7 +12,7 @@ import shapely
 from scenes.batch import DETECTION_CLASSES
 from scenes.frame import Frame
 from scenes.geometry import Array, box_corners, points_in_boxes, yaw_matrix
-from scenes.paste_database import PasteDatabase
+from scenes.loading.paste_database import PasteDatabase
 
 PUBLISHED = {
     "car": 2, "truck": 3, "construction_vehicle": 7, "bus": 4, "trailer": 6, "barrier": 2,

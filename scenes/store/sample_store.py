@@ -131,7 +131,7 @@ def _open(root: Path, version: str, place: Path) -> SampleStore:
 
 def _make(root: Path, version: str, place: Path) -> None:
     """Under another name, then renamed; stores of earlier tables of the same data go."""
-    from scenes.store_writer import write_store
+    from scenes.store.store_writer import write_store
 
     earlier = place.name.rpartition("-")[0]
     remove_unfinished(place)  # we hold the lock

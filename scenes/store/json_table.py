@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenes.geometry import Array
-from scenes.sample_store import NONE
+from scenes.store.sample_store import NONE
 
 Numbers = {int, float}
 MOST = 2.0**53

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenes.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
 from scenes.batch import CalibrationParts, SensorBatch, Targets
-from scenes.collate import collate
 from scenes.frame import Frame
 from scenes.geometry import Array, lidar_to_image, transform
-from scenes.images import ImageSpec, Pixels, decode, fit, normalise, warp
-from scenes.radar import move_radar
+from scenes.loading.augment import AugmentSpec, draw_image_matrix, draw_lidar_matrix, move_boxes
+from scenes.loading.collate import collate
+from scenes.loading.images import ImageSpec, Pixels, decode, fit, normalise, warp
+from scenes.radar.points import move_radar
 
 
 @dataclass(frozen=True, kw_only=True)

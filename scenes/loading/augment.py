@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenes.geometry import Array, transform, yaw_matrix
-from scenes.paste import PasteSpec
+from scenes.loading.paste import PasteSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ from rich.progress import Progress
 from scenes.frame import BadSample, OnBadSample
 from scenes.geometry import Array, points_in_boxes
 from scenes.kitti import KittiScenes, KittiSpec
-from scenes.lidar_sweeps import FIELDS
+from scenes.loading.lidar_sweeps import FIELDS
 from scenes.new_folder import new_folder, remove_unfinished
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.sample_store import alone
+from scenes.store.sample_store import alone
 
 FRAMES_AT_ONCE = 16
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scenes.batch import DETECTION_CLASSES
-from scenes.json_table import JsonTable
-from scenes.sample_store import NONE, TABLES
+from scenes.store.json_table import JsonTable
+from scenes.store.sample_store import NONE, TABLES
 
 MAX_TIME_S = 1.5
 """Annotations further apart in time give no velocity (twice that over two steps)."""

@@ -1,0 +1,1 @@
+"""Map targets of the nuScenes map expansion."""

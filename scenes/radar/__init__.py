@@ -1,0 +1,1 @@
+"""Radar files and points."""
