@@ -10,15 +10,14 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from scenes.batch import SensorBatch
+from scenes.data_set import DataSet
 from scenes.frame import BadSample
-from scenes.kitti import KittiScenes
 from scenes.loading.assemble import Decoded, assembled, decoded
 from scenes.loading.augment import AugmentSpec
 from scenes.loading.collate import collate
 from scenes.loading.images import ImageSpec
 from scenes.loading.paste import pasted
 from scenes.loading.paste_database import open_database
-from scenes.nuscenes import NuScenesScenes
 
 CACHE_BYTES = 2 << 30
 """Decoded frames kept per set of scenes; epochs and trials read the same frames again."""
@@ -37,7 +36,7 @@ class Loader:
 
     def __init__(
         self,
-        scenes: NuScenesScenes | KittiScenes,
+        scenes: DataSet,
         image: ImageSpec,
         augment: AugmentSpec | None,
         batch_size: int,
@@ -120,7 +119,7 @@ class _Order:
 class _Frames:
     """Reads frames by (epoch, index); what a worker process holds."""
 
-    scenes: NuScenesScenes | KittiScenes
+    scenes: DataSet
     image: ImageSpec
     augment: AugmentSpec | None
     seed: int

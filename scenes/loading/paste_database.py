@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from scenes.frame import BadSample, OnBadSample
+from scenes.data_set import DataSet
+from scenes.frame import BadSample
 from scenes.geometry import Array, points_in_boxes
-from scenes.kitti import KittiScenes, KittiSpec
 from scenes.loading.lidar_sweeps import FIELDS
 from scenes.new_folder import new_folder, remove_unfinished
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.store.sample_store import alone
 
 FRAMES_AT_ONCE = 16
@@ -47,21 +46,22 @@ class PasteDatabase:
         return self.points[self.first[row] : self.first[row + 1]]
 
 
-def open_database(scenes: NuScenesScenes | KittiScenes) -> PasteDatabase:
+def open_database(scenes: DataSet) -> PasteDatabase:
     """The objects of all frames of a split, gathered first where that was not done before; of
     frames that cannot be read none, where the scenes may skip them.
     """
     source = json.dumps([asdict(scenes.spec), scenes.on_bad_sample], sort_keys=True)
     key = hashlib.sha256(source.encode()).hexdigest()[:10]
-    return _open(scenes.objects_folder(key), scenes.spec, scenes.on_bad_sample)
-
-
-@lru_cache(maxsize=4)
-def _open(place: Path, spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample) -> PasteDatabase:
+    place = scenes.objects_folder(key)
     if not place.is_dir():
         with alone(place):
             if not place.is_dir():
-                _make(place, _scenes(spec, on_bad_sample))
+                _make(place, scenes)
+    return _mapped(place)
+
+
+@lru_cache(maxsize=4)
+def _mapped(place: Path) -> PasteDatabase:
     points = np.memmap(place / "points.bin", np.float32, "r").reshape(-1, FIELDS)
     objects = np.load(place / "objects.npz")
     return PasteDatabase(
@@ -69,15 +69,7 @@ def _open(place: Path, spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSampl
     )
 
 
-def _scenes(
-    spec: NuScenesSpec | KittiSpec, on_bad_sample: OnBadSample
-) -> NuScenesScenes | KittiScenes:
-    if isinstance(spec, KittiSpec):
-        return KittiScenes(spec, on_bad_sample)
-    return NuScenesScenes(spec, on_bad_sample)
-
-
-def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
+def _make(place: Path, scenes: DataSet) -> None:
     """Under another name, then renamed."""
     remove_unfinished(place)  # we hold the lock
     with new_folder(place) as made:
@@ -89,7 +81,9 @@ def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
                 counts.append(np.diff(found.first))
                 points.write(found.points.tobytes())
         if not sum(int(c.sum()) for c in counts):
-            raise ValueError(f"paste: no object with points in {scenes.root}; allowed: some")
+            raise ValueError(
+                f"paste: no object of {len(scenes.tokens)} frames has points; allowed: some"
+            )
         first = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         np.savez(
             made / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
@@ -97,7 +91,7 @@ def _make(place: Path, scenes: NuScenesScenes | KittiScenes) -> None:
         )  # fmt: skip
 
 
-def _gathered(scenes: NuScenesScenes | KittiScenes) -> Iterator[PasteDatabase]:
+def _gathered(scenes: DataSet) -> Iterator[PasteDatabase]:
     """Objects of a few frames at a time, in the order of the frames."""
     tokens = scenes.tokens
     parts = [tokens[i : i + FRAMES_AT_ONCE] for i in range(0, len(tokens), FRAMES_AT_ONCE)]
@@ -121,7 +115,7 @@ def _pool(parts: int) -> Iterator[Callable[..., Iterable[PasteDatabase]]]:
         yield pool.map
 
 
-def _objects(scenes: NuScenesScenes | KittiScenes, tokens: list[str]) -> PasteDatabase:
+def _objects(scenes: DataSet, tokens: list[str]) -> PasteDatabase:
     boxes, labels, points = [np.zeros((0, 9))], [np.zeros(0, np.int64)], []
     for token in tokens:
         try:
