@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-quick lint types bench study demo-data
+.PHONY: install demo test test-quick lint types bench bench-search study demo-data
 
 install: $(STAMP)
 
@@ -37,6 +37,9 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+bench-search: $(STAMP)
+	$(BIN)/python -m benchmarks.search_quality
 
 study: $(STAMP) demo-data
 	$(BIN)/python -m benchmarks.study
