@@ -42,9 +42,9 @@ class Problem:
         slope = multiplier[:, None] * self.c / (self.a * self.p)
         return np.clip(slope ** (1 / (self.p - 1)), 0, MOST)
 
-    def front(self, points: int = 4000) -> Floats:
+    def front(self, points: int = 20_000) -> Floats:
         """[K, 2] of the exact front."""
-        return self.values(self.best(np.geomspace(1e-6, 1e4, points)))
+        return self.values(self.best(np.geomspace(1e-12, 1e4, points)))
 
 
 def hypervolume(points: Floats) -> float:
