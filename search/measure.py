@@ -32,6 +32,9 @@ from search.trial import metrics_of
 
 DataFormat = Literal["nuscenes", "kitti"]
 
+VERSION = "v1.0-mini"
+"""Of a nuScenes-format data set, where none is given."""
+
 
 def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     """Metrics of an exported folder on its own evaluation frames.
@@ -173,6 +176,9 @@ def data_spec(
     mini_val of nuScenes; all frames of KITTI, whose splits are its ImageSets.
     """
     if data_format == "kitti":
+        for option, given in (("--version", version != VERSION), ("--sweeps", num_sweeps != 1)):
+            if given:
+                raise ValueError(f"{option}: KITTI has none; allowed with --format nuscenes")
         return KittiSpec(kitti_root=root, image_set=split)
     return NuScenesSpec(
         root=root, version=version, split=split or "mini_val", num_frames=num_frames,

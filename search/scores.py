@@ -18,7 +18,7 @@ from scenes.scoring.nuscenes_detection import ERRORS
 from scenes.scoring.nuscenes_frames import score_table
 from scenes.scoring.submission import read_submission
 from scenes.scoring.track_table import TRACKING_CLASSES
-from scenes.scoring.tracking_frames import kept, score_tracks
+from scenes.scoring.tracking_frames import ground_truth_of, score_tracks
 from scenes.scoring.tracking_submission import read_tracks
 
 
@@ -61,7 +61,7 @@ def of_tracks(
 ) -> dict[str, Any]:
     """label_metrics by metric and class of a tracking results file, and each metric over all."""
     scenes = NuScenesScenes(NuScenesSpec(root=root, version=version, split=split))
-    frames = kept(scenes).frames
+    frames = ground_truth_of(scenes).frames
     tracks = read_tracks(results, scenes, frames)
     if scorer == "devkit":
         from scenes.scoring.devkit_tracking import devkit_tracking_score

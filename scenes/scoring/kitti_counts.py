@@ -18,7 +18,7 @@ LOWEST = -1e7
 
 
 @njit(cache=True)
-def right_scores(
+def true_positive_scores(
     score: Floats, shared: Floats, role: Ints, rule: Ints, found_ends: Ints, truth_ends: Ints,
     least: float,
 ) -> Floats:  # fmt: skip
@@ -51,7 +51,7 @@ def right_scores(
 
 
 @njit(cache=True)
-def counted(
+def count_detections(
     score: Floats, shared: Floats, role: Ints, rule: Ints, found_ends: Ints, truth_ends: Ints,
     least: float, levels: Floats, excused: NDArray[np.bool_], truth_alpha: Floats,
     found_alpha: Floats,

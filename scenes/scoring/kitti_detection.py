@@ -23,10 +23,16 @@ from scenes.kitti_files import (
     KittiObjects,
 )
 from scenes.scoring.box_table import Floats, Ints
-from scenes.scoring.kitti_counts import ABSENT, COUNTS, IGNORED, counted, right_scores
+from scenes.scoring.kitti_counts import (
+    ABSENT,
+    COUNTS,
+    IGNORED,
+    count_detections,
+    true_positive_scores,
+)
 from scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, overlaps, shares, table
 
-Answer = dict[str, dict[str, dict[str, list[float]]]]
+KittiAp = dict[str, dict[str, dict[str, list[float]]]]
 METRICS = {"3d": SPACE, "bev": GROUND, "bbox": IMAGE}
 LEAST = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 NEIGHBOUR = {"car": "van", "pedestrian": "person_sitting", "cyclist": ""}
@@ -51,7 +57,7 @@ class Frames:
     ends: Ints
 
 
-def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjects]) -> Answer:
+def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjects]) -> KittiAp:
     """metric (3d, bev, bbox, aos) -> class -> "R40" and "R11" -> easy, moderate, hard in percent;
     frames in order. ValueError for numbers that are not finite.
 
@@ -66,7 +72,7 @@ def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjec
     truth, found = joined(ground_truth), joined(predictions)
     _require_finite(found)
     regions = joined([only(t, DONT_CARE) for t in ground_truth])
-    answer: Answer = {metric: {} for metric in (*METRICS, "aos")}
+    answer: KittiAp = {metric: {} for metric in (*METRICS, "aos")}
     for name, metric in METRICS.items():
         shared = overlaps(found.boxes, truth.boxes, found.ends, truth.ends, metric)
         outside = shares(found.boxes, regions.boxes, found.ends, regions.ends, metric)
@@ -143,9 +149,9 @@ def curve(
     role, rule = roles(truth, kind, level), detection_roles(found, kind, level)
     least = LEAST[kind]
     ends = found.ends, truth.ends
-    hits = right_scores(found.score, shared, role, rule, *ends, least)
+    hits = true_positive_scores(found.score, shared, role, rule, *ends, least)
     levels = np.array(thresholds(hits.tolist(), int((role == COUNTS).sum())))
-    counts = counted(
+    counts = count_detections(
         found.score, shared, role, rule, *ends, least, levels, outside > least, truth.alpha,
         found.alpha,
     )  # fmt: skip

@@ -18,14 +18,14 @@ from scenes.kitti import CLASSES, Calibration, KittiScenes
 from scenes.kitti_files import KittiObjects
 from scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
 from scenes.new_folder import new_folder
-from scenes.scoring.kitti_detection import Answer, score, warn_of_few
+from scenes.scoring.kitti_detection import KittiAp, score, warn_of_few
 
 KINDS = {DETECTION_CLASSES.index(ours): kitti for kitti, ours in CLASSES.items()}
-TRUTH, STILLS = "kitti ground truth", "kitti calibrations and image sizes"
+TRUTH, CAMERAS = "kitti ground truth", "kitti calibrations and image sizes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Still:
+class FrameCamera:
     """What scoring reads of a frame besides detections: its calibration and image size."""
 
     calibration: Calibration
@@ -39,7 +39,7 @@ class KittiScores:
     moderate, hard in percent. aos is empty where an angle is missing.
     """
 
-    percent: Answer
+    percent: KittiAp
 
     def moderate(self, metric: str, kind: str) -> float:
         """AP at 40 points of the moderate difficulty, the benchmark's ranking; ValueError for a
@@ -63,7 +63,7 @@ def score_kitti(scenes: KittiScenes, detections: Mapping[str, Detections]) -> Ki
         truth = [scenes.objects(token) for token in scenes.tokens]
         scenes.cache[TRUTH] = truth
         warn_of_few(truth)
-    found = [in_camera(detections[t], still(scenes, t)) for t in scenes.tokens]
+    found = [in_camera(detections[t], camera_of(scenes, t)) for t in scenes.tokens]
     return KittiScores(percent=score(truth, found))
 
 
@@ -79,20 +79,20 @@ def write_kitti_results(
         raise ValueError(f"folder: {folder} exists; allowed: a new folder")
     with new_folder(folder) as made:
         for token in scenes.tokens:
-            found = in_camera(detections[token], still(scenes, token))
+            found = in_camera(detections[token], camera_of(scenes, token))
             (made / f"{token}.txt").write_text("".join(_lines(found)))
     return folder
 
 
-def still(scenes: KittiScenes, token: str) -> Still:
+def camera_of(scenes: KittiScenes, token: str) -> FrameCamera:
     """Read once per set of scenes; the size is that of the stored image."""
-    known = scenes.cache.setdefault(STILLS, {})
+    known = scenes.cache.setdefault(CAMERAS, {})
     assert isinstance(known, dict)
     if token not in known:
         width, height = _image_size(scenes.image(token))
         calibration = scenes.calibration(token)
-        known[token] = Still(calibration=calibration, width=width, height=height)
-    found: Still = known[token]
+        known[token] = FrameCamera(calibration=calibration, width=width, height=height)
+    found: FrameCamera = known[token]
     return found
 
 
@@ -104,7 +104,7 @@ def _image_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path}: {error}; allowed: an image file a frame") from error
 
 
-def in_camera(found: Detections, still: Still) -> KittiObjects:
+def in_camera(found: Detections, camera: FrameCamera) -> KittiObjects:
     """Detections in the rectified camera frame, their image boxes around the projected corners and
     cut at the image's borders; without those outside the image and those of classes that KITTI
     does not have.
@@ -112,13 +112,13 @@ def in_camera(found: Detections, still: Still) -> KittiObjects:
     labels = found.labels.numpy()
     known = np.isin(labels, list(KINDS))
     boxes = found.boxes.double().numpy()[known]
-    move = still.calibration.to_camera
+    move = camera.calibration.to_camera
     size = boxes[:, [5, 4, 3]]
     centre = boxes[:, :3]
     bottom = transform(move, centre) + size[:, :1] * [0.0, 0.5, 0.0]
     turn = _turns(move, boxes[:, 6])
-    whole = image_boxes(size, bottom, turn, still.calibration.projection)
-    pixels = clipped(np.nan_to_num(whole, nan=-1.0), still.width, still.height)
+    whole = image_boxes(size, bottom, turn, camera.calibration.projection)
+    pixels = clipped(np.nan_to_num(whole, nan=-1.0), camera.width, camera.height)
     seen = (pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])
     unknown = np.full(int(seen.sum()), -1.0)
     return KittiObjects(

@@ -23,7 +23,7 @@ KEY = "ground truth of the detection score"
 
 
 @dataclass(frozen=True)
-class Kept:
+class GroundTruth:
     """What is read of a split once: places, and the filtered ground truth."""
 
     places: Places
@@ -47,9 +47,9 @@ def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScore
     """Scores of unfiltered predictions."""
     config = DetectionConfig()
     kept = scenes.cache.get(KEY)
-    if not isinstance(kept, Kept):
+    if not isinstance(kept, GroundTruth):
         places = places_of(scenes)
-        kept = Kept(places, filtered(ground_truth_table(scenes), places, config))
+        kept = GroundTruth(places, filtered(ground_truth_table(scenes), places, config))
         scenes.cache[KEY] = kept
     return score(kept.wanted, filtered(predictions, kept.places, config), config)
 

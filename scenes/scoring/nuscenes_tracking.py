@@ -24,7 +24,7 @@ from scenes.scoring.tracking_curves import (
 )
 from scenes.scoring.tracking_distances import frame_distances
 from scenes.scoring.tracking_events import ClassFrames, frame_events, track_times
-from scenes.scoring.tracking_interpolation import Tracks, tracks_of
+from scenes.scoring.tracking_interpolation import Tracks, interpolated_tracks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,8 @@ def score(
     pairs = ground_truth.boxes.sample * len(names) + number
     if len(np.unique(pairs)) < len(pairs):
         raise ValueError("ground truth: a track is twice in a frame; allowed: once")
-    wanted, found = tracks_of(ground_truth, frames), tracks_of(predictions, frames)
+    wanted = interpolated_tracks(ground_truth, frames)
+    found = interpolated_tracks(predictions, frames)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # compiled loops let go of the lock
         values = list(pool.map(lambda n: class_metrics(wanted, found, n, config), TRACKING_CLASSES))
     by_class = dict(zip(TRACKING_CLASSES, values, strict=True))

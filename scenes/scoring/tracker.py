@@ -16,6 +16,11 @@ from scenes.scoring.track_table import TRACKED_LABELS, TRACKING_CLASSES, TrackFr
 
 Flags = NDArray[np.bool_]
 NONE = -1
+DISTANCE_M = {
+    "bicycle": 3.0, "bus": 5.5, "car": 4.0, "motorcycle": 13.0, "pedestrian": 1.0, "trailer": 3.0,
+    "truck": 4.0,
+}  # fmt: skip
+"""CenterPoint's: velocity errors on nuScenes, by class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,29 +29,22 @@ class TrackerSpec:
     nearest free track of its class; detections choose in the order of their scores.
 
     max_age     frames that a track lives on without a detection, moved on by its velocity
-    distance_m  how near a track must be, by class (CenterPoint's: velocity errors on nuScenes)
+    distance_m  how near a track must be, by class; of a class left out DISTANCE_M
     """
 
     name: Literal["greedy_velocity"] = "greedy_velocity"
     max_age: int = 3
-    distance_m: dict[str, float] = field(
-        default_factory=lambda: {
-            "bicycle": 3.0, "bus": 5.5, "car": 4.0, "motorcycle": 13.0, "pedestrian": 1.0,
-            "trailer": 3.0, "truck": 4.0,
-        }
-    )  # fmt: skip
+    distance_m: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_age < 0:
             raise ValueError(f"max_age: value {self.max_age}; allowed: 0 and above")
-        unknown = [name for name in self.distance_m if name not in TRACKING_CLASSES]
-        missing = [name for name in TRACKING_CLASSES if name not in self.distance_m]
-        for names, what in ((unknown, "is unknown"), (missing, "is missing")):
-            if names:
-                raise ValueError(
-                    f"distance_m: class {names[0]!r} {what}; allowed: all of "
-                    f"{', '.join(TRACKING_CLASSES)}"
-                )
+        if unknown := [name for name in self.distance_m if name not in TRACKING_CLASSES]:
+            raise ValueError(
+                f"distance_m: class {unknown[0]!r} is unknown; allowed: "
+                f"{', '.join(TRACKING_CLASSES)}"
+            )
+        object.__setattr__(self, "distance_m", {**DISTANCE_M, **self.distance_m})
         for name, limit in self.distance_m.items():
             if not (limit > 0 and math.isfinite(limit)):
                 raise ValueError(f"distance_m.{name}: value {limit}; allowed: above 0")

@@ -23,7 +23,7 @@ KEY = "ground truth of the tracking score"
 
 
 @dataclass(frozen=True)
-class Kept:
+class GroundTruth:
     """What is read of a split once: frames, places, and the filtered ground truth."""
 
     frames: TrackFrames
@@ -40,7 +40,7 @@ def score_tracking(
     missing = [t for t in scenes.tokens if t not in detections]
     if missing:
         raise ValueError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
-    tracks = track(predictions_table(scenes, detections), kept(scenes).frames, tracker)
+    tracks = track(predictions_table(scenes, detections), ground_truth_of(scenes).frames, tracker)
     return score_tracks(scenes, tracks)
 
 
@@ -48,17 +48,17 @@ def score_tracks(scenes: NuScenesScenes, predictions: TrackTable) -> TrackingSco
     """Scores of unfiltered tracks; `sample` numbers the tokens of `scenes`. With a choice of the
     frames only those are scored: the frames left out are no holes.
     """
-    of = kept(scenes)
+    of = ground_truth_of(scenes)
     return score(of.wanted, in_range(predictions, of.places), of.frames)
 
 
-def kept(scenes: NuScenesScenes) -> Kept:
+def ground_truth_of(scenes: NuScenesScenes) -> GroundTruth:
     """Frames, places and ground truth of the scenes, read on first use."""
     found = scenes.cache.get(KEY)
-    if not isinstance(found, Kept):
+    if not isinstance(found, GroundTruth):
         places = places_of(scenes)
         wanted = in_range(ground_truth_tracks(scenes), places)
-        found = Kept(track_frames(scenes), places, wanted)
+        found = GroundTruth(track_frames(scenes), places, wanted)
         scenes.cache[KEY] = found
     return found
 

@@ -33,7 +33,7 @@ class Tracks:
         return len(self.frame)
 
 
-def tracks_of(table: TrackTable, frames: TrackFrames) -> Tracks:
+def interpolated_tracks(table: TrackTable, frames: TrackFrames) -> Tracks:
     """The table's tracks: scores averaged over each, then holes filled. In a frame the boxes of the
     table come first, in their order, then those of filled holes, in the order in which their
     tracks began.

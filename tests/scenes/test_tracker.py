@@ -12,7 +12,7 @@ from scenes.batch import DETECTION_CLASSES, Detections
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.box_table import BoxTable
 from scenes.scoring.track_table import TrackFrames
-from scenes.scoring.tracker import TrackerSpec, track
+from scenes.scoring.tracker import DISTANCE_M, TrackerSpec, track
 from scenes.scoring.tracking_frames import score_tracking
 
 CAR, BARRIER, PEDESTRIAN = (DETECTION_CLASSES.index(n) for n in ("car", "barrier", "pedestrian"))
@@ -85,8 +85,9 @@ def test_nothing() -> None:
 def test_wrong_input() -> None:
     with pytest.raises(ValueError, match="max_age: value -1; allowed: 0 and above"):
         TrackerSpec(max_age=-1)
-    with pytest.raises(ValueError, match="class 'bicycle' is missing; allowed: all of bicycle"):
-        TrackerSpec(distance_m={"car": 1.0})
+    with pytest.raises(ValueError, match="class 'cone' is unknown; allowed: bicycle, "):
+        TrackerSpec(distance_m={"cone": 1.0})
+    assert TrackerSpec(distance_m={"car": 1.0}).distance_m == {**DISTANCE_M, "car": 1.0}
     with pytest.raises(ValueError, match=r"distance_m\.car: value nan"):
         TrackerSpec(distance_m={**TrackerSpec().distance_m, "car": float("nan")})
     with pytest.raises(ValueError, match="predictions: sample 5; allowed: 0 to 1"):

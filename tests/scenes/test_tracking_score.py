@@ -23,12 +23,12 @@ from scenes.scoring.track_table import TrackFrames, TrackTable
 from scenes.scoring.tracker import TrackerSpec, track
 from scenes.scoring.tracking_distances import frame_distances
 from scenes.scoring.tracking_frames import (
+    ground_truth_of,
     ground_truth_tracks,
-    kept,
     score_tracks,
     track_frames,
 )
-from scenes.scoring.tracking_interpolation import track_means, tracks_of
+from scenes.scoring.tracking_interpolation import interpolated_tracks, track_means
 
 MINIVAL = (
     Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -181,7 +181,7 @@ def test_nothing_and_almost_nothing() -> None:
 def test_holes_are_filled_as_the_devkit_does() -> None:
     """Weights are exchanged there: after 0.5 of 2 s the box is 3/4 of the way."""
     wanted = table([(0, 4, 0, 0, -1, CAR), (4, 4, 8, 0, -1, CAR), (1, 9, 1, 1, -1, CAR)])
-    filled = tracks_of(wanted, one_scene(5))
+    filled = interpolated_tracks(wanted, one_scene(5))
     mine = filled.given == 4
     assert filled.center[mine, 0].tolist() == [0, 6, 4, 2, 8]
     assert filled.frame.tolist() == [0, 1, 1, 2, 3, 4]
@@ -278,7 +278,7 @@ def test_real_detections_through_the_devkits_tables(minival: NuScenesScenes) -> 
     """Tracks of CenterPoint's boxes, ranges, points and racks filtered by either."""
     path = MINIVAL / "results" / "centerpoint_results_nusc.json"
     boxes = read_submission(path, minival)
-    frames = kept(minival).frames
+    frames = ground_truth_of(minival).frames
     tracks = track(boxes[boxes.score > 0.3], frames, TrackerSpec())
     ours = score_tracks(minival, tracks)
     assert ours.AMOTA > 0.5

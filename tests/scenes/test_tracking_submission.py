@@ -11,7 +11,7 @@ import pytest
 from scenes.batch import DETECTION_CLASSES
 from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.results_file import results_of
-from scenes.scoring.tracking_frames import kept, score_tracks
+from scenes.scoring.tracking_frames import ground_truth_of, score_tracks
 from scenes.scoring.tracking_submission import read_tracks
 from search.cli import main
 
@@ -26,7 +26,7 @@ def scenes(tiny_root: Path) -> NuScenesScenes:
 def written(scenes: NuScenesScenes, path: Path, change: Any = None) -> Path:
     """The ground truth as a submission, each box half a metre off."""
     results: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes.tokens}
-    wanted = kept(scenes).wanted
+    wanted = ground_truth_of(scenes).wanted
     boxes = wanted.boxes
     for row in range(len(wanted)):
         x, y, z = boxes.center[row].tolist()
@@ -48,12 +48,12 @@ def written(scenes: NuScenesScenes, path: Path, change: Any = None) -> Path:
 
 def test_read_back(scenes: NuScenesScenes, tmp_path: Path) -> None:
     """Also with the samples in another order."""
-    frames = kept(scenes).frames
+    frames = ground_truth_of(scenes).frames
     scores = []
     for change in (None, lambda r: r.update({t: r.pop(t) for t in list(r)[::-1]})):
         tracks = read_tracks(written(scenes, tmp_path / "a.json", change), scenes, frames)
         scores.append(score_tracks(scenes, tracks))
-        assert len(tracks) == len(kept(scenes).wanted)
+        assert len(tracks) == len(ground_truth_of(scenes).wanted)
     assert scores[0] == scores[1] or scores[0].overall == pytest.approx(scores[1].overall)
     assert scores[0].overall["recall"] > 0.9
     assert scores[0].overall["motp"] == pytest.approx(0.5)
@@ -95,7 +95,7 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
     for said, change in changes.items():
         path = written(scenes, tmp_path / "wrong.json", change)
         with pytest.raises(ValueError, match=said) as caught:
-            read_tracks(path, scenes, kept(scenes).frames)
+            read_tracks(path, scenes, ground_truth_of(scenes).frames)
         assert "wrong.json" in str(caught.value)
         assert "\n" not in str(caught.value)
 
