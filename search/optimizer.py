@@ -84,6 +84,10 @@ class Optimizer:
             directions=[DIRECTIONS[direction] for direction in objectives.values()],
             load_if_exists=True,
         )
+        self.enqueue(first)
+
+    def enqueue(self, first: Sequence[Mapping[str, Value]]) -> None:
+        """Values to try before any are proposed; those known already are not tried again."""
         for values in first:
             encoded = {field: encode(value) for field, value in values.items()}
             self._study.enqueue_trial(encoded, skip_if_exists=True)

@@ -122,6 +122,7 @@ def _tune(
     import ray
     from ray import tune
 
+    from search.predicted_first import predicted_first
     from search.searcher import OptunaSearcher, TrialWatcher
     from search.shared import prepare_all
     from search.worker import TrialActor
@@ -131,6 +132,8 @@ def _tune(
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
     shared = ray.get(prepared.remote(scored_specs(sweep)))
+    if sweep.first == "predicted":
+        optimizer.enqueue(predicted_first(sweep, shared))
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
     watcher = TrialWatcher(live)

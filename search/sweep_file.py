@@ -24,6 +24,8 @@ ObjectiveName = Literal[
 class Sweep:
     """A whole search. `space` maps dotted fields of `trial` to what they may be.
 
+    first           tried before any proposal: "uniform" allocations from dense to sparse, or those
+                    along the front that the criterion's scores predict ("predicted")
     workers         concurrent trials; 1 with one thread gives the same front every time
     tracking_uri    MLflow tracking URI; None: SQLite in the sweep's folder
     trial_timeout_s, max_memory_gb   limits of one trial; beyond them it is recorded as failed
@@ -37,6 +39,7 @@ class Sweep:
     objectives: list[ObjectiveName] = field(default_factory=lambda: ["mAP", "NDS", "GFLOPs"])
     constraints: dict[str, Bound] = field(default_factory=dict)
     sampler: Literal["gp", "tpe", "nsga2", "random"] = "gp"
+    first: Literal["uniform", "predicted"] = "uniform"
     trials: int = 24
     seed: int = 0
     workers: int = 1
@@ -61,6 +64,7 @@ class Sweep:
         if not self.space:
             raise ValueError("space: value {}; allowed: at least one dotted field of trial")
         check_space(self.trial, self.space)
+        check_first(self)
         check_measured(self)
 
 
@@ -99,6 +103,21 @@ def set_fields(spec: TrialSpec, settings: list[str]) -> TrialSpec:
 def first_trial(sweep: Sweep) -> TrialSpec:
     """The trial with every field of the space at its low end or first choice."""
     return with_values(sweep.trial, {name: d.corners()[0] for name, d in sweep.space.items()})
+
+
+def check_first(sweep: Sweep) -> None:
+    """ValueError where nothing can be predicted: no sparsity searched, or not of single weights."""
+    if sweep.first == "uniform":
+        return
+    if not any(name.startswith("allocation.per_") for name in sweep.space):
+        raise ValueError(
+            "first: value 'predicted' with no allocation.per_... in space; allowed: uniform"
+        )
+    pattern = sweep.trial.allocation.pattern
+    if pattern != "unstructured":
+        raise ValueError(
+            f"first: value 'predicted' with allocation.pattern {pattern!r}; allowed: uniform"
+        )
 
 
 def check_measured(sweep: Sweep) -> None:

@@ -18,7 +18,8 @@ def optimizer_of(sweep: Sweep, storage: Path) -> Optimizer:
     """Opened on `storage`, new or as it was left."""
     return Optimizer(
         sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
-        sweep.seed, name=sweep.name, sampler=sweep.sampler, first=ladder(sweep),
+        sweep.seed, name=sweep.name, sampler=sweep.sampler,
+        first=ladder(sweep) if sweep.first == "uniform" else (),
         integers=integers(sweep),
     )  # fmt: skip
 
@@ -44,23 +45,29 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
     Every range under `allocation.` stands at the same fraction of its width; other fields keep the
     sweep file's own value, if the space allows it.
     """
-    ranges = {
-        name: dimension
-        for name, dimension in sweep.space.items()
-        if name.startswith("allocation.per_") and isinstance(dimension, Range)
-    }
+    ranges = searched_sparsities(sweep)
     rungs = min(LADDER_RUNGS, max(1, sweep.trials // 4))
     if not ranges:
         return []
     steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
-    others = _own_values(sweep)
+    others = own_values(sweep)
     return [
         {**others, **{name: r.low + step * (r.high - r.low) for name, r in ranges.items()}}
         for step in steps
     ]
 
 
-def _own_values(sweep: Sweep) -> dict[str, Value]:
+def searched_sparsities(sweep: Sweep) -> dict[str, Range]:
+    """Fields of the space that say how much of a modality, stage or layer goes."""
+    return {
+        name: dimension
+        for name, dimension in sweep.space.items()
+        if name.startswith("allocation.per_") and isinstance(dimension, Range)
+    }
+
+
+def own_values(sweep: Sweep) -> dict[str, Value]:
+    """Fields as the sweep's own trial has them, where the space allows that value."""
     values: dict[str, Value] = {}
     for name, distribution in distributions(sweep.space, integers(sweep)).items():
         value = encode(value_of(sweep.trial, name))

@@ -1,0 +1,74 @@
+"""The predicted front against brute force, and its curves by hand."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pruning.allocation import SparsityAllocation
+from pruning.cost import profile
+from pruning.groups import ModalityGroups
+from pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
+from pruning.scores import ImportanceScores
+
+
+def curve(losses: list[float], saved: list[float]) -> BudgetCurve:
+    steps = np.linspace(0, 1, len(losses))
+    return BudgetCurve(sparsities=steps, loss=np.array(losses), saved=np.array(saved))
+
+
+def test_curve_by_hand() -> None:
+    """Scores 1, 2, 3, 4 and 10 (of 20): half of the first layer removes 3, and 2 of its 4 MACs."""
+    model = nn.ModuleDict({"camera": nn.Linear(2, 2, bias=False), "lidar": nn.Linear(2, 1, False)})
+    scores = ImportanceScores({
+        "camera.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+        "lidar.weight": torch.tensor([[10.0, -5.0]]),  # below 0 counts as 0
+    })  # fmt: skip
+    groups = ModalityGroups.from_model(model)
+    uses = profile(
+        model, [torch.ones(1, 2)], lambda m, x: m["lidar"](m["camera"](x)), groups=groups
+    )
+    found = budget_curve(
+        scores, groups, uses, lambda s: SparsityAllocation(per_modality={"camera": s}),
+        [0.0, 0.5, 0.75],
+    )  # fmt: skip
+    np.testing.assert_allclose(found.loss, [0, 3 / 20, 6 / 20])
+    np.testing.assert_allclose(found.saved, [0, 2, 3])
+
+
+def test_the_cheaper_budget_goes_first() -> None:
+    """Equal savings, the camera's at a tenth of the loss: it is pruned first, the LiDAR last."""
+    rising, saved = [0.0, 1.0, 4.0, 9.0], [0.0, 1.0, 2.0, 3.0]
+    curves = {"camera": curve([0.1 * v for v in rising], saved), "lidar": curve(rising, saved)}
+    front = predicted_front(curves, 5)
+    assert front[0] == {"camera": 0.0, "lidar": 0.0}
+    assert front[-1] == {"camera": 1.0, "lidar": 1.0}
+    pruned = [(f["camera"], f["lidar"]) for f in front]
+    assert pruned == sorted(pruned)
+    assert all(camera >= lidar for camera, lidar in pruned)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_beats_it(seed: int) -> None:
+    """No choice on the grid has both less loss and more MACs saved than a point of the front."""
+    random = np.random.default_rng(seed)
+    curves = {
+        name: curve(np.sort(random.random(6)).cumsum().tolist(), np.sort(random.random(6)).tolist())
+        for name in ("camera", "lidar", "fusion")
+    }
+    every = [
+        (
+            sum(c.loss[k] for c, k in zip(curves.values(), at, strict=True)),
+            sum(c.saved[k] for c, k in zip(curves.values(), at, strict=True)),
+        )
+        for at in product(range(6), repeat=3)
+    ]
+    for values in predicted_front(curves, 8):
+        at = [int(np.abs(curves[n].sparsities - s).argmin()) for n, s in values.items()]
+        loss = sum(c.loss[k] for c, k in zip(curves.values(), at, strict=True))
+        saved = sum(c.saved[k] for c, k in zip(curves.values(), at, strict=True))
+        assert not any(ls < loss - 1e-12 and sv > saved + 1e-12 for ls, sv in every)
