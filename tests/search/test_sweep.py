@@ -117,6 +117,20 @@ def test_sweep_front_export_evaluate(
     assert "weights.safetensors: missing or changed" in capsys.readouterr().err
 
 
+def test_predicted_allocations_come_first(
+    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """Three of six trials lie along the predicted front: ever sparser and cheaper."""
+    data["first"] = "predicted"
+    out = tmp_path / "runs"
+    assert run("sweep", write_yaml(data), "--name", "one", out=out) == 0
+    front = front_of("one", out, capsys)
+    trials = {p["trial"]: p["metrics"] for p in front["points"] + front["others"]}
+    first = [trials[number] for number in range(3)]
+    assert first[0]["sparsity"] == 0.0
+    assert first[0]["GFLOPs"] > first[1]["GFLOPs"] > first[2]["GFLOPs"]
+
+
 def test_failures_are_recorded_and_the_sweep_goes_on(
     data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
