@@ -61,12 +61,13 @@ def budget_curve(
 
 def predicted_front(curves: Mapping[str, BudgetCurve], count: int) -> list[dict[str, float]]:
     """`count` allocations (budget -> sparsity) of least predicted loss, evenly spaced in MACs, from
-    the least pruned to the most; fewer where several coincide.
+    every budget's lowest sparsity to the most pruned; fewer where several coincide.
     """
     names = list(curves)
     largest = sum(float(curve.saved.max()) for curve in curves.values())
     scale = 1 / max(largest, 1e-300)
-    choices, saved = [], []
+    choices = [[0] * len(names)]  # the least pruned, whatever is free by the scores
+    saved = [sum(float(curve.saved[0]) for curve in curves.values())]
     for trade_off in np.geomspace(1e-9, 1e6, TRADE_OFFS):
         chosen = [
             int((curves[n].loss - trade_off * scale * curves[n].saved).argmin()) for n in names
