@@ -72,6 +72,8 @@ class Loader:
         ]
         for batch in self._batches(chosen):
             self.scenes.skipped.update(batch.skipped)
+            if batch.failed is not None:
+                raise batch.failed
             if batch.frames is not None:
                 yield batch.frames
 
@@ -96,10 +98,13 @@ class Loader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What could be read, None if nothing; and the tokens that could not, with the reason."""
+    """What could be read, None if nothing; the tokens that may be left out, with the reason; and
+    why reading ended, as data: an error that crosses processes by itself becomes a traceback.
+    """
 
     frames: SensorBatch | None
     skipped: dict[str, str]
+    failed: ValueError | None = None
 
 
 @dataclass
@@ -129,14 +134,16 @@ class _Frames:
         return len(self.scenes.tokens)
 
     def __getitems__(self, keys: Keys) -> _Batch:
-        found, randoms, skipped = [], [], {}
+        found, randoms = [], []
+        skipped: dict[str, str] = {}
         for epoch, index in keys:
             try:
                 found.append(self._filled(self.decoded(index), epoch, index))
                 randoms.append(np.random.default_rng([self.seed, epoch, index, 1]))
-            except BadSample as error:
-                if self.scenes.on_bad_sample == "raise":
-                    raise
+            except ValueError as error:
+                may_skip = isinstance(error, BadSample) and self.scenes.on_bad_sample == "skip"
+                if not may_skip:
+                    return _Batch(frames=None, skipped=skipped, failed=error)
                 skipped[self.scenes.tokens[index]] = str(error)
         frames = assembled(found, self.augment, randoms) if found else None
         return _Batch(frames=frames, skipped=skipped)

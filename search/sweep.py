@@ -155,8 +155,9 @@ def _tune(
 
 
 def scored_specs(sweep: Sweep) -> list[TrialSpec]:
-    """The trials whose statistics are worth computing before the first one starts: the sweep's own
-    and those of every choice (another criterion, another checkpoint).
+    """The trials whose statistics are worth computing before the first one starts: those of every
+    choice (another criterion, another checkpoint), and the sweep's own where nothing else tells
+    them or its scores predict the first allocations.
     """
     choices = [
         {name: choice}
@@ -164,7 +165,8 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
         if isinstance(dimension, Choices)
         for choice in dimension.choices
     ]
-    return [with_values(sweep.trial, values) for values in choices] or [sweep.trial]
+    own = [sweep.trial] if sweep.first == "predicted" or not choices else []
+    return own + [with_values(sweep.trial, values) for values in choices]
 
 
 def _absolute(sweep: Sweep) -> Sweep:

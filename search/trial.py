@@ -74,6 +74,7 @@ def run_trial(
             teacher=_teacher(spec, shared, device), device=device,
             progress=lambda done: report("fine_tune", done),
         )  # fmt: skip
+    left_out = len(spec.train_scenes().skipped)
     mask.check(model)
     smaller = deployed(model, mask.channels)
     cost = deployed_cost(spec, shared, model, smaller, device)
@@ -84,8 +85,7 @@ def run_trial(
         )  # fmt: skip
     timings["total_s"] = time.monotonic() - started
     if spec.on_bad_sample == "skip":
-        count = float(len(spec.train_scenes().skipped))
-        scores = replace(scores, metrics={**scores.metrics, SKIPPED_TRAINING: count})
+        scores = replace(scores, metrics={**scores.metrics, SKIPPED_TRAINING: float(left_out)})
     return TrialOutcome(
         result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
         mask=_on_cpu(mask.by_weight),

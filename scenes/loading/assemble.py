@@ -31,7 +31,8 @@ class Decoded:
 
     @property
     def nbytes(self) -> int:
-        return sum(i.nbytes for i in self.images) + self.frame.points.nbytes
+        radar = 0 if self.frame.radar is None else self.frame.radar.nbytes
+        return sum(i.nbytes for i in self.images) + self.frame.points.nbytes + radar
 
 
 def decoded(frame: Frame, spec: ImageSpec) -> Decoded:

@@ -71,7 +71,7 @@ class _Writer:
                 number.append(at)
                 row = following[row]
         ordered = samples.taken(rows)
-        self.sample = ordered.places()
+        self.known, self.sample = places, ordered.places()
         self.stamps = ordered.integers("timestamp")
         self.samples: dict[str, Any] = {
             "token": list(self.sample), "timestamp": self.stamps,
@@ -107,7 +107,9 @@ class _Writer:
         key = np.full((len(self.sample), len(channels)), NONE, np.int32)
         tokens = files.strings("sample_token")
         for at in np.flatnonzero(is_key):
-            if tokens[at] in self.sample:
+            if tokens[at] not in self.known:
+                raise files.wrong(at, "sample_token", "a token of its table")
+            if tokens[at] in self.sample:  # else of no scene
                 key[self.sample[tokens[at]], channel[sensor[at]]] = at
         self.samples["data"] = key
         return channels

@@ -59,6 +59,22 @@ def test_workers_read_the_same(tiny_root: Path) -> None:
     assert len(active_children()) >= 2
 
 
+@pytest.mark.long
+def test_workers_name_a_damaged_file_in_one_line(tiny_root: Path, tmp_path: Path) -> None:
+    """The same error as here, not a traceback from another process."""
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    path = sorted((root / "samples" / "LIDAR_TOP").iterdir())[0]
+    _cut(path)
+    scenes = NuScenesScenes(spec(root, num_sweeps=0))
+    said = []
+    for workers in (0, 1):
+        with pytest.raises(BadSample) as raised:
+            list(Loader(scenes, SMALL, None, 2, shuffle=False, seed=0, workers=workers))
+        said.append(str(raised.value))
+    assert said[0] == said[1] and path.name in said[0]
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - 3])
 

@@ -142,6 +142,7 @@ print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
         ("sample_annotation", "translation", [1.0, 2.0], "3 numbers"),
         ("sample_annotation", "size", [1.0, float("nan"), 2.0], "finite numbers"),
         ("sample_data", "calibrated_sensor_token", "gone", "a token of its table"),
+        ("sample_data", "sample_token", "gone", "a token of its table"),
         ("sample_data", "ego_pose_token", "gone", "a token of its table"),
         ("sample_data", "prev", 3, "text or null"),
         ("sample", "timestamp", "now", "a number"),

@@ -253,7 +253,7 @@ def test_wrong_tables() -> None:
 @pytest.fixture(scope="module")
 def minival() -> NuScenesScenes:
     if not MINIVAL.is_dir():
-        pytest.skip("no real tables here")
+        pytest.skip(f"no real tables in {MINIVAL}; set SPARSEFRONT_TEST_DATA")
     return NuScenesScenes(NuScenesSpec(root=str(MINIVAL), version="v1.0-mini", split="mini_val"))
 
 

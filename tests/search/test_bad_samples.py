@@ -59,6 +59,26 @@ def test_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:
     assert left == evaluate(model, whole, sweep.trial.image)
 
 
+@pytest.mark.long
+def test_workers_count_and_score_the_same(damaged: dict[str, Any], write_yaml: Any) -> None:
+    """Frames read ahead by processes of their own: the same metrics, bit for bit."""
+    damaged["trial"]["on_bad_sample"] = "skip"
+    here = run_trial(read_sweep(write_yaml(damaged)).trial).result
+    damaged["trial"]["loader_workers"] = 1
+    there = run_trial(read_sweep(write_yaml(damaged)).trial).result
+    assert there.metrics == here.metrics
+    assert there.losses == here.losses
+
+
+def test_training_frames_are_counted_apart(damaged: dict[str, Any], write_yaml: Any) -> None:
+    """Also where both are the same frames."""
+    damaged["trial"] |= {"on_bad_sample": "skip", "train": damaged["trial"]["val"]}
+    damaged["trial"]["fine_tune"]["steps"] = 0
+    result = run_trial(read_sweep(write_yaml(damaged)).trial).result
+    assert result.metrics["skipped_samples"] == 1
+    assert result.metrics["skipped_training_samples"] == 0
+
+
 def test_nothing_left(damaged: dict[str, Any], write_yaml: Any) -> None:
     damaged["trial"]["on_bad_sample"] = "skip"
     spec = read_sweep(write_yaml(damaged)).trial
