@@ -8,20 +8,21 @@ over trade-offs is the front.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from pruning.allocation import SparsityAllocation
+from pruning.allocation import Rule, SparsityAllocation
 from pruning.cost import CostProfile
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from pruning.scores import ImportanceScores
 
 Floats = NDArray[np.float64]
-TRADE_OFFS = 4000
+TRADE_OFFS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,49 +36,90 @@ class BudgetCurve:
     saved: Floats
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictedFront:
+    """Allocations of least predicted loss, from every budget's lowest sparsity to the most pruned.
+
+    names       budgets [n]
+    sparsities  [T, n]
+    loss        [T, n], each budget's own, not tilted
+    saved       [T], MACs a frame, rising
+    """
+
+    names: tuple[str, ...]
+    sparsities: Floats
+    loss: Floats
+    saved: Floats
+
+    def allocation(self, index: int) -> dict[str, float]:
+        """Budget -> sparsity."""
+        return dict(zip(self.names, self.sparsities[index].tolist(), strict=True))
+
+    def evenly(self, count: int) -> list[dict[str, float]]:
+        """`count` allocations evenly spaced in MACs; fewer where several coincide."""
+        wanted = np.linspace(self.saved[0], self.saved[-1], count)
+        nearest = [int(np.abs(self.saved - target).argmin()) for target in wanted]
+        return [self.allocation(i) for i in dict.fromkeys(nearest)]
+
+    def at(self, share: float) -> dict[str, float]:
+        """The allocation that saves a share (0..1) of what can be saved, between neighbours on the
+        front by linear interpolation.
+        """
+        target = self.saved[0] + share * (self.saved[-1] - self.saved[0])
+        found = [float(np.interp(target, self.saved, column)) for column in self.sparsities.T]
+        return dict(zip(self.names, found, strict=True))
+
+
 def budget_curve(
     scores: ImportanceScores,
-    groups: ModalityGroups,
+    names: Sequence[str],
     profile: CostProfile,
-    allocation_at: Callable[[float], SparsityAllocation],
     sparsities: Sequence[float],
+    rule: Rule = "global",
+    min_keep: int = 1,
 ) -> BudgetCurve:
-    """Curve of the budget that `allocation_at` prunes to a sparsity, and nothing else. MACs are
-    exact; a score below 0 counts as 0.
+    """Curve of the budget that the weights `names` share, spread over them by `rule`
+    (pruning/allocation.py). MACs are exact; a score below 0 counts as 0.
     """
-    mass = {name: score.clamp(min=0).double() for name, score in scores.by_weight.items()}
-    total = max(sum(float(m.sum()) for m in mass.values()), 1e-300)
+    total = sum(float(s.clamp(min=0).sum(dtype=torch.double)) for s in scores.by_weight.values())
+    part = ImportanceScores({name: scores.by_weight[name] for name in names})
+    mass = {name: score.clamp(min=0).double() for name, score in part.by_weight.items()}
+    uses = {name: profile.layers[name] for name in names if name in profile.layers}
+    one_group = ModalityGroups({"budget": tuple(names)})
     loss, saved = [], []
     for sparsity in sparsities:
-        mask = PruningMask.from_scores(scores, allocation_at(sparsity), groups)
-        gone = sum(float(mass[name][~kept].sum()) for name, kept in mask.by_weight.items())
-        cost = profile.cost(mask)
-        loss.append(gone / total)
-        saved.append(cost.macs_dense - cost.macs)
+        shared = SparsityAllocation(overall=sparsity, rule=rule, min_keep=min_keep)
+        kept = PruningMask.from_scores(part, shared, one_group).by_weight
+        gone = sum(float(mass[name][~stays].sum()) for name, stays in kept.items())
+        loss.append(gone / max(total, 1e-300))
+        saved.append(sum(use.macs(None) - use.macs(kept[name]) for name, use in uses.items()))
     return BudgetCurve(
         sparsities=np.array(sparsities, float), loss=np.array(loss), saved=np.array(saved)
     )
 
 
-def predicted_front(curves: Mapping[str, BudgetCurve], count: int) -> list[dict[str, float]]:
-    """`count` allocations (budget -> sparsity) of least predicted loss, evenly spaced in MACs, from
-    every budget's lowest sparsity to the most pruned; fewer where several coincide.
-    """
-    names = list(curves)
+def predicted_front(
+    curves: Mapping[str, BudgetCurve], tilt: Mapping[str, float] | None = None
+) -> PredictedFront:
+    """The front of these curves; `tilt` multiplies a budget's predicted loss by e^tilt."""
+    names = tuple(curves)
+    factors = [float(np.exp((tilt or {}).get(name, 0.0))) for name in names]
     largest = sum(float(curve.saved.max()) for curve in curves.values())
-    scale = 1 / max(largest, 1e-300)
-    choices = [[0] * len(names)]  # the least pruned, whatever is free by the scores
-    saved = [sum(float(curve.saved[0]) for curve in curves.values())]
-    for trade_off in np.geomspace(1e-9, 1e6, TRADE_OFFS):
-        chosen = [
-            int((curves[n].loss - trade_off * scale * curves[n].saved).argmin()) for n in names
-        ]
-        choices.append(chosen)
-        saved.append(sum(float(curves[n].saved[k]) for n, k in zip(names, chosen, strict=True)))
-    wanted = np.linspace(min(saved), max(saved), count)
-    nearest = [int(np.abs(np.array(saved) - target).argmin()) for target in wanted]
-    found = [
-        {n: float(curves[n].sparsities[k]) for n, k in zip(names, choices[at], strict=True)}
-        for at in nearest
+    trade_offs = np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None] / max(largest, 1e-300)
+    chosen = [
+        (factor * curve.loss - trade_offs * curve.saved).argmin(1)
+        for factor, curve in zip(factors, curves.values(), strict=True)
     ]
-    return [values for i, values in enumerate(found) if values not in found[:i]]
+    picks = np.unique(np.stack(chosen, 1), axis=0)  # [T, n]
+    picks = np.unique(np.vstack([np.zeros_like(picks[:1]), picks]), axis=0)  # the least pruned too
+
+    def column(field: str) -> Floats:
+        values = [getattr(curves[n], field)[picks[:, i]] for i, n in enumerate(names)]
+        return np.stack(values, 1)
+
+    saved = column("saved").sum(1)
+    order = np.argsort(saved, kind="stable")
+    return PredictedFront(
+        names=names, sparsities=column("sparsities")[order], loss=column("loss")[order],
+        saved=saved[order],
+    )  # fmt: skip

@@ -54,21 +54,26 @@ class Loader:
         self._read = _Frames(scenes, image, augment, seed, 0 if workers else 1)
         self._order = _Order()
         self._pool = self._workers(workers) if workers else None
-        self._epoch = 0
+        self._epoch, self._first = 0, 0
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.frames), self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
 
+    def start_at(self, batch: int) -> None:
+        """The next `iter` begins after so many batches, counted over epochs."""
+        self._epoch, self._first = divmod(batch, max(1, len(self)))
+
     def __iter__(self) -> Iterator[SensorBatch]:
         epoch, self._epoch = self._epoch, self._epoch + 1
+        first, self._first = self._first, 0
         order = self.frames.copy()
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         chosen = [
             [(epoch, int(index)) for index in order[start : start + self.batch_size]]
-            for start in starts
+            for start in starts[first:]
         ]
         for batch in self._batches(chosen):
             self.scenes.skipped.update(batch.skipped)

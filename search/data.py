@@ -21,6 +21,26 @@ def open_scenes(spec: DataSpec, on_bad_sample: OnBadSample = "raise") -> Scenes:
     return NuScenesScenes(spec, on_bad_sample)
 
 
+@lru_cache(maxsize=16)
+def share_of(
+    spec: DataSpec, share: float, on_bad_sample: OnBadSample = "raise", whole_scenes: bool = False
+) -> Scenes:
+    """A share of the frames, evenly spaced, or the first ones where tracks need neighbours; decoded
+    frames are kept together with those of the whole.
+    """
+    scenes = open_scenes(spec, on_bad_sample)
+    if share == 1.0:
+        return scenes
+    count = max(1, round(share * len(scenes.tokens)))
+    if whole_scenes:
+        chosen = set(scenes.tokens[:count])
+    else:
+        chosen = {scenes.tokens[i * len(scenes.tokens) // count] for i in range(count)}
+    found = scenes.without(token for token in scenes.tokens if token not in chosen)
+    found.cache = scenes.cache
+    return found
+
+
 def root_of(spec: DataSpec) -> str:
     """The folder of the data set."""
     return spec.kitti_root if isinstance(spec, KittiSpec) else spec.root

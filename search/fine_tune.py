@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -31,31 +32,101 @@ def fine_tune(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[float]:
-    """AdamW under the spec's schedule; returns the loss of each step, distillation included.
+    """All steps at once; returns the loss of each, distillation included. 0 steps do nothing."""
+    tuner = FineTuner(model, mask, loader, spec, teacher=teacher, device=device)
+    tuner.run_to(spec.steps, progress)
+    tuner.finish()
+    return tuner.losses
+
+
+class FineTuner:
+    """AdamW under the spec's schedule, which may pause after any step and go on from its state.
 
     Pruned weights are zero after every step, and so is their optimizer state. `teacher` is the
-    dense model, needed to distil. A loss that is not finite raises ArithmeticError. `steps = 0`
-    does nothing.
+    dense model, needed to distil. A loss that is not finite raises ArithmeticError.
     """
-    if spec.steps == 0:
-        return []
-    optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
-    average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
-    losses: list[float] = []
-    _training_mode(model, spec)
-    with mask.hold(model, optimizer):
-        for step, batch in enumerate(islice(endless(loader), spec.steps)):
-            for group in optimizer.param_groups:
-                group["lr"] = spec.lr * schedule(spec, step)
-            losses.append(_step(model, teacher, batch.to(device), optimizer, spec))
-            if average is not None:
-                average.update(model)
-            if progress is not None:
-                progress((step + 1) / spec.steps)
-    if average is not None:
-        average.copy_to(model)
-    model.eval()
-    return losses
+
+    def __init__(
+        self,
+        model: FusionModel,
+        mask: PruningMask,
+        loader: Loader,
+        spec: FineTuneSpec,
+        *,
+        teacher: FusionModel | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.losses: list[float] = []
+        self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
+        self._teacher, self._device = teacher, device
+        self._optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+        self._average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
+        self._batches: Iterator[SensorBatch] | None = None
+
+    def run_to(self, step: int, progress: Progress | None = None) -> None:
+        """Trains until `step` steps are done; progress is called with the fraction of all steps."""
+        if len(self.losses) >= step:
+            return
+        if self._batches is None:
+            self._loader.start_at(len(self.losses))
+            self._batches = endless(self._loader)
+        _training_mode(self._model, self._spec)
+        with self._mask.hold(self._model, self._optimizer):
+            for batch in islice(self._batches, step - len(self.losses)):
+                self._step(batch.to(self._device))
+                if progress is not None:
+                    progress(len(self.losses) / self._spec.steps)
+        self._model.eval()
+
+    def measured(self) -> FusionModel:
+        """The model as it stands, with the moving average's weights where one is kept."""
+        if self._average is None:
+            return self._model
+        averaged = copy.deepcopy(self._model)
+        self._average.copy_to(averaged)
+        return averaged.eval()
+
+    def finish(self) -> None:
+        """The weights that are kept become the model's own."""
+        if self._average is not None and self.losses:
+            self._average.copy_to(self._model)
+        self._model.eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that going on needs, with the losses so far: weights, optimizer, average."""
+        found = {f"model.{name}": t for name, t in self._model.state_dict().items()}
+        for index, slots in self._optimizer.state_dict()["state"].items():
+            found |= {f"optimizer.{index}.{name}": t for name, t in slots.items()}
+        if self._average is not None:
+            found |= {f"average.{name}": t for name, t in self._average.state.items()}
+        return found
+
+    def load(self, tensors: Mapping[str, Tensor], losses: list[float]) -> None:
+        """Goes on where `tensors` and `losses` were taken. KeyError, ValueError or RuntimeError
+        where they do not fit.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "average": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self._model.load_state_dict(parts["model"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, slot = name.partition(".")
+            state.setdefault(int(index), {})[slot] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self._average is not None:
+            self._average.load(parts["average"], len(losses))
+        self.losses = list(losses)
+        self._batches = None
+
+    def _step(self, batch: SensorBatch) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._spec.lr * schedule(self._spec, len(self.losses))
+        self.losses.append(_step(self._model, self._teacher, batch, self._optimizer, self._spec))
+        if self._average is not None:
+            self._average.update(self._model)
 
 
 def schedule(spec: FineTuneSpec, step: int) -> float:

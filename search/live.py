@@ -11,11 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.front import ParetoFront, load_front, shown
+from search.finished import FinishedTrials
+from search.front import ParetoFront, shown
 from search.optimizer import Optimizer
-from search.run_store import RunFolder
+from search.run_store import Ending, Stop, StoredTrial
 from search.sweep_file import Sweep
-from search.tracking import Tracking
 
 MAX_ROWS = 12
 
@@ -23,25 +23,22 @@ MAX_ROWS = 12
 class Live:
     """A table that redraws itself on a terminal; one line per trial elsewhere (logs, CI)."""
 
-    def __init__(
-        self, sweep: Sweep, run: RunFolder, optimizer: Optimizer, tracking: Tracking
-    ) -> None:
-        self._sweep, self._run = sweep, run
-        self._optimizer, self._tracking = optimizer, tracking
+    def __init__(self, sweep: Sweep, optimizer: Optimizer, finished: FinishedTrials) -> None:
+        self._sweep, self._finished = sweep, finished
         self._console = Console(file=sys.stderr)
         self._live = RichLive(console=self._console, refresh_per_second=2, transient=True)
         self._began = time.monotonic()
         self._running: dict[int, float] = {}
         self._doing = "starting"
-        self._done = self._done_before = optimizer.told()
-        self._failed = list(optimizer.states().values()).count("FAIL")
-        self._front: ParetoFront | None = None
+        self.done = self._done_before = optimizer.told()
+        states = list(optimizer.states().values())
+        self._failed, self._stopped = states.count("FAIL"), states.count("PRUNED")
+        self._front = finished.front()
 
     def __enter__(self) -> Live:
-        self._front = load_front(self._run.name, self._run.out)
         if self._console.is_terminal:
             self._live.start()
-        self.say(f"{self._sweep.name}: {self._sweep.trials} trials, {self._done} done")
+        self.say(f"{self._sweep.name}: {self._sweep.trials} trials, {self.done} done")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,19 +57,23 @@ class Live:
         self._doing = "between two trials"
         self.refresh()
 
-    def failed(self, trial_id: int, reason: str) -> None:
-        self._failed += 1
-        self._console.print(f"trial {trial_id} failed: {reason}", markup=False, highlight=False)
-
-    def ended(self, trial_id: int) -> None:
-        """A trial finished or failed: the front and its hypervolume move."""
+    def ended(self, trial_id: int, how: Ending) -> ParetoFront:
+        """A trial finished, was stopped or failed for a reason: the front and its hypervolume."""
         seconds = time.monotonic() - self._running.pop(trial_id, time.monotonic())
-        self._done += 1
-        self._front = load_front(self._run.name, self._run.out)
-        self._tracking.hypervolume(self._front.hypervolume, self._done)
+        self.done += not isinstance(how, Stop) or bool(how.looks)
+        if isinstance(how, str):
+            self._failed += 1
+            self._tell(f"trial {trial_id} failed: {how}")
+        elif isinstance(how, Stop):
+            self._stopped += 1
+        self._front = self._finished.front()
         if not self._console.is_terminal:
-            print(self._line(trial_id, seconds), file=sys.stderr, flush=True)
+            self._tell(self._line(trial_id, seconds, how))
         self.refresh()
+        return self._front
+
+    def _tell(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         if self._console.is_terminal:
@@ -85,26 +86,27 @@ class Live:
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(self._sweep.name, style="bold"),
-            ProgressBar(total=self._sweep.trials, completed=self._done, width=30),
-            f"{self._done}/{self._sweep.trials} trials, {self._failed} failed",
+            ProgressBar(total=self._sweep.trials, completed=self.done, width=30),
+            f"{self.done}/{self._sweep.trials} trials, {self._failed} failed, "
+            f"{self._stopped} stopped early",
             f"{self._elapsed():.0f} s{self._left()}",
         )
         return Group(head, Text(f"running {running}" if running else self._doing), self._table())
 
     def _table(self) -> Text:
-        if self._front is None or not self._front.points:
+        if not self._front.points:
             return Text("no finished trial yet")
         lines = self._front.table().splitlines()
         if len(lines) > MAX_ROWS + 2:
             lines = [*lines[: MAX_ROWS + 1], "  ...", lines[-1]]
         return Text("\n".join(lines))
 
-    def _line(self, trial_id: int, seconds: float) -> str:
-        assert self._front is not None
-        everyone = {t.trial_id: t for t in (*self._front.points, *self._front.others)}
-        text = f"[{self._elapsed():5.0f} s] {self._done}/{self._sweep.trials} trial {trial_id}"
-        if trial_id in everyone:
-            metrics = everyone[trial_id].result.metrics
+    def _line(self, trial_id: int, seconds: float, how: Ending) -> str:
+        text = f"[{self._elapsed():5.0f} s] {self.done}/{self._sweep.trials} trial {trial_id}"
+        if isinstance(how, Stop):
+            text += f"  stopped: {how.reason}"
+        elif isinstance(how, StoredTrial):
+            metrics = how.result.metrics
             text += "".join(f"  {o.name} {shown(metrics[o.name])}" for o in self._front.objectives)
             text += f"  sparsity {metrics['sparsity']:.1%}"
         best = len(self._front.points)
@@ -114,8 +116,8 @@ class Live:
         return time.monotonic() - self._began
 
     def _left(self) -> str:
-        done = self._done - self._done_before
+        done = self.done - self._done_before
         if done == 0:
             return ""
-        left = self._elapsed() / done * (self._sweep.trials - self._done)
+        left = self._elapsed() / done * (self._sweep.trials - self.done)
         return f", about {left:.0f} s left"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -30,3 +32,9 @@ class MovingAverage:
 
     def copy_to(self, model: nn.Module) -> None:
         model.load_state_dict(self.state)
+
+    def load(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Goes on from a saved state, after so many updates."""
+        for name, tensor in self.state.items():
+            tensor.copy_(state[name])
+        self._updates = updates

@@ -84,11 +84,15 @@ class Bound:
             raise ValueError("min, max: give at least one of the two")
 
 
-def violations(result: TrialResult, constraints: Mapping[str, Bound]) -> dict[str, float]:
-    """How far each bound is exceeded, in the metric's unit; 0 and below is feasible."""
+def violations(metrics: Mapping[str, float], constraints: Mapping[str, Bound]) -> dict[str, float]:
+    """How far each bound on these metrics is exceeded, in the metric's unit; 0 and below is
+    feasible.
+    """
     found: dict[str, float] = {}
     for metric, bound in constraints.items():
-        value = result.metrics[metric]
+        if metric not in metrics:
+            continue
+        value = metrics[metric]
         if bound.max is not None:
             found[f"{metric}<={bound.max:g}"] = value - bound.max
         if bound.min is not None:
@@ -97,4 +101,4 @@ def violations(result: TrialResult, constraints: Mapping[str, Bound]) -> dict[st
 
 
 def feasible(result: TrialResult, constraints: Mapping[str, Bound]) -> bool:
-    return all(excess <= 0 for excess in violations(result, constraints).values())
+    return all(excess <= 0 for excess in violations(result.metrics, constraints).values())

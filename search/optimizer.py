@@ -11,12 +11,12 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import optuna
-import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -28,14 +28,16 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.prediction import Prediction, propose
+from search.samplers import Sampler, suggest
 from search.space import Range, Space, Value
 
 Direction = Literal["max", "min"]
-Sampler = Literal["gp", "tpe", "nsga2", "random"]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-REASON, DUPLICATE = "reason", "duplicate"
-STARTUP_TRIALS = 10
+REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
+FIRST = 6
 MAX_REDRAWS = 50
+GROUND = 1_000_003
 
 
 class Proposal(NamedTuple):
@@ -52,6 +54,21 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """A trial that was ended before its full fidelity, and why. It is never on the front.
+
+    estimate  the objectives that it would have had, for the sampler to learn from; may be empty
+    excess    by how much each constraint is exceeded
+    free      it cost nothing, and does not count as a trial
+    """
+
+    reason: str
+    estimate: Mapping[str, float] = field(default_factory=dict)
+    excess: Mapping[str, float] = field(default_factory=dict)
+    free: bool = False
+
+
 class Optimizer:
     """Asks and tells one multi-objective study.
 
@@ -59,7 +76,11 @@ class Optimizer:
     objectives  name -> whether it should be large or small
     storage     a file (Optuna's journal), a database URI (sqlite:///..., postgresql://...), or
                 None: this process alone
-    first       values tried before any are proposed; fields left out are the sampler's
+    sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
+    first       values tried before any are proposed; fields left out are drawn at random
+    prediction  what importance scores predict (search/prediction.py): the first allocations lie
+                along the predicted front, later ones where that front, recalibrated on what was
+                measured, promises most; other fields are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds
     """
 
@@ -71,12 +92,14 @@ class Optimizer:
         seed: int = 0,
         *,
         name: str = "search",
-        sampler: Sampler = "gp",
+        sampler: Sampler = "auto",
         first: Sequence[Mapping[str, Value]] = (),
+        prediction: Prediction | None = None,
         integers: frozenset[str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._objectives, self._seed, self._kind = dict(objectives), seed, sampler
+        self._prediction: Prediction | None = None
         self._distributions = distributions(space, integers)
         self._study = optuna.create_study(
             study_name=name,
@@ -85,6 +108,15 @@ class Optimizer:
             load_if_exists=True,
         )
         self.enqueue(first)
+        if prediction is not None:
+            self.guide(prediction)
+
+    def guide(self, prediction: Prediction, others: Mapping[str, Value] | None = None) -> None:
+        """From here on the predicted front says which allocations are tried; its first ones with
+        `others` in the remaining fields.
+        """
+        self._prediction = prediction
+        self.enqueue([{**(others or {}), **values} for values in prediction.first(FIRST)])
 
     def enqueue(self, first: Sequence[Mapping[str, Value]]) -> None:
         """Values to try before any are proposed; those known already are not tried again."""
@@ -94,15 +126,14 @@ class Optimizer:
 
     def running(self) -> list[Proposal]:
         """Trials that were asked for and never told, by id."""
-        found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [self._proposal(trial) for trial in found]
+        return [self._proposal(trial) for trial in self._running()]
 
     def told(self) -> int:
-        """Number of trials that count: finished and failed ones."""
-        return len([t for t in self._trials() if t.state.is_finished()])
+        """Number of trials that count: finished, stopped and failed ones."""
+        return sum(t.state.is_finished() and not t.user_attrs.get(FREE) for t in self._trials())
 
     def states(self) -> dict[int, str]:
-        """Trial id -> COMPLETE, FAIL, RUNNING or WAITING."""
+        """Trial id -> COMPLETE, PRUNED (stopped), FAIL, RUNNING or WAITING."""
         return {t.number: t.state.name for t in self._trials()}
 
     def values(self, trial_id: int) -> dict[str, Value]:
@@ -110,16 +141,17 @@ class Optimizer:
         return self._proposal(self._study.get_trials(deepcopy=False)[trial_id]).values
 
     def reason(self, trial_id: int) -> str | None:
-        """Why a trial failed."""
+        """Why a trial failed or was stopped."""
         reason = self._study.get_trials(deepcopy=False)[trial_id].user_attrs.get(REASON)
         return None if reason is None else str(reason)
 
     def ask(self) -> Proposal | None:
         """The next trial, never one with values that were tried before; None when all were."""
         for redraw in range(MAX_REDRAWS):
-            with _one_thread():
-                self._study.sampler = self._sampler(at_random=redraw > 0)
-                trial = self._study.ask(self._distributions)
+            if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                self._study.enqueue_trial(self._suggested(at_random=redraw > 0))
+            self._study.sampler = optuna.samplers.RandomSampler(seed=self._next_seed())
+            trial = self._study.ask(self._distributions)
             if not self._is_duplicate(trial.number, trial.params):
                 return self._proposal(self._study.get_trials(deepcopy=False)[trial.number])
             trial.set_user_attr(DUPLICATE, True)
@@ -129,11 +161,11 @@ class Optimizer:
     def tell(
         self,
         trial_id: int,
-        outcome: Mapping[str, float] | Failure,
+        outcome: Mapping[str, float] | Failure | Stopped,
         excess: Mapping[str, float] | None = None,
     ) -> None:
-        """How a trial ended: a value for each objective, or a Failure; telling again changes
-        nothing. A value that is missing or not finite is a failure.
+        """How a trial ended: a value for each objective, a Failure, or Stopped; telling it again
+        changes nothing. A value that is missing or not finite is a failure.
 
         excess  by how much each constraint is exceeded; 0 and below is feasible
         """
@@ -141,6 +173,14 @@ class Optimizer:
         if frozen.state.is_finished():
             return
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
+        if isinstance(outcome, Stopped):
+            trial.set_user_attr(REASON, outcome.reason)
+            trial.set_user_attr(ESTIMATE, [outcome.estimate.get(name) for name in self._objectives])
+            trial.set_user_attr(FREE, outcome.free)
+            for name, value in outcome.excess.items():
+                trial.set_constraint(name, value)
+            self._study.tell(trial_id, state=TrialState.PRUNED)
+            return
         if not isinstance(outcome, Failure):
             outcome = self._checked(outcome)
         if isinstance(outcome, Failure):
@@ -157,6 +197,9 @@ class Optimizer:
                 return Failure(f"{name}: value {values.get(name)}; allowed: a finite number")
         return values
 
+    def _running(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
     def _trials(self) -> list[FrozenTrial]:
         return [t for t in self._study.get_trials(deepcopy=False) if DUPLICATE not in t.user_attrs]
 
@@ -170,19 +213,52 @@ class Optimizer:
         values = {name: _decoded(trial.params[name]) for name in self._distributions}
         return Proposal(trial.number, values)
 
-    def _sampler(self, at_random: bool) -> optuna.samplers.BaseSampler:
-        """A fresh one each time, seeded by how many trials there are, so that a resumed search
-        proposes what an uninterrupted one would have.
-        """
-        seed = (self._seed * 1_000_003 + len(self._study.get_trials(deepcopy=False))) % 2**31
+    def _suggested(self, at_random: bool) -> dict[str, Any]:
+        seed = self._next_seed()
         kind = "random" if at_random else self._kind
-        if kind == "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-        if kind == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
-        if kind == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed)
-        return optuna.samplers.RandomSampler(seed=seed)
+        guided = {} if self._prediction is None else self._predicted(self._prediction, seed)
+        open_fields = {n: d for n, d in self._distributions.items() if n not in guided}
+        if not open_fields:
+            return guided
+        past = [
+            *self._past(),
+            *self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)),
+        ]
+        free = suggest(kind, seed, past, self._study.directions, self._distributions)
+        return {**free, **guided}
+
+    def _next_seed(self) -> int:
+        """By how many trials there are, so that a resumed search proposes what an uninterrupted one
+        would have.
+        """
+        return (self._seed * GROUND + len(self._study.get_trials(deepcopy=False))) % 2**31
+
+    def _predicted(self, prediction: Prediction, seed: int) -> dict[str, float]:
+        """The guided fields of the next trial."""
+        past = self._past()
+        tried, underway = ([t.params for t in trials] for trials in (past, self._running()))
+        values = {
+            name: [trial.values[at] for trial in past] for at, name in enumerate(self._objectives)
+        }
+        return propose(prediction, tried, values, underway, np.random.default_rng(seed))
+
+    def _past(self) -> list[FrozenTrial]:
+        """Finished trials, and stopped ones at their estimate."""
+        found = []
+        for trial in self._trials():
+            estimate = trial.user_attrs.get(ESTIMATE, [None])
+            if trial.state == TrialState.COMPLETE:
+                found.append(trial)
+            elif trial.state == TrialState.PRUNED and None not in estimate:
+                found.append(
+                    optuna.trial.create_trial(
+                        values=estimate,
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        constraints=trial.constraints,
+                    )
+                )
+        return found
 
 
 def distributions(
@@ -224,14 +300,3 @@ def _opened(storage: str | Path | None) -> BaseStorage | str | None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{path}.lock")
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Any:
-    """GP fits give the same bits whatever the machine's cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

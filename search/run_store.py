@@ -9,6 +9,9 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
                      mask.safetensors  bool tensor per pruned weight, True = kept
                      weights.safetensors  full state dict, pruned weights zero
                      failure.json      reason, only of a trial that failed
+                     stopped.json      reason and looks, only of a trial ended before full fidelity
+                     checkpoint.json   looks so far, only of a trial under way, with
+                     checkpoint-N.safetensors  all it needs to go on after its N-th look
                      result.json       written LAST: its existence means finished
          front.png front.html          the front, as a picture and as a page
          ray/                          Ray Tune's own records
@@ -21,7 +24,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from torch import Tensor
 
 from pruning.channels.removal import Kept, kept_from_json, kept_to_json
 from search.trial_spec import (
+    Look,
     TrialOutcome,
     TrialResult,
     TrialSpec,
@@ -117,13 +121,12 @@ def list_sweeps(out: Path) -> list[str]:
 def write_trial(
     run: RunFolder,
     trial_id: int,
-    spec: TrialSpec,
     outcome: TrialOutcome,
 ) -> Path:
     """Writes a finished trial; result.json goes last and atomically."""
     folder = run.trial_dir(trial_id)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "spec.json", spec.to_dict())
+    write_json(folder / "spec.json", outcome.spec.to_dict())
     write_tensors(folder / "mask.safetensors", outcome.mask)
     write_tensors(folder / "weights.safetensors", outcome.state_dict)
     if outcome.channels:
@@ -142,6 +145,34 @@ def write_failure(run: RunFolder, trial_id: int, spec: TrialSpec | None, reason:
     if spec is not None:
         write_json(folder / "spec.json", spec.to_dict())
     write_json(folder / "failure.json", {"reason": reason})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Why a trial was ended before full fidelity, what it costs, and the looks had at it."""
+
+    reason: str
+    costs: dict[str, float]
+    looks: list[Look]
+
+
+Ending = StoredTrial | Stop | str
+"""How a trial ended: finished, stopped early, or the reason why it failed."""
+
+
+def write_stopped(run: RunFolder, trial_id: int, spec: TrialSpec | None, stop: Stop) -> None:
+    """Records that a trial was stopped; its checkpoint goes."""
+    folder = run.trial_dir(trial_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    if spec is not None:
+        write_json(folder / "spec.json", spec.to_dict())
+    write_json(folder / "stopped.json", asdict(stop))
+
+
+def read_stopped(run: RunFolder, trial_id: int) -> Stop | None:
+    """None for a trial that was not stopped."""
+    file = run.trial_dir(trial_id) / "stopped.json"
+    return Stop(**read_json(file)) if file.is_file() else None
 
 
 def read_trial(run: RunFolder, trial_id: int) -> StoredTrial:
@@ -166,10 +197,23 @@ def read_finished(run: RunFolder) -> list[StoredTrial]:
 
 
 def remove_unfinished(run: RunFolder, trial_id: int) -> None:
-    """Deletes what a killed trial left; a finished trial is never touched."""
+    """Deletes what a killed trial left, but for a checkpoint to go on from; a finished trial is
+    never touched.
+    """
     folder = run.trial_dir(trial_id)
-    if folder.exists() and not (folder / "result.json").exists():
+    kept = ("result.json", "checkpoint.json")
+    if folder.exists() and not any((folder / name).exists() for name in kept):
         shutil.rmtree(folder)
+
+
+def looks_at_all(run: RunFolder) -> dict[int, list[Look]]:
+    """Trial id -> the looks at rungs below full fidelity, of every trial that has any."""
+    found: dict[int, list[Look]] = {}
+    for name, field in (("result", "looks"), ("stopped", "looks"), ("checkpoint", "rungs")):
+        for file in run.trials.glob(f"*/{name}.json"):
+            if looks := read_json(file).get(field):
+                found[int(file.parent.name)] = looks
+    return dict(sorted(found.items()))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from search.listeners import Listeners
 from search.live import Live
 from search.optimizer import Failure, Optimizer, Proposal
-from search.run_store import RunFolder, read_json, read_trial, write_failure
+from search.run_store import RunFolder, read_json, read_stopped, write_failure
+from search.skipping import unbeatable
 from search.sweep_file import Sweep
-from search.sweep_optimizer import tell
-from search.tracking import Tracking
+from search.sweep_optimizer import tell, tell_stopped
 
 
 class TrialWatcher(Callback):
@@ -51,16 +52,16 @@ class OptunaSearcher(Searcher):
         sweep: Sweep,
         optimizer: Optimizer,
         run: RunFolder,
-        tracking: Tracking,
-        live: Live,
+        listeners: Listeners,
         watcher: TrialWatcher,
         again: list[Proposal],
     ) -> None:
         super().__init__()
         self._sweep, self._optimizer, self._run = sweep, optimizer, run
-        self._tracking, self._live, self._watcher = tracking, live, watcher
+        self._listeners, self._watcher = listeners, watcher
         self._again = list(again)
         self._asked: dict[str, Proposal] = {}
+        self._running: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """As above: a resumed sweep makes a new one over the same journal."""
@@ -73,30 +74,43 @@ class OptunaSearcher(Searcher):
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        """None while only running trials can tell whether another one is needed: those that are
+        skipped for their cost do not count.
+        """
         if trial_id not in self._asked:
+            left = self._sweep.trials - self._optimizer.told() - len(self._running)
+            if left <= 0:
+                return None if self._running else str(Searcher.FINISHED)
             proposal = self._again.pop(0) if self._again else self._optimizer.ask()
             if proposal is None:
-                return str(Searcher.FINISHED)
+                return None if self._running else str(Searcher.FINISHED)
             self._asked[trial_id] = proposal
-            self._live.started(proposal.trial_id)
+            self._running.add(trial_id)
+            self._listeners.started(proposal)
         asked = self._asked[trial_id]
-        return {"trial_id": asked.trial_id, "values": asked.values}
+        beaten_by = unbeatable(self._sweep.objectives, self._listeners.finished.results())
+        return {"trial_id": asked.trial_id, "values": asked.values, "beaten_by": beaten_by}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        number = self._asked[trial_id].trial_id
-        folder = self._run.trial_dir(number)
-        if (folder / "result.json").is_file():
-            trial = read_trial(self._run, number)
+        proposal = self._asked.pop(trial_id)
+        self._running.discard(trial_id)
+        number = proposal.trial_id
+        stop = read_stopped(self._run, number)
+        if (self._run.trial_dir(number) / "result.json").is_file():
+            trial = self._listeners.finished.add(number)
             tell(self._optimizer, self._sweep, number, trial.result)
-            self._tracking.finished(trial, self._asked[trial_id].values)
+            self._listeners.ended(proposal, trial)
+        elif stop is not None:
+            tell_stopped(
+                self._optimizer, self._sweep, number, stop, self._listeners.finished.results()
+            )
+            self._listeners.ended(proposal, stop)
         else:
             reason = self._reason(trial_id, number)
             self._optimizer.tell(number, Failure(reason))
-            self._tracking.failed(number, self._asked[trial_id].values, reason)
-            self._live.failed(number, reason)
-        self._live.ended(number)
+            self._listeners.ended(proposal, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""

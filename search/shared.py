@@ -20,6 +20,7 @@ from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from search import score_cache
+from search.loss_curves import Curves, resolved, trade_off_curves, trade_off_key
 from search.train import seed_everything
 from search.trial_spec import TrialSpec
 
@@ -32,12 +33,14 @@ class Shared:
     statistics  criterion statistics by score_cache.key_of
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
+    curves      budget curves by trade_off_key, where a trial is given by a trade-off
     """
 
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     statistics: dict[str, dict[str, dict[str, Tensor]]] = field(default_factory=dict)
     profiles: dict[str, CostProfile] = field(default_factory=dict)
     graphs: dict[str, ChannelGraph] = field(default_factory=dict)
+    curves: dict[str, Curves] = field(default_factory=dict)
 
 
 def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
@@ -45,7 +48,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     shared = shared or Shared()
     shared = Shared(
         state=dict(shared.state), statistics=dict(shared.statistics),
-        profiles=dict(shared.profiles), graphs=dict(shared.graphs),
+        profiles=dict(shared.profiles), graphs=dict(shared.graphs), curves=dict(shared.curves),
     )  # fmt: skip
     if spec.checkpoint not in shared.state:
         shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
@@ -62,7 +65,19 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
         shared.profiles[cost] = cost_profile(spec, model, device)
     if spec.allocation.pattern == "channel" and cost not in shared.graphs:
         shared.graphs[cost] = dense_graph(spec, dense_model(spec, shared).to(device), device)
+    if spec.trade_off is not None and trade_off_key(spec) not in shared.curves:
+        shared.curves[trade_off_key(spec)] = trade_off_curves(
+            spec, shared.statistics[statistics], shared.profiles[cost]
+        )
     return shared
+
+
+def with_allocation(spec: TrialSpec, shared: Shared) -> TrialSpec:
+    """The spec with its trade-off turned into the allocation that it stands for."""
+    if spec.trade_off is None:
+        return spec
+    allocation = resolved(spec, shared.curves[trade_off_key(spec)])
+    return replace(spec, allocation=allocation, trade_off=None)
 
 
 def prepare_all(specs: list[TrialSpec]) -> Shared:

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from search.answers import Failed, plain
 from search.cluster import connected
 from search.data import DataSpec, root_of, with_root
+from search.finished import FinishedTrials
 from search.front import ParetoFront, load_front
+from search.listeners import Listeners
 from search.live import Live
-from search.optimizer import Optimizer
+from search.optimizer import Optimizer, Proposal
 from search.plots import save_front
 from search.run_store import (
     RunFolder,
+    looks_at_all,
     read_json,
+    read_stopped,
     read_trial,
     remove_unfinished,
     write_bytes,
@@ -34,9 +38,12 @@ from search.run_store import (
 )
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
-from search.sweep_optimizer import optimizer_of, tell
+from search.sweep_first import predicts, prepare_search
+from search.sweep_optimizer import optimizer_of, tell, tell_stopped
 from search.tracking import Tracking
 from search.trial_spec import TrialSpec
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +86,13 @@ def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFron
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
     with _locked(run):
-        optimizer = optimizer_of(sweep, run.storage)
+        optimizer = optimizer_of(sweep, sweep.storage or run.storage)
         tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
-        again = _reconcile(sweep, optimizer, tracking, run)
-        remaining = sweep.trials - optimizer.told()
-        with Live(sweep, run, optimizer, tracking) as live:
-            if remaining > 0:
-                _tune(sweep, run, optimizer, tracking, live, again, remaining)
+        finished = FinishedTrials(sweep, run)
+        again = _reconcile(sweep, optimizer, tracking, run, finished)
+        with Live(sweep, optimizer, finished) as live, _ending_well(tracking):
+            if optimizer.told() < sweep.trials:
+                _tune(sweep, run, optimizer, Listeners(finished, live, tracking), live, again)
         front = load_front(run.name, run.out)
         save_front(front, run.path / "front.png")
         save_front(front, run.path / "front.html")
@@ -95,16 +102,26 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
     return front
 
 
-def _reconcile(sweep: Sweep, optimizer: Optimizer, tracking: Tracking, run: RunFolder) -> list[Any]:
-    """Tells what finished while nobody listened; returns the proposals to run again."""
-    finished = set(run.finished())
+def _reconcile(
+    sweep: Sweep,
+    optimizer: Optimizer,
+    tracking: Tracking,
+    run: RunFolder,
+    finished: FinishedTrials,
+) -> list[Proposal]:
+    """Tells what ended while nobody listened; returns the proposals to go on with, those with a
+    checkpoint after their last rung.
+    """
+    done = set(run.finished())
     again = []
     for proposal in optimizer.running():
-        if proposal.trial_id in finished:
-            result = read_trial(run, proposal.trial_id).result
-            tell(optimizer, sweep, proposal.trial_id, result)
+        number = proposal.trial_id
+        if number in done:
+            tell(optimizer, sweep, number, read_trial(run, number).result)
+        elif stop := read_stopped(run, number):
+            tell_stopped(optimizer, sweep, number, stop, finished.results())
         else:
-            remove_unfinished(run, proposal.trial_id)
+            remove_unfinished(run, number)
             again.append(proposal)
     tracking.reconcile(optimizer)
     return again
@@ -114,15 +131,14 @@ def _tune(
     sweep: Sweep,
     run: RunFolder,
     optimizer: Optimizer,
-    tracking: Tracking,
+    listeners: Listeners,
     live: Live,
-    again: list[Any],
-    remaining: int,
+    again: list[Proposal],
 ) -> None:
     import ray
     from ray import tune
 
-    from search.predicted_first import predicted_first
+    from search.scheduler import HalvingScheduler
     from search.searcher import OptunaSearcher, TrialWatcher
     from search.shared import prepare_all
     from search.worker import TrialActor
@@ -132,26 +148,54 @@ def _tune(
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
     shared = ray.get(prepared.remote(scored_specs(sweep)))
-    if sweep.first == "predicted":
-        optimizer.enqueue(predicted_first(sweep, shared))
+    prepare_search(sweep, optimizer, shared)
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
     watcher = TrialWatcher(live)
-    searcher = OptunaSearcher(sweep, optimizer, run, tracking, live, watcher, again)
+    searcher = OptunaSearcher(sweep, optimizer, run, listeners, watcher, again)
+    scheduler = None
+    if sweep.halving is not None:
+        scheduler = HalvingScheduler(sweep, sweep.halving, run, looks_at_all(run))
     tuner = tune.Tuner(
         tune.with_resources(actor, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=remaining,
+            scheduler=scheduler,
+            num_samples=-1,  # the searcher says when it is over
             max_concurrent_trials=sweep.workers,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"trial-{trial.config['trial_id']}",
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(run.path / "ray"), callbacks=[watcher], verbose=0
+            name="tune",
+            storage_path=str(run.path / "ray"),
+            callbacks=[watcher],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=sweep.max_restarts),
         ),
     )
     tuner.fit()
+
+
+@contextmanager
+def _ending_well(tracking: Tracking) -> Iterator[None]:
+    """SIGINT and SIGTERM end the driver in order: workers stopped, MLflow told."""
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tracking.interrupted()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def scored_specs(sweep: Sweep) -> list[TrialSpec]:
@@ -165,7 +209,7 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
         if isinstance(dimension, Choices)
         for choice in dimension.choices
     ]
-    own = [sweep.trial] if sweep.first == "predicted" or not choices else []
+    own = [sweep.trial] if predicts(sweep) or not choices else []
     return own + [with_values(sweep.trial, values) for values in choices]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from search import strict_yaml
+from search.grouping import expanded
+from search.halving import Halving
 from search.objectives import Bound
 from search.space import Choices, Range, check_space, with_values
-from search.tasks import NEEDS
+from search.tasks import COST, NEEDS
 from search.trial_spec import TrialSpec
 
 ObjectiveName = Literal[
@@ -24,11 +26,22 @@ ObjectiveName = Literal[
 class Sweep:
     """A whole search. `space` maps dotted fields of `trial` to what they may be.
 
-    first           tried before any proposal: "uniform" allocations from dense to sparse, or those
-                    along the front that the criterion's scores predict ("predicted")
+    space           a `*` in allocation.per_modality, per_stage or per_layer names stands for every
+                    group of the model that fits
+    sampler         "auto": a Gaussian process up to 150 trials, then NSGA-II; "predicted": along
+                    the front that the criterion's scores and exact MACs predict, recalibrated on
+                    what was measured, other fields by "auto"
+    first           tried before any proposal: "uniform" allocations from dense to sparse, "erk" at
+                    some totals, "papers": 80, 85 and 90 % under one threshold over all modalities;
+                    None: uniform, or with "predicted" the predicted front's own
+    halving         trials are looked at early and cheaply, and only the best go on
+    warm_start      folders of earlier sweeps over the same trial: their results count as this one's
+    storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder
     workers         concurrent trials; 1 with one thread gives the same front every time
     tracking_uri    MLflow tracking URI; None: SQLite in the sweep's folder
-    trial_timeout_s, max_memory_gb   limits of one trial; beyond them it is recorded as failed
+    rung_timeout_s, max_memory_gb   limits of a trial's way to its next rung (without halving, to
+                    its end); beyond them it is recorded as failed
+    max_restarts    how often a trial goes on from its last rung after its worker or node died
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -38,39 +51,59 @@ class Sweep:
     space: dict[str, Range | Choices]
     objectives: list[ObjectiveName] = field(default_factory=lambda: ["mAP", "NDS", "GFLOPs"])
     constraints: dict[str, Bound] = field(default_factory=dict)
-    sampler: Literal["gp", "tpe", "nsga2", "random"] = "gp"
-    first: Literal["uniform", "predicted"] = "uniform"
+    sampler: Literal["auto", "predicted", "gp", "tpe", "nsga2", "random"] = "auto"
+    first: list[Literal["uniform", "erk", "papers"]] | None = None
+    halving: Halving | None = None
+    warm_start: list[str] = field(default_factory=list)
+    storage: str | None = None
     trials: int = 24
     seed: int = 0
     workers: int = 1
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     tracking_uri: str | None = None
-    trial_timeout_s: float | None = None
+    rung_timeout_s: float | None = None
     max_memory_gb: float | None = None
+    max_restarts: int = 2
 
     def __post_init__(self) -> None:
         check_name(self.name)
         for name in ("trials", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
-        for name in ("trial_timeout_s", "max_memory_gb"):
+        for name in ("rung_timeout_s", "max_memory_gb"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: above 0")
+        if self.max_restarts < 0:
+            raise ValueError(f"max_restarts: value {self.max_restarts!r}; allowed: 0 and above")
+        if self.storage is not None and "://" not in self.storage:
+            raise ValueError(
+                f"storage: value {self.storage!r}; allowed: a database URI such as "
+                "postgresql://USER:PASSWORD@HOST/DATABASE"
+            )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError(
                 f"objectives: value {self.objectives!r}; allowed: at least one, each once"
             )
         if not self.space:
             raise ValueError("space: value {}; allowed: at least one dotted field of trial")
-        check_space(self.trial, self.space)
-        check_first(self)
+        check_space(self.trial, {n: d for n, d in self.space.items() if "*" not in n})
+        check_predicted(self)
+        check_halving(self)
         check_measured(self)
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """The Sweep of a file. ValueError with file, field, value and what is allowed, in one line."""
-    return strict_yaml.read(path, Sweep)
+    """The Sweep of a file, each `*` of its space written out. ValueError with file, field, value
+    and what is allowed, in one line.
+    """
+    sweep = strict_yaml.read(path, Sweep)
+    if not any("*" in name for name in sweep.space):
+        return sweep
+    try:
+        return replace(sweep, space=expanded(sweep.space, sweep.trial.model))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_checked(path: str | Path) -> Sweep:
@@ -105,19 +138,41 @@ def first_trial(sweep: Sweep) -> TrialSpec:
     return with_values(sweep.trial, {name: d.corners()[0] for name, d in sweep.space.items()})
 
 
-def check_first(sweep: Sweep) -> None:
-    """ValueError where nothing can be predicted: no sparsity searched, or not of single weights."""
-    if sweep.first == "uniform":
+def check_predicted(sweep: Sweep) -> None:
+    """ValueError where nothing can be predicted: no sparsity searched, not of single weights, or
+    objectives whose cost is not the FLOPs.
+    """
+    if sweep.sampler != "predicted":
         return
+    allowed = "allowed here: auto, gp, tpe, nsga2, random"
     if not any(name.startswith("allocation.per_") for name in sweep.space):
         raise ValueError(
-            "first: value 'predicted' with no allocation.per_... in space; allowed: uniform"
+            f"sampler: value 'predicted' with no allocation.per_... in space; {allowed}"
         )
     pattern = sweep.trial.allocation.pattern
     if pattern != "unstructured":
         raise ValueError(
-            f"first: value 'predicted' with allocation.pattern {pattern!r}; allowed: uniform"
+            f"sampler: value 'predicted' with allocation.pattern {pattern!r}; {allowed}"
         )
+    costs = [name for name in sweep.objectives if name in COST]
+    if costs != ["GFLOPs"] or len(sweep.objectives) == 1:
+        raise ValueError(
+            f"sampler: value 'predicted' with objectives {', '.join(sweep.objectives)}; allowed "
+            "with it: GFLOPs, and any that measure quality"
+        )
+
+
+def check_halving(sweep: Sweep) -> None:
+    """ValueError for a rung that is no cheaper than the whole trial."""
+    if sweep.halving is None:
+        return
+    most = sweep.trial.fine_tune.steps
+    for rung in sweep.halving.rungs:
+        if rung.steps > most or (rung.steps == most and rung.frames == 1.0):
+            raise ValueError(
+                f"halving.rungs: {rung} is no cheaper than full fidelity; allowed: fewer than "
+                f"trial.fine_tune.steps ({most}), or so many on a share of the frames"
+            )
 
 
 def check_measured(sweep: Sweep) -> None:
@@ -151,7 +206,7 @@ def check_inputs(sweep: Sweep) -> None:
     The data roots with their versions and splits, the checkpoint against the model, the names in
     the allocation against the model's weights.
     """
-    from search.trial import check_trial
+    from search.trial_checks import check_trial
 
     for spec in [sweep.trial, first_trial(sweep)]:
         check_trial(spec)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from search.objectives import OBJECTIVES, violations
 from search.optimizer import Optimizer, distributions, encode
+from search.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
+from search.stopped import outcome_of
 from search.sweep_file import Sweep
 from search.trial_spec import TrialResult
 
-LADDER_RUNGS = 6
+LADDER_RUNGS = 4
 
 
-def optimizer_of(sweep: Sweep, storage: Path) -> Optimizer:
+def optimizer_of(sweep: Sweep, storage: Path | str) -> Optimizer:
     """Opened on `storage`, new or as it was left."""
     return Optimizer(
         sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
-        sweep.seed, name=sweep.name, sampler=sweep.sampler,
-        first=ladder(sweep) if sweep.first == "uniform" else (),
+        sweep.seed, name=sweep.name,
+        sampler="auto" if sweep.sampler == "predicted" else sweep.sampler,
+        first=ladder(sweep) if "uniform" in first_of(sweep) else (),
         integers=integers(sweep),
     )  # fmt: skip
 
@@ -27,7 +31,25 @@ def optimizer_of(sweep: Sweep, storage: Path) -> Optimizer:
 def tell(optimizer: Optimizer, sweep: Sweep, trial_id: int, result: TrialResult) -> None:
     """The objectives and constraints of a finished trial."""
     values = {str(name): OBJECTIVES[name].function(result) for name in sweep.objectives}
-    optimizer.tell(trial_id, values, violations(result, sweep.constraints))
+    optimizer.tell(trial_id, values, violations(result.metrics, sweep.constraints))
+
+
+def tell_stopped(
+    optimizer: Optimizer,
+    sweep: Sweep,
+    trial_id: int,
+    stop: Stop,
+    finished: Sequence[TrialResult],
+) -> None:
+    """A trial that was ended early, with what `finished` ones say that it would have reached."""
+    optimizer.tell(trial_id, outcome_of(stop, sweep.objectives, sweep.constraints, finished))
+
+
+def first_of(sweep: Sweep) -> list[str]:
+    """What is tried before any proposal, beside a predicted front."""
+    if sweep.first is not None:
+        return list(sweep.first)
+    return [] if sweep.sampler == "predicted" else ["uniform"]
 
 
 def integers(sweep: Sweep) -> frozenset[str]:

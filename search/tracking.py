@@ -1,7 +1,8 @@
 """MLflow: one parent run a sweep, one child a trial, the front on the parent.
 
 Only the driver writes. A child appears when its trial has ended, so a killed driver leaves none
-running; what it missed is logged from the run folder by `reconcile`.
+running; what it missed is logged from the run folder by `reconcile`. A server that does not answer
+never holds up the sweep: what it missed is logged when it is back, or by `sparsefront resume`.
 """
 
 from __future__ import annotations
@@ -9,34 +10,52 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.allocation_file import allocation_document
-from search.answers import program
+from search.answers import Failed, program
 from search.front import ParetoFront
 from search.optimizer import Optimizer
-from search.run_store import RunFolder, StoredTrial, read_finished, write_json
+from search.run_store import (
+    Ending,
+    RunFolder,
+    Stop,
+    StoredTrial,
+    read_stopped,
+    read_trial,
+    write_json,
+)
 from search.sweep_file import Sweep
-from search.trial_spec import TrialResult
+from search.tasks import COST
+from search.trial_spec import Look, TrialResult
 
 EXPERIMENT = "sparsefront"
 TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
 PARENT = "mlflow.parentRunId"
 SQLITE = "sqlite:///"
 METRICS_A_CALL = 1000  # MLflow takes no more in one batch
+RETRY_S = 20.0
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 would hold up the sweep for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 
 
 class Tracking:
     """The MLflow side of one sweep; safe to open again after a crash."""
 
     def __init__(self, sweep: Sweep, run: RunFolder, run_id: str, tracking_uri: str) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
         for logger in ("mlflow", "alembic"):
             logging.getLogger(logger).setLevel(logging.WARNING)
@@ -46,9 +65,18 @@ class Tracking:
             make_database(Path(tracking_uri.removeprefix(SQLITE)))
         self._sweep, self._run = sweep, run
         self._client = MlflowClient(tracking_uri=tracking_uri)
-        self.experiment_id = self._experiment()
-        self.parent_id = self._parent(run_id)
+        try:
+            self.experiment_id = self._experiment()
+            self.parent_id = self._parent(run_id)
+        except MlflowException as error:
+            raise ValueError(
+                f"tracking_uri: value {tracking_uri!r}: {one_line(error)}; allowed: a server that "
+                "answers, or a database"
+            ) from error
         self._children: dict[int, str] = {}
+        self._volumes: list[tuple[float, int]] = []
+        self._optimizer: Optimizer | None = None
+        self._behind_since: float | None = None
         write_json(run.look_file, {"mlflow": self.where()})
 
     def where(self) -> str:
@@ -64,21 +92,56 @@ class Tracking:
 
     def reconcile(self, optimizer: Optimizer) -> None:
         """Makes MLflow agree with the run folder: nothing missing, nothing twice or half."""
+        self._optimizer = optimizer
+        self._children = {}
         for child in self._search(f"tags.`{PARENT}` = '{self.parent_id}'"):
             number = int(child.data.tags[TRIAL])
             if child.info.status == "RUNNING" or number in self._children:
                 self._client.delete_run(child.info.run_id)
             else:
                 self._children[number] = child.info.run_id
-        finished = {t.trial_id: t for t in read_finished(self._run)}
+        finished = set(self._run.finished())
         for trial_id, state in optimizer.states().items():
             if trial_id in self._children:
                 continue
+            values = optimizer.values(trial_id) if state != "WAITING" else {}
             if trial_id in finished:
-                self.finished(finished[trial_id], optimizer.values(trial_id))
+                self._log(trial_id, values, read_trial(self._run, trial_id))
+            elif stop := read_stopped(self._run, trial_id):
+                self._log(trial_id, values, stop)
             elif state == "FAIL":
-                reason = optimizer.reason(trial_id) or "no reason recorded"
-                self.failed(trial_id, optimizer.values(trial_id), reason)
+                self._log(trial_id, values, optimizer.reason(trial_id) or "no reason recorded")
+
+    def ended(self, trial_id: int, values: Mapping[str, Any], how: Ending) -> None:
+        """A trial that finished, was stopped, or failed for a reason."""
+        self._attempt(lambda: self._log(trial_id, values, how))
+
+    def _log(self, trial_id: int, values: Mapping[str, Any], how: Ending) -> None:
+        if isinstance(how, StoredTrial):
+            self.finished(how, values)
+        elif isinstance(how, Stop):
+            self.stopped(trial_id, values, how)
+        else:
+            self.failed(trial_id, values, how)
+
+    def _attempt(self, say: Callable[[], None]) -> None:
+        """Says it, after what was missed while the server did not answer."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self._behind_since is not None:
+                if time.monotonic() - self._behind_since < RETRY_S:
+                    return
+                assert self._optimizer is not None
+                self.reconcile(self._optimizer)
+                self._behind_since = None
+                print("MLflow answers again; what it missed is logged", file=sys.stderr)
+                return
+            say()
+        except (MlflowException, OSError) as error:
+            if self._behind_since is None:
+                print(f"MLflow: {one_line(error)}; the sweep goes on", file=sys.stderr)
+            self._behind_since = time.monotonic()
 
     def finished(self, trial: StoredTrial, values: Mapping[str, Any]) -> None:
         """Logs a finished trial in one batch, with its allocation and result as artifacts."""
@@ -97,18 +160,53 @@ class Tracking:
                 self._client.log_artifact(run_id, str(path))
             self._client.log_artifact(run_id, str(trial.path / "result.json"))
             self._curves(run_id, trial.result)
+            self._looks(run_id, trial.result.looks)
+
+    def stopped(self, trial_id: int, values: Mapping[str, Any], stop: Stop) -> None:
+        """Logs a trial that was ended early: its costs, and the looks as metrics rung.NAME."""
+        seconds = stop.looks[-1]["total_s"] if stop.looks else 0.0
+        costs = {name: value for name, value in stop.costs.items() if name in COST}
+        with self._child(trial_id, values, costs, seconds, stop.reason, "KILLED") as run_id:
+            self._looks(run_id, stop.looks)
 
     def failed(self, trial_id: int, values: Mapping[str, Any], reason: str) -> None:
         """Logs a failed trial with its reason."""
-        with self._child(trial_id, values, {}, 0.0, reason):
+        with self._child(trial_id, values, {}, 0.0, reason, "FAILED"):
             pass
 
     def hypervolume(self, value: float, finished: int) -> None:
         """A point of the parent's hypervolume curve, by number of finished trials."""
-        self._client.log_metric(self.parent_id, "hypervolume", value, step=finished)
+        self._volumes.append((value, finished))
+        self._attempt(self._log_volumes)
+
+    def _log_volumes(self) -> None:
+        while self._volumes:
+            value, step = self._volumes[0]
+            self._client.log_metric(self.parent_id, "hypervolume", value, step=step)
+            del self._volumes[0]
+
+    def interrupted(self) -> None:
+        """The parent ends KILLED; `resume` opens it again."""
+        self._attempt(lambda: self._client.set_terminated(self.parent_id, "KILLED"))
 
     def finish(self, front: ParetoFront) -> None:
-        """The front as table, picture, page and description; the parent ends FINISHED."""
+        """The front as table, picture, page and description; the parent ends FINISHED. Failed where
+        MLflow does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self._behind_since is not None and self._optimizer is not None:
+                self.reconcile(self._optimizer)
+            self._log_volumes()
+            self._finish(front)
+        except (MlflowException, OSError) as error:
+            raise Failed(
+                f"the sweep is complete, but MLflow at {self.tracking_uri} does not answer: "
+                f"{one_line(error)}; `sparsefront resume {self._run.name}` logs what it missed"
+            ) from error
+
+    def _finish(self, front: ParetoFront) -> None:
         self._client.log_table(self.parent_id, _columns(front), "front/front.json")
         for name in ("front.png", "front.html"):
             self._client.log_artifact(self.parent_id, str(self._run.path / name), "front")
@@ -133,6 +231,18 @@ class Tracking:
         for first in range(0, len(points), METRICS_A_CALL):
             self._client.log_batch(run_id, metrics=points[first : first + METRICS_A_CALL])
 
+    def _looks(self, run_id: str, looks: Sequence[Look]) -> None:
+        """Metrics at the rungs, over fine-tuning steps, apart from those at full fidelity."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [
+            Metric(f"rung.{name}", value, now + at, look["steps"])
+            for at, look in enumerate(looks)
+            for name, value in look["metrics"].items()
+        ]
+        self._client.log_batch(run_id, metrics=points)
+
     @contextmanager
     def _child(
         self,
@@ -141,6 +251,7 @@ class Tracking:
         metrics: Mapping[str, float],
         seconds: float,
         reason: str | None = None,
+        status: str = "FINISHED",
     ) -> Any:
         from mlflow.entities import Metric, Param
 
@@ -160,7 +271,7 @@ class Tracking:
             params=[Param(name, str(value)) for name, value in values.items()],
         )
         yield run_id
-        self._client.set_terminated(run_id, "FAILED" if reason else "FINISHED", ended)
+        self._client.set_terminated(run_id, status, ended)
         self._children[trial_id] = run_id
 
     def _experiment(self) -> str:
@@ -206,6 +317,11 @@ class Tracking:
             token = page.token
             if not token:
                 return found
+
+
+def one_line(error: BaseException) -> str:
+    """An error's first line, shortened."""
+    return " ".join(str(error).split())[:200]
 
 
 def make_database(path: Path) -> None:

@@ -1,46 +1,43 @@
 """One trial, in order: load, score, mask, cost, fine-tune, evaluate. A plain function.
 
-The same call runs in a test, in `sparsefront trial` and in a Ray worker. What every trial of a
-sweep needs (dense weights, criterion statistics, cost profile) is prepared once, in Shared.
+The same call runs in a test and in `sparsefront trial`; a Ray worker takes it rung by rung. What
+every trial of a sweep needs (dense weights, criterion statistics, cost profile) is prepared once,
+in Shared.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from models import build
 from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.channels.removal import Kept
-from pruning.channels.select import select
 from pruning.cost import ModelCost
-from pruning.criteria import Magnitude
 from pruning.groups import ModalityGroups
-from pruning.mask import PruningMask
-from scenes.frame import BadSample
 from scenes.loader import Loader
-from search import score_cache
-from search.data import open_scenes
+from search.data import share_of
 from search.evaluate import Evaluation, evaluate
-from search.fine_tune import fine_tune
+from search.fine_tune import FineTuner
+from search.halving import Rung
 from search.pruned_model import deployed, deployed_cost, prune_model
 from search.shared import (
     Shared,
     cost_key,
     cost_profile,
-    dense_graph,
     dense_model,
     prepare,
     resolve_device,
+    with_allocation,
 )
 from search.tasks import SKIPPED_TRAINING
+from search.timings import Timings
 from search.train import seed_everything
-from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
+from search.trial_checkpoint import Checkpoint
+from search.trial_spec import Look, TrialOutcome, TrialResult, TrialSpec
 
 Report = Callable[[str, float], None]
 """Called with the stage (prepare, prune, fine_tune, evaluate) and the fraction of it done."""
@@ -49,49 +46,122 @@ Report = Callable[[str, float], None]
 def run_trial(
     spec: TrialSpec, shared: Shared | None = None, report: Report | None = None
 ) -> TrialOutcome:
-    """Runs one trial here. What `shared` lacks is computed.
+    """Runs one trial here, from pruning to full fidelity. What `shared` lacks is computed.
 
     Raises ValueError for inputs that do not fit, ArithmeticError for a loss or metric that is not
     finite.
     """
-    report = report or _silent
-    timings: dict[str, float] = {}
-    started = time.monotonic()
-    with _timed(timings, "prepare_s"):
-        report("prepare", 0.0)
-        shared = prepare(spec, shared)
-    seed_everything(spec.seed, spec.threads)
-    device = resolve_device(spec.device)
-    spec.train_scenes().skipped.clear()
-    model = dense_model(spec, shared).to(device)
-    with _timed(timings, "prune_s"):
-        report("prune", 0.0)
-        groups = ModalityGroups.from_model(model)
-        mask, rounds = prune_model(spec, shared, model, groups, device)
-    with _timed(timings, "fine_tune_s"):
-        losses = fine_tune(
-            model, mask, _train_loader(spec), spec.fine_tune,
-            teacher=_teacher(spec, shared, device), device=device,
-            progress=lambda done: report("fine_tune", done),
+    run = TrialRun(spec, shared, report)
+    return run.outcome(run.look(run.full))
+
+
+class TrialRun:
+    """A trial that can be looked at on the way: pruned at once, then rung by rung.
+
+    spec    with its trade-off turned into an allocation
+    shared  with all that this trial needed
+    full    the last rung: all steps, all frames
+    cost    of the pruned model; it stays, as pruned weights do
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        shared: Shared | None = None,
+        report: Report | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """With a checkpoint it goes on from there. CorruptCheckpoint where that cannot be."""
+        self._report = report or _silent
+        self.timings = Timings()
+        with self.timings.of("prepare_s"):
+            self._report("prepare", 0.0)
+            self.shared = prepare(spec, shared)
+            self.spec = spec = with_allocation(spec, self.shared)
+        self.full = Rung(steps=spec.fine_tune.steps)
+        seed_everything(spec.seed, spec.threads)
+        self._device = resolve_device(spec.device)
+        spec.train_scenes().skipped.clear()
+        model = dense_model(spec, self.shared).to(self._device)
+        self._groups = ModalityGroups.from_model(model)
+        with self.timings.of("prune_s"):
+            self._report("prune", 0.0)
+            if checkpoint is None:
+                self._mask, self._admm = prune_model(
+                    spec, self.shared, model, self._groups, self._device
+                )
+            else:
+                self._mask, self._admm = checkpoint.mask(), checkpoint.admm
+        self._tuner = FineTuner(
+            model, self._mask, _train_loader(spec), spec.fine_tune,
+            teacher=_teacher(spec, self.shared, self._device), device=self._device,
         )  # fmt: skip
-    left_out = len(spec.train_scenes().skipped)
-    mask.check(model)
-    smaller = deployed(model, mask.channels)
-    cost = deployed_cost(spec, shared, model, smaller, device)
-    with _timed(timings, "evaluate_s"):
-        scores = evaluate(
-            smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
-            workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
-        )  # fmt: skip
-    timings["total_s"] = time.monotonic() - started
-    if spec.on_bad_sample == "skip":
-        scores = replace(scores, metrics={**scores.metrics, SKIPPED_TRAINING: float(left_out)})
-    return TrialOutcome(
-        result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
-        mask=_on_cpu(mask.by_weight),
-        state_dict=_on_cpu(model.state_dict()),
-        channels=mask.channels,
-    )
+        if checkpoint is not None:
+            checkpoint.restore(self._tuner, self.timings)
+        self._model = model
+        self._mask.check(model)
+        self.cost = deployed_cost(
+            spec, self.shared, model, deployed(model, self._mask.channels), self._device
+        )
+
+    def look(self, rung: Rung) -> Evaluation:
+        """Fine-tunes up to the rung's steps and evaluates on its share of the frames."""
+        with self.timings.of("fine_tune_s"):
+            self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
+        self._mask.check(self._model)
+        spec = self.spec
+        scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
+        with self.timings.of("evaluate_s"), torch.random.fork_rng():
+            return evaluate(
+                deployed(self._tuner.measured(), self._mask.channels), scenes, self.spec.image,
+                tracker=self.spec.tracker, device=self._device, workers=self.spec.loader_workers,
+                progress=lambda done: self._report("evaluate", done),
+            )  # fmt: skip
+
+    def costs(self) -> dict[str, float]:
+        """The metrics that are known before any training."""
+        return {**cost_metrics(self.cost), "sparsity": self._mask.sparsity()}
+
+    def metrics(self, scores: Evaluation) -> dict[str, float]:
+        """What objectives and constraints see."""
+        left_out = len(self.spec.train_scenes().skipped)
+        skipped = {SKIPPED_TRAINING: float(left_out)} if self.spec.on_bad_sample == "skip" else {}
+        return {**scores.metrics, **self.costs(), **skipped}
+
+    def outcome(
+        self, scores: Evaluation, looks: Sequence[Look] = (), notes: Sequence[str] = ()
+    ) -> TrialOutcome:
+        """The trial's end, with what was measured at full fidelity and at the looks before."""
+        self._tuner.finish()
+        cost, mask = self.cost, self._mask
+        result = TrialResult(
+            metrics=self.metrics(scores),
+            per_modality_sparsity=mask.achieved(self._groups),
+            per_modality_GMACs={k: v.macs / 1e9 for k, v in cost.per_modality.items()},
+            per_class=dict(scores.per_class),
+            tp_errors=dict(scores.tp_errors),
+            per_layer_sparsity=mask.by_layer_sparsity(),
+            cost={
+                **cost.to_json(),
+                "frames": list(self.spec.val_scenes().tokens[: self.spec.cost_frames]),
+            },
+            timings=self.timings.with_total(),
+            losses=self._tuner.losses,
+            admm=self._admm,
+            looks=list(looks),
+            notes=list(notes),
+        )
+        return TrialOutcome(
+            result=result,
+            spec=self.spec,
+            mask=_on_cpu(mask.by_weight),
+            state_dict=_on_cpu(self._model.state_dict()),
+            channels=mask.channels,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """All that going on elsewhere needs."""
+        return Checkpoint.taken(self._tuner, self._mask, self._admm, self.timings)
 
 
 def measure(
@@ -118,64 +188,19 @@ def measure(
 
 
 def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
-    """The numbers that objectives and constraints see. FLOPs = 2 x MACs."""
+    """The numbers that objectives and constraints see."""
+    return {**scores.metrics, **cost_metrics(cost)}
+
+
+def cost_metrics(cost: ModelCost) -> dict[str, float]:
+    """Those that are known before any training. FLOPs = 2 x MACs."""
     return {
-        **scores.metrics,
         "GFLOPs": 2 * cost.macs / 1e9,
         "GMACs": cost.macs / 1e9,
         "GMACs_dense": cost.macs_dense / 1e9,
         "parameters": float(cost.parameters),
         "nonzeros": float(cost.nonzeros),
     }
-
-
-def check_trial(spec: TrialSpec) -> None:
-    """Opens data and checkpoint, reads a frame of train and of val, resolves the allocation.
-    ValueError in one line.
-    """
-    for name, scenes in (("train", spec.train_scenes), ("val", spec.val_scenes)):
-        try:
-            tokens = scenes().tokens
-        except ValueError as error:
-            raise ValueError(f"field trial.{name}: {error}") from error
-        if not tokens:
-            raise ValueError(f"field trial.{name}: the split has no frames")
-        check_first_frame(spec, name)
-    try:
-        state = store.load(spec.checkpoint)[0]
-        model = dense_model(spec, Shared(state={spec.checkpoint: state}))
-    except ValueError as error:
-        raise ValueError(f"field trial.checkpoint: {error}") from error
-    check_allocation(spec, model)
-
-
-def check_first_frame(spec: TrialSpec, name: str) -> None:
-    """ValueError where the first frame of train or val lacks a sensor or a map, or its images do
-    not fit trial.image.
-    """
-    scenes = open_scenes(getattr(spec, name), spec.on_bad_sample)
-    try:
-        Loader(scenes, spec.image, None, 1, shuffle=False, seed=0).sample(0)
-    except ValueError as error:
-        if not isinstance(error, BadSample) or spec.on_bad_sample == "raise":
-            raise ValueError(f"field trial.{name}: {error}") from error
-
-
-def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
-    """ValueError where the allocation does not fit the model: a modality, stage or layer that is
-    not there, a pattern that a layer's width does not allow, too few weights left.
-    """
-    groups = ModalityGroups.from_model(model)
-    magnitude = Magnitude().scores(model, groups, [], score_cache.task_loss)
-    try:
-        if spec.allocation.pattern != "channel":
-            PruningMask.from_scores(magnitude, spec.allocation, groups, model)
-        elif spec.cross_prune is not None:
-            raise ValueError("pattern: value 'channel'; allowed with cross_prune: unstructured")
-        else:
-            select(magnitude, spec.allocation, groups, dense_graph(spec, model, "cpu"))
-    except ValueError as error:
-        raise ValueError(f"field trial.allocation.{error}") from error
 
 
 def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
@@ -195,43 +220,9 @@ def _train_loader(spec: TrialSpec) -> Loader:
     )  # fmt: skip
 
 
-def _result(
-    spec: TrialSpec,
-    scores: Evaluation,
-    cost: ModelCost,
-    mask: PruningMask,
-    groups: ModalityGroups,
-    timings: dict[str, float],
-    losses: list[float],
-    rounds: list[dict[str, float]],
-) -> TrialResult:
-    return TrialResult(
-        metrics={**metrics_of(scores, cost), "sparsity": mask.sparsity()},
-        per_modality_sparsity=mask.achieved(groups),
-        per_modality_GMACs={k: v.macs / 1e9 for k, v in cost.per_modality.items()},
-        per_class=dict(scores.per_class),
-        tp_errors=dict(scores.tp_errors),
-        per_layer_sparsity=mask.by_layer_sparsity(),
-        cost={
-            **cost.to_json(),
-            "frames": list(spec.val_scenes().tokens[: spec.cost_frames]),
-        },
-        timings=timings,
-        losses=losses,
-        admm=rounds,
-    )
-
-
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
 
 def _silent(stage: str, fraction: float) -> None:
     """No report wanted."""
-
-
-@contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    timings[name] = time.monotonic() - started

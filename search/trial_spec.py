@@ -22,6 +22,7 @@ from scenes.scoring.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
 from search.tasks import SKIPPED, SKIPPED_TRAINING, measured, require_maps
+from search.trade_off import TradeOff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class FineTuneSpec:
 class TrialSpec:
     """Everything that defines one trial: same spec, same machine type, same numbers.
 
+    trade_off    if given, the allocation is found from the criterion's scores at this trade-off;
+                 the sparsities of `allocation` are not used, its rule is
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
@@ -82,6 +85,7 @@ class TrialSpec:
     augment: AugmentSpec | None = None
     criterion: Criterion
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
+    trade_off: TradeOff | None = None
     cross_prune: CrossPrune | None = None
     tracker: TrackerSpec | None = None
     score_batches: int = 4
@@ -96,6 +100,11 @@ class TrialSpec:
     def __post_init__(self) -> None:
         _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1, loader_workers=0)
         self.measured()
+        if self.trade_off is not None and self.allocation.pattern != "unstructured":
+            raise ValueError(
+                f"trade_off: given with allocation.pattern {self.allocation.pattern!r}; allowed: "
+                "unstructured"
+            )
         if self.model.task == "map":
             require_maps("train", self.train)
 
@@ -117,6 +126,10 @@ class TrialSpec:
         return dataclasses.asdict(self)
 
 
+Look = dict[str, Any]
+"""A trial at a rung: steps, frames (their share), total_s until then, metrics."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
@@ -132,6 +145,8 @@ class TrialResult:
     timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
     losses                 fine-tuning loss, one value a step
     admm                   residuals and terms of CrossPrune's rounds
+    looks                  on the way there: steps, frames, total_s so far and metrics of each rung
+    notes                  what else one should know, such as a checkpoint that was unreadable
     """
 
     metrics: dict[str, float]
@@ -144,6 +159,8 @@ class TrialResult:
     timings: dict[str, float]
     losses: list[float] = field(default_factory=list)
     admm: list[dict[str, float]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
@@ -159,12 +176,14 @@ class TrialResult:
 class TrialOutcome:
     """A result with the tensors it was measured on.
 
+    spec        the trial, a trade-off turned into its allocation
     mask        bool, what stays of each prunable weight
     state_dict  the whole model's, pruned weights zero
     channels    positions left along each axis of each tensor, where whole channels were removed
     """
 
     result: TrialResult
+    spec: TrialSpec
     mask: dict[str, Tensor]
     state_dict: dict[str, Tensor]
     channels: Kept = field(default_factory=dict)

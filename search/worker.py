@@ -1,26 +1,35 @@
-"""The Ray actor that runs trials one after another, and the limits it puts on itself."""
+"""The Ray actor that takes trials from rung to rung, one after another."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
-from search.run_store import RunFolder, write_failure, write_trial
-from search.shared import Shared, prepare
+from search.halving import Rung
+from search.limits import Limit
+from search.run_store import RunFolder, Stop, write_failure, write_stopped, write_trial
+from search.shared import Shared
+from search.skipping import Costs, useless
 from search.space import with_values
 from search.sweep_file import Sweep
-from search.trial import run_trial
+from search.trial import TrialRun
+from search.trial_checkpoint import (
+    CorruptCheckpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
+from search.trial_spec import TrialSpec
 
-WATCH_S = 0.2
+Answer = dict[str, Any]
 
 
 class TrialActor(Trainable):
-    """Runs one trial a step; what it measured is on disk before Ray hears of it."""
+    """One rung a step; what a rung measured is on disk before Ray hears of it, and a trial whose
+    worker died goes on after the last rung that is there.
+    """
 
     def setup(  # type: ignore[override]  # tune.with_parameters gives the rest
         self, config: dict[str, Any], shared: Shared, sweep: Sweep, run: RunFolder
@@ -31,65 +40,92 @@ class TrialActor(Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial in this process: imports, data and dense weights stay."""
         self.number, self.values = int(new_config["trial_id"]), dict(new_config["values"])
+        self.beaten_by: list[Costs] = new_config["beaten_by"]
+        self.open: OpenTrial | None = None
         return True
 
-    def step(self) -> dict[str, Any]:
-        limit = Limit(self.run_folder, self.number, self.sweep)
-        with limit:
-            failure = self._run()
-        return {"done": True, "trial_id": self.number, "failure": failure}
+    def step(self) -> Answer:
+        with Limit(self.run_folder, self.number, self.sweep):
+            return {"trial_id": self.number, **self._next()}
 
-    def _run(self) -> str | None:
-        """None, or why the trial failed (also on disk)."""
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: our own is in the trial's folder."""
+
+    def _next(self) -> Answer:
+        folder = self.run_folder.trial_dir(self.number)
+        if any((folder / f"{end}.json").is_file() for end in ("result", "failure", "stopped")):
+            return {"done": True}  # by a worker that died before it could say so
         spec = None
         try:
             spec = with_values(self.sweep.trial, self.values)
-            self.shared = prepare(spec, self.shared)
-            outcome = run_trial(spec, self.shared)
-            write_trial(self.run_folder, self.number, spec, outcome)
-            return None
+            if self.open is not None:
+                return self.open.next_look()
+            self.open = OpenTrial(spec, self)
+            return self.open.first_answer()
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             write_failure(self.run_folder, self.number, spec, reason)
-            return reason
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a finished trial is in the run folder, an unfinished one starts again."""
+            return {"done": True}
 
 
-class Limit:
-    """Ends this process when a trial takes too long or too much memory, the reason on disk."""
+class OpenTrial:
+    """A trial in this process, and the looks that were had at it, here or before."""
 
-    def __init__(self, run: RunFolder, trial_id: int, sweep: Sweep) -> None:
-        self._run, self._trial_id = run, trial_id
-        self._timeout_s, self._memory_gb = sweep.trial_timeout_s, sweep.max_memory_gb
-        self._finished = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
+    def __init__(self, spec: TrialSpec, actor: TrialActor) -> None:
+        self._sweep, self._beaten_by, self._number = actor.sweep, actor.beaten_by, actor.number
+        self._run_folder = actor.run_folder
+        self._folder: Path = actor.run_folder.trial_dir(actor.number)
+        self._looks: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+        self._trial = self._opened(spec, actor.shared)
+        actor.shared = self._trial.shared
+        self._rungs = rungs_of(self._sweep, self._trial.full)
 
-    def __enter__(self) -> None:
-        self._watcher.start()
+    def first_answer(self) -> Answer:
+        """The last look again where there was one, as its report may have been lost."""
+        if self._looks:
+            return self._answer(self._looks[-1])
+        if reason := useless(self._trial.costs(), self._beaten_by, self._sweep.constraints):
+            ended = Stop(reason=reason, costs=self._trial.costs(), looks=[])
+            write_stopped(self._run_folder, self._number, self._trial.spec, ended)
+            return {"done": True}
+        return self.next_look()
 
-    def __exit__(self, *_: object) -> None:
-        self._finished.set()
-        self._watcher.join()
+    def next_look(self) -> Answer:
+        """Trains to the next rung and evaluates there; the last one finishes the trial."""
+        rung = self._rungs[len(self._looks)]
+        scores = self._trial.look(rung)
+        metrics = self._trial.metrics(scores)
+        spent = self._trial.timings.with_total()["total_s"]
+        look = {"steps": rung.steps, "frames": rung.frames, "total_s": spent, "metrics": metrics}
+        self._looks.append(look)
+        if rung == self._trial.full:
+            outcome = self._trial.outcome(scores, self._looks[:-1], self._notes)
+            write_trial(self._run_folder, self._number, outcome)
+            remove_checkpoint(self._folder)
+            return {"done": True}
+        write_checkpoint(self._folder, self._trial.checkpoint(), self._looks)
+        return self._answer(look)
 
-    def _watch(self) -> None:
-        started = time.monotonic()
-        while not self._finished.wait(WATCH_S):
-            if self._timeout_s is not None and time.monotonic() - started > self._timeout_s:
-                self._end(f"killed for time: over trial_timeout_s {self._timeout_s:g}")
-            used = resident_gb()
-            if self._memory_gb is not None and used > self._memory_gb:
-                self._end(
-                    f"killed for memory: {used:.2f} GB, over max_memory_gb {self._memory_gb:g}"
-                )
+    def _answer(self, look: dict[str, Any]) -> Answer:
+        values = {str(name): look["metrics"][name] for name in self._sweep.objectives}
+        return {"done": False, **values}
 
-    def _end(self, reason: str) -> None:
-        write_failure(self._run, self._trial_id, None, reason)
-        os._exit(1)
+    def _opened(self, spec: TrialSpec, shared: Shared) -> TrialRun:
+        try:
+            found = read_checkpoint(self._folder)
+            if found is None:
+                return TrialRun(spec, shared)
+            checkpoint, self._looks = found
+            return TrialRun(spec, shared, checkpoint=checkpoint)
+        except CorruptCheckpoint as error:
+            self._looks = []
+            self._notes.append(f"checkpoint not readable, started again: {error}")
+            remove_checkpoint(self._folder)
+            return TrialRun(spec, shared)
 
 
-def resident_gb() -> float:
-    """Resident memory of this process in 1e9 bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+def rungs_of(sweep: Sweep, full: Rung) -> list[Rung]:
+    """The sweep's rungs below this trial's full fidelity, then that."""
+    below = [] if sweep.halving is None else sweep.halving.rungs
+    return [*(r for r in below if r.steps <= full.steps and r != full), full]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.allocation import SparsityAllocation
 from pruning.cost import profile
 from pruning.groups import ModalityGroups
 from pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
@@ -32,10 +31,7 @@ def test_curve_by_hand() -> None:
     uses = profile(
         model, [torch.ones(1, 2)], lambda m, x: m["lidar"](m["camera"](x)), groups=groups
     )
-    found = budget_curve(
-        scores, groups, uses, lambda s: SparsityAllocation(per_modality={"camera": s}),
-        [0.0, 0.5, 0.75],
-    )  # fmt: skip
+    found = budget_curve(scores, ["camera.weight"], uses, [0.0, 0.5, 0.75])
     np.testing.assert_allclose(found.loss, [0, 3 / 20, 6 / 20])
     np.testing.assert_allclose(found.saved, [0, 2, 3])
 
@@ -44,7 +40,7 @@ def test_the_cheaper_budget_goes_first() -> None:
     """Equal savings, the camera's at a tenth of the loss: it is pruned first, the LiDAR last."""
     rising, saved = [0.0, 1.0, 4.0, 9.0], [0.0, 1.0, 2.0, 3.0]
     curves = {"camera": curve([0.1 * v for v in rising], saved), "lidar": curve(rising, saved)}
-    front = predicted_front(curves, 5)
+    front = predicted_front(curves).evenly(5)
     assert front[0] == {"camera": 0.0, "lidar": 0.0}
     assert front[-1] == {"camera": 1.0, "lidar": 1.0}
     pruned = [(f["camera"], f["lidar"]) for f in front]
@@ -67,8 +63,30 @@ def test_nothing_beats_it(seed: int) -> None:
         )
         for at in product(range(6), repeat=3)
     ]
-    for values in predicted_front(curves, 8):
+    for values in predicted_front(curves).evenly(8):
         at = [int(np.abs(curves[n].sparsities - s).argmin()) for n, s in values.items()]
         loss = sum(c.loss[k] for c, k in zip(curves.values(), at, strict=True))
         saved = sum(c.saved[k] for c, k in zip(curves.values(), at, strict=True))
         assert not any(ls < loss - 1e-12 and sv > saved + 1e-12 for ls, sv in every)
+
+
+def test_a_tilt_spares_a_budget() -> None:
+    """Twins share alike; told that the camera loses e^2 as much, the front prunes it later."""
+    twins = {
+        "camera": curve([0, 1, 4, 9], [0, 1, 2, 3]),
+        "lidar": curve([0, 1, 4, 9], [0, 1, 2, 3]),
+    }
+    even = predicted_front(twins)
+    assert (even.sparsities[:, 0] == even.sparsities[:, 1]).all()
+    tilted = predicted_front(twins, {"camera": 2.0})
+    assert (tilted.sparsities[:, 0] <= tilted.sparsities[:, 1]).all()
+    assert (tilted.sparsities[:, 0] < tilted.sparsities[:, 1]).any()
+    assert tilted.loss.max() == 9  # the curves' own, not the tilted one
+
+
+def test_between_two_points() -> None:
+    """Half of what can be saved lies half-way between the two allocations of a one-step curve."""
+    front = predicted_front({"camera": curve([0.0, 1.0], [0.0, 8.0])})
+    assert front.at(0.0) == {"camera": 0.0}
+    assert front.at(0.5) == {"camera": 0.5}
+    assert front.at(1.0) == {"camera": 1.0}

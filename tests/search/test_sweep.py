@@ -158,7 +158,7 @@ def test_failures_are_recorded_and_the_sweep_goes_on(
     ("limit", "reason"),
     [
         ({"max_memory_gb": 0.05}, "killed for memory"),
-        ({"trial_timeout_s": 0.01}, "killed for time"),
+        ({"rung_timeout_s": 0.01}, "killed for time"),
     ],
 )
 def test_limits(

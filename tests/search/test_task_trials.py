@@ -118,7 +118,7 @@ def check_path(sweep: Sweep, file: Path, tmp_path: Path) -> dict[str, float]:
     run = RunFolder(out=tmp_path, name=sweep.name)
     run.path.mkdir()
     run.sweep_file.write_bytes(file.read_bytes())
-    write_trial(run, 0, sweep.trial, outcome)
+    write_trial(run, 0, outcome)
     front = load_front(sweep.name, tmp_path)
     for objective in front.objectives:
         assert objective.name in front.table().splitlines()[0]

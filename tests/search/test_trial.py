@@ -19,7 +19,8 @@ from search.measure import of_export
 from search.shared import cost_batches, prepare
 from search.space import with_values
 from search.sweep_file import read_sweep
-from search.trial import check_trial, measure, metrics_of, run_trial
+from search.trial import measure, metrics_of, run_trial
+from search.trial_checks import check_trial
 from search.trial_spec import TrialSpec
 
 
@@ -48,7 +49,7 @@ def test_trial_measures_and_repeats(spec: TrialSpec, tmp_path: Path) -> None:
     assert all(torch.equal(v, again.state_dict[k]) for k, v in outcome.state_dict.items())
 
     run = run_store.RunFolder(out=tmp_path, name="one")
-    run_store.write_trial(run, 3, spec, outcome)
+    run_store.write_trial(run, 3, outcome)
     stored = run_store.read_trial(run, 3)
     assert stored.spec == spec
     assert stored.result.metrics == result.metrics
@@ -131,7 +132,7 @@ def test_channels_leave_the_model(
     assert metrics["GMACs"] < 0.8 * metrics["GMACs_dense"]
 
     run = run_store.RunFolder(out=tmp_path, name="channels")
-    run_store.write_trial(run, 0, spec, outcome)
+    run_store.write_trial(run, 0, outcome)
     stored = run_store.read_trial(run, 0)
     scores, cost = measure(stored.spec, stored.state_dict(), stored.channels())
     assert {k: metrics[k] for k in metrics_of(scores, cost)} == metrics_of(scores, cost)

@@ -1,0 +1,26 @@
+"""Everybody who hears how a trial went: the table on the terminal, MLflow, the front so far."""
+
+from __future__ import annotations
+
+from search.finished import FinishedTrials
+from search.live import Live
+from search.optimizer import Proposal
+from search.run_store import Ending
+from search.tracking import Tracking
+
+
+class Listeners:
+    """finished: the trials on which front and hypervolume rest."""
+
+    def __init__(self, finished: FinishedTrials, live: Live, tracking: Tracking) -> None:
+        self.finished = finished
+        self._live, self._tracking = live, tracking
+
+    def started(self, proposal: Proposal) -> None:
+        self._live.started(proposal.trial_id)
+
+    def ended(self, proposal: Proposal, how: Ending) -> None:
+        """`how`: finished, stopped early, or the reason of a failure."""
+        self._tracking.ended(proposal.trial_id, proposal.values, how)
+        front = self._live.ended(proposal.trial_id, how)
+        self._tracking.hypervolume(front.hypervolume, self._live.done)

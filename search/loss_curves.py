@@ -1,0 +1,93 @@
+"""Budget curves of a trial: what its criterion says each modality or stage loses when pruned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from models import build
+from pruning.allocation import SparsityAllocation
+from pruning.cost import CostProfile
+from pruning.groups import ModalityGroups, stage_of
+from pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
+from search import score_cache
+from search.grouping import weights_of
+from search.trial_spec import TrialSpec
+
+STEPS = 40
+
+Curves = dict[str, BudgetCurve]
+
+
+def curves_of(
+    spec: TrialSpec,
+    statistics: score_cache.Statistics,
+    profile: CostProfile,
+    budgets: Mapping[str, Sequence[str]],
+    ranges: Mapping[str, tuple[float, float]],
+) -> Curves:
+    """Budget -> curve over its range of sparsities; `budgets` maps names to weight names."""
+    groups = ModalityGroups.from_model(build(spec.model))
+    scores = score_cache.scores(spec, statistics, groups)
+    return {
+        name: budget_curve(
+            scores, weights, profile, np.linspace(*ranges[name], STEPS).tolist(),
+            spec.allocation.rule, spec.allocation.min_keep,
+        )
+        for name, weights in budgets.items()
+    }  # fmt: skip
+
+
+def trade_off_key(spec: TrialSpec) -> str:
+    """What the curves behind a trade-off depend on, beside statistics and cost profile."""
+    assert spec.trade_off is not None
+    parts = [
+        asdict(spec.criterion), spec.trade_off.budgets, spec.trade_off.most, spec.allocation.rule,
+        spec.allocation.min_keep, score_cache.key_of(spec),
+    ]  # fmt: skip
+    return json.dumps(parts, sort_keys=True)
+
+
+def trade_off_curves(
+    spec: TrialSpec, statistics: score_cache.Statistics, profile: CostProfile
+) -> Curves:
+    """The curves of all budgets that the trade-off is over."""
+    assert spec.trade_off is not None
+    budgets = trade_off_budgets(spec)
+    most = dict.fromkeys(budgets, (0.0, spec.trade_off.most))
+    return curves_of(spec, statistics, profile, budgets, most)
+
+
+def trade_off_budgets(spec: TrialSpec) -> dict[str, list[str]]:
+    """Modality or stage -> its weights. ValueError for a tilt of something else."""
+    assert spec.trade_off is not None
+    weights = weights_of(spec.model)
+    found: dict[str, list[str]] = {}
+    for modality, names in weights.items():
+        for name in names:
+            budget = modality if spec.trade_off.budgets == "modality" else stage_of(name)
+            found.setdefault(budget, []).append(name)
+    allowed = list(dict.fromkeys([*weights, *found]))
+    for name in spec.trade_off.tilt:
+        if name not in allowed:
+            raise ValueError(
+                f"trade_off.tilt.{name}: the model has none of that name; allowed: "
+                f"{', '.join(allowed)}"
+            )
+    return found
+
+
+def resolved(spec: TrialSpec, curves: Curves) -> SparsityAllocation:
+    """The allocation at the spec's trade-off: on the front that its tilted curves predict."""
+    trade_off = spec.trade_off
+    assert trade_off is not None
+    tilt = {name: trade_off.tilt_of(name) for name in curves}
+    found = predicted_front(curves, tilt).at(trade_off.saved)
+    by_modality = trade_off.budgets == "modality"
+    return replace(
+        spec.allocation, overall=0.0, per_modality=found if by_modality else {},
+        per_stage={} if by_modality else found, per_layer={},
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Proposals from predicted losses: where the recalibrated front promises the most hypervolume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+from scipy.stats import spearmanr
+
+from pruning.predicted_front import BudgetCurve, predicted_front
+from search.recalibration import Floats, LossModel, recalibrated
+
+Sparsities = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What is known before any trial.
+
+    curves  field of the space -> its budget's curve
+    cost    the objective that is exact: `dense` less `unit` for each MAC saved, minimised
+    worst   objective -> the value that counts nothing, of all objectives
+    best    objective -> the best possible value
+    """
+
+    curves: Mapping[str, BudgetCurve]
+    cost: str
+    dense: float
+    unit: float
+    worst: Mapping[str, float]
+    best: Mapping[str, float]
+
+    @property
+    def qualities(self) -> list[str]:
+        """The objectives that pruning harms."""
+        return [name for name in self.worst if name != self.cost]
+
+    def first(self, count: int) -> list[dict[str, float]]:
+        """Allocations evenly spaced along the front, the least pruned first."""
+        return predicted_front(self.curves).evenly(count)
+
+    def losses(self, tried: Sequence[Sparsities]) -> Floats:
+        """Each budget's predicted loss [N, n], as a share of what the most pruned loses."""
+        scale = max(sum(float(c.loss.max()) for c in self.curves.values()), 1e-300)
+        rows = [[np.interp(t[n], c.sparsities, c.loss) for n, c in self.curves.items()]
+                for t in tried]  # fmt: skip
+        return np.array(rows, float).reshape(len(tried), len(self.curves)) / scale
+
+    def costs(self, tried: Sequence[Sparsities]) -> Floats:
+        """The exact objective [N], as a share of its worst value."""
+        saved = [
+            sum(np.interp(t[n], c.sparsities, c.saved) for n, c in self.curves.items())
+            for t in tried
+        ]
+        return (self.dense - self.unit * np.array(saved, float)) / self.worst[self.cost]
+
+    def shares_lost(self, name: str, values: Sequence[float]) -> Floats:
+        """Measured values [N] on the scale of losses: 0 the best measured, 1 the worst value."""
+        worst = self.worst[name]
+        signed = (worst - np.array(values, float)) * np.sign(worst - self.best[name])
+        most = max(float(signed.max(initial=0.0)), 1e-12)
+        return 1 - signed / most
+
+    def rank_correlation(
+        self, name: str, tried: Sequence[Sparsities], values: Sequence[float]
+    ) -> float:
+        """Spearman's, of predicted and measured loss of accuracy; NaN below 3 trials."""
+        if len(tried) < 3:
+            return float("nan")
+        measured = self.shares_lost(name, values)
+        return float(spearmanr(self.losses(tried).sum(1), measured).statistic)
+
+
+def propose(
+    prediction: Prediction,
+    tried: Sequence[Sparsities],
+    values: Mapping[str, Sequence[float]],
+    running: Sequence[Sparsities],
+    random: np.random.Generator,
+) -> dict[str, float]:
+    """Where to look next: a front drawn from the posterior, and on it the allocation that adds most
+    to the hypervolume of what was tried or is running, both as the mean model sees them. One that
+    was tried already only where all were.
+
+    values  objective -> measured value of each of `tried`
+    """
+    budgets = len(prediction.curves)
+    seen = prediction.losses(tried)
+    models = {
+        name: recalibrated(seen, prediction.shares_lost(name, values[name]), budgets)
+        for name in prediction.qualities
+    }
+    drawn = {name: model.drawn(random) for name, model in models.items()}
+    leading = drawn[prediction.qualities[int(random.integers(len(drawn)))]]
+    tilt = dict(zip(prediction.curves, leading.tilts.tolist(), strict=True))
+    front = predicted_front(prediction.curves, tilt)
+    candidates = [front.allocation(i) for i in range(len(front.saved))]
+    new = [c for c in candidates if c not in [*tried, *running]] or candidates
+    points = _points(
+        prediction, new, {n: curve.at(prediction.losses(new)) for n, curve in drawn.items()}
+    )
+    had = _had(prediction, models, [*tried, *running])
+    return new[int(np.argmax([_volume(had, point) for point in points]))]
+
+
+def _had(
+    prediction: Prediction, models: Mapping[str, LossModel], tried: Sequence[Sparsities]
+) -> Floats:
+    losses = prediction.losses(tried)
+    return _points(prediction, tried, {n: model.best.at(losses) for n, model in models.items()})
+
+
+def _points(
+    prediction: Prediction, tried: Sequence[Sparsities], losses: Mapping[str, Floats]
+) -> Floats:
+    """[N, objectives], to minimise, 1 counts nothing."""
+    return np.stack([*losses.values(), prediction.costs(tried)], axis=1)
+
+
+def _volume(had: Floats, point: Floats) -> float:
+    return float(moocore.hypervolume(np.vstack([had, point]), ref=np.ones(len(point))))

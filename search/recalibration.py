@@ -1,0 +1,80 @@
+"""What pruning costs in accuracy: the loss that scores predict, recalibrated on measured trials.
+
+measured = base + (1 - base) (1 - exp(-k x^q)),  x = sum over budgets of e^tilt_b predicted loss_b,
+on a scale where 0 is the best value measured and 1 counts nothing. Scores get the order of budgets
+roughly right and their scale wrong, so each budget has a tilt, with a prior around 0; the rest says
+how lost score mass becomes lost accuracy. Posterior by Laplace's approximation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+Floats = NDArray[np.float64]
+BASE, LOG_K, LOG_Q, TILTS = 0, 1, 2, 3
+PRIOR_MEAN = (0.0, np.log(2.0), 0.0)
+PRIOR_STD = (0.05, 1.0, 0.3)
+TILT_STD = 1.0
+FIRST_NOISE, LEAST_NOISE, MOST_NOISE = 0.03, 0.005, 0.2
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """One set of parameters [3 + n]: base, log k, log q, and the tilt of each budget."""
+
+    parameters: Floats
+
+    @property
+    def tilts(self) -> Floats:
+        return self.parameters[TILTS:]
+
+    def at(self, predicted: Floats) -> Floats:
+        """Loss [...] at the budgets' predicted losses [..., n]; these add to 1 when all is gone."""
+        base = self.parameters[BASE]
+        k, q = np.exp(self.parameters[LOG_K]), np.exp(self.parameters[LOG_Q])
+        x = np.maximum(predicted @ np.exp(self.tilts), 1e-12)
+        return base + (1 - base) * -np.expm1(-k * x**q)
+
+
+@dataclass(frozen=True)
+class LossModel:
+    """Posterior of a LossCurve: mean [3 + n], covariance, and the noise of a measurement."""
+
+    mean: Floats
+    covariance: Floats
+    noise: float
+
+    @property
+    def best(self) -> LossCurve:
+        return LossCurve(self.mean)
+
+    def drawn(self, random: np.random.Generator) -> LossCurve:
+        """A curve as likely as the posterior says (Thompson sampling)."""
+        return LossCurve(random.multivariate_normal(self.mean, self.covariance))
+
+
+def recalibrated(predicted: Floats, measured: Floats, budgets: int) -> LossModel:
+    """The model after trials with predicted losses [N, n] and measured losses [N]; N may be 0."""
+    model = _fitted(predicted, measured, budgets, FIRST_NOISE)
+    if len(measured) == 0:
+        return model
+    residuals = model.best.at(predicted) - measured
+    noise = float(np.clip(np.sqrt((residuals**2).mean()), LEAST_NOISE, MOST_NOISE))
+    return _fitted(predicted, measured, budgets, noise)
+
+
+def _fitted(predicted: Floats, measured: Floats, budgets: int, noise: float) -> LossModel:
+    mean = np.array([*PRIOR_MEAN, *np.zeros(budgets)])
+    std = np.array([*PRIOR_STD, *np.full(budgets, TILT_STD)])
+
+    def residuals(parameters: Floats) -> Floats:
+        off = LossCurve(parameters).at(predicted) - measured if len(measured) else np.empty(0)
+        return np.concatenate([off / noise, (parameters - mean) / std])
+
+    found = least_squares(residuals, mean, max_nfev=60)
+    covariance = np.linalg.inv(found.jac.T @ found.jac)
+    return LossModel(found.x, (covariance + covariance.T) / 2, noise)
