@@ -51,7 +51,7 @@ def in_process(scenes: NuScenesScenes, files: Files) -> None:
     loader = Loader(scenes, PUBLISHED, None, 4, shuffle=False, seed=0)
     best = {"loader": inf, "bare": inf}
     for _ in range(3):  # turn by turn; the first warms up
-        scenes.cache.clear()
+        scenes.decoded.clear()
         for name, work in (("loader", partial(read, loader)), ("bare", partial(bare, files, None))):
             best[name] = min(best[name], took(work, time.process_time) / len(files))
     print(

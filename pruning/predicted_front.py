@@ -61,6 +61,14 @@ class PredictedFront:
         nearest = [int(np.abs(self.saved - target).argmin()) for target in wanted]
         return [self.allocation(i) for i in dict.fromkeys(nearest)]
 
+    def saving(self, macs: float) -> PredictedFront:
+        """The part that saves so many MACs or more; where none does, the most pruned allocation."""
+        keep = self.saved >= min(macs, self.saved[-1])
+        return PredictedFront(
+            names=self.names, sparsities=self.sparsities[keep], loss=self.loss[keep],
+            saved=self.saved[keep],
+        )  # fmt: skip
+
     def at(self, share: float) -> dict[str, float]:
         """The allocation that saves a share (0..1) of what can be saved, between neighbours on the
         front by linear interpolation.

@@ -16,12 +16,14 @@ class DataSet(Protocol):
     """Frames of one split: NuScenesScenes, KittiScenes, and those to come.
 
     tokens   frames by name, in order
-    cache    what is kept of the frames in this process
+    cache    what is kept of just these frames in this process, such as filtered labels
+    decoded  frames kept in this process, together with those of `without`
     skipped  frames that could not be read: token -> reason
     """
 
     tokens: list[str]
     cache: dict[object, object]
+    decoded: dict[object, object]
     skipped: dict[str, str]
     on_bad_sample: OnBadSample
 

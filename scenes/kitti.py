@@ -125,6 +125,7 @@ class KittiScenes:
             raise ValueError(f"split: {spec.split!r} has no {kind} in {spec.kitti_root}")
         self.tokens: list[str] = tokens
         self.cache: dict[object, object] = {}
+        self.decoded: dict[object, object] = {}
         self.skipped: dict[str, str] = {}
         """Frames that could not be read: token -> reason."""
 
@@ -166,7 +167,7 @@ class KittiScenes:
 
     def __getstate__(self) -> dict[str, object]:
         """For worker processes: they start with nothing kept."""
-        return {**self.__dict__, "cache": {}}
+        return {**self.__dict__, "cache": {}, "decoded": {}}
 
     def objects_folder(self, key: str) -> Path:
         """Where objects to paste are kept; another one when a label changes."""

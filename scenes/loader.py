@@ -165,7 +165,7 @@ class _Frames:
     def decoded(self, index: int) -> Decoded:
         """A frame, kept for the next time if this process keeps frames."""
         token = self.scenes.tokens[index]
-        cache, key = self.scenes.cache, (token, self.image)
+        cache, key = self.scenes.decoded, (token, self.image)
         if isinstance(found := cache.get(key), Decoded):
             return found
         found = decoded(self.scenes.frame(token), self.image)

@@ -87,6 +87,7 @@ class NuScenesScenes:
         self.tokens = self.store.texts("samples", "token", samples)
         self._row = {token: int(row) for token, row in zip(self.tokens, samples, strict=True)}
         self.cache: dict[object, object] = {}
+        self.decoded: dict[object, object] = {}
         self.skipped: dict[str, str] = {}
         """Frames that could not be read: token -> reason."""
 
@@ -98,6 +99,7 @@ class NuScenesScenes:
         found.spec, found.on_bad_sample = self.spec, self.on_bad_sample
         found.root, found.store, found.reader = self.root, self.store, self.reader
         found._choose(self.samples[kept])
+        found.decoded = self.decoded
         return found
 
     def __getstate__(self) -> dict[str, Any]:

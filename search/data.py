@@ -36,9 +36,7 @@ def share_of(
         chosen = set(scenes.tokens[:count])
     else:
         chosen = {scenes.tokens[i * len(scenes.tokens) // count] for i in range(count)}
-    found = scenes.without(token for token in scenes.tokens if token not in chosen)
-    found.cache = scenes.cache
-    return found
+    return scenes.without(token for token in scenes.tokens if token not in chosen)
 
 
 def root_of(spec: DataSpec) -> str:

@@ -124,6 +124,22 @@ class Optimizer:
             encoded = {field: encode(value) for field, value in values.items()}
             self._study.enqueue_trial(encoded, skip_if_exists=True)
 
+    def adopt(self, values: Mapping[str, Value]) -> int | None:
+        """Id of a new trial with these values of all fields, to be told what is known of it; it does
+        not count. None where they were tried.
+        """
+        params = {name: encode(value) for name, value in values.items()}
+        if self._is_duplicate(-1, params):
+            return None
+        self._study.enqueue_trial(params, user_attrs={FREE: True})
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        while waiting:
+            trial = self._study.ask(self._distributions)
+            if trial.params == params:
+                return int(trial.number)
+            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        raise AssertionError(values)
+
     def running(self) -> list[Proposal]:
         """Trials that were asked for and never told, by id."""
         return [self._proposal(trial) for trial in self._running()]
@@ -216,7 +232,9 @@ class Optimizer:
     def _suggested(self, at_random: bool) -> dict[str, Any]:
         seed = self._next_seed()
         kind = "random" if at_random else self._kind
-        guided = {} if self._prediction is None else self._predicted(self._prediction, seed)
+        guided = {}
+        if self._prediction is not None and not at_random:
+            guided = self._predicted(self._prediction, seed)
         open_fields = {n: d for n, d in self._distributions.items() if n not in guided}
         if not open_fields:
             return guided

@@ -9,7 +9,7 @@ import moocore
 import numpy as np
 from scipy.stats import spearmanr
 
-from pruning.predicted_front import BudgetCurve, predicted_front
+from pruning.predicted_front import BudgetCurve, PredictedFront, predicted_front
 from search.recalibration import Floats, LossModel, recalibrated
 
 Sparsities = Mapping[str, float]
@@ -23,6 +23,7 @@ class Prediction:
     cost    the objective that is exact: `dense` less `unit` for each MAC saved, minimised
     worst   objective -> the value that counts nothing, of all objectives
     best    objective -> the best possible value
+    most_cost  no allocation that costs more is tried; None: no limit
     """
 
     curves: Mapping[str, BudgetCurve]
@@ -31,6 +32,7 @@ class Prediction:
     unit: float
     worst: Mapping[str, float]
     best: Mapping[str, float]
+    most_cost: float | None = None
 
     @property
     def qualities(self) -> list[str]:
@@ -39,7 +41,16 @@ class Prediction:
 
     def first(self, count: int) -> list[dict[str, float]]:
         """Allocations evenly spaced along the front, the least pruned first."""
-        return predicted_front(self.curves).evenly(count)
+        return self.front().evenly(count)
+
+    def front(self, tilt: Mapping[str, float] | None = None) -> PredictedFront:
+        """The predicted front within the limit of the cost."""
+        front = predicted_front(self.curves, tilt)
+        return front if self.most_cost is None else front.saving(self._least_saved())
+
+    def _least_saved(self) -> float:
+        assert self.most_cost is not None
+        return (self.dense - self.most_cost) / self.unit
 
     def losses(self, tried: Sequence[Sparsities]) -> Floats:
         """Each budget's predicted loss [N, n], as a share of what the most pruned loses."""
@@ -95,7 +106,7 @@ def propose(
     drawn = {name: model.drawn(random) for name, model in models.items()}
     leading = drawn[prediction.qualities[int(random.integers(len(drawn)))]]
     tilt = dict(zip(prediction.curves, leading.tilts.tolist(), strict=True))
-    front = predicted_front(prediction.curves, tilt)
+    front = prediction.front(tilt)
     candidates = [front.allocation(i) for i in range(len(front.saved))]
     new = [c for c in candidates if c not in [*tried, *running]] or candidates
     points = _points(

@@ -30,7 +30,7 @@ class HalvingScheduler(FIFOScheduler):
                 self._goes_on(rung_of(halving, look), trial_id, look)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number = int(result["trial_id"])
+        number = int(trial.config["trial_id"])
         folder = self._run.trial_dir(number)
         looks = looks_of(folder)
         rung = rung_of(self._halving, looks[-1])

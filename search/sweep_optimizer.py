@@ -90,10 +90,14 @@ def searched_sparsities(sweep: Sweep) -> dict[str, Range]:
 
 def own_values(sweep: Sweep) -> dict[str, Value]:
     """Fields as the sweep's own trial has them, where the space allows that value."""
-    values: dict[str, Value] = {}
-    for name, distribution in distributions(sweep.space, integers(sweep)).items():
-        value = encode(value_of(sweep.trial, name))
-        with contextlib.suppress(ValueError, TypeError):
-            if distribution._contains(distribution.to_internal_repr(value)):
-                values[name] = value
-    return values
+    own = {name: value_of(sweep.trial, name) for name in sweep.space}
+    return {name: value for name, value in own.items() if allowed_value(sweep, name, value)}
+
+
+def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:
+    """Whether the space allows this value of a field."""
+    field = {name: sweep.space[name]}
+    distribution = distributions(field, integers(sweep))[name]
+    with contextlib.suppress(ValueError, TypeError):
+        return bool(distribution._contains(distribution.to_internal_repr(encode(value))))
+    return False

@@ -44,6 +44,7 @@ def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
         ),
         cost=COST, dense=least.macs * GFLOPS_A_MAC, unit=GFLOPS_A_MAC,
         worst={name: o.worst(dense) for name, o in objectives.items()},
+        most_cost=sweep.constraints[COST].max if COST in sweep.constraints else None,
         best={name: 1.0 if o.direction == "max" else 0.0 for name, o in objectives.items()},
     )  # fmt: skip
 

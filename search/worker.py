@@ -46,7 +46,7 @@ class TrialActor(Trainable):
 
     def step(self) -> Answer:
         with Limit(self.run_folder, self.number, self.sweep):
-            return {"trial_id": self.number, **self._next()}
+            return self._next()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: our own is in the trial's folder."""

@@ -1,0 +1,88 @@
+"""Who goes on at a rung, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search.halving import Halving, Rung, RungRecord, crowding, epsilon_net, losses_of, ranked
+
+
+def record(safe: int = 0, reduction: float = 3.0) -> RungRecord:
+    return RungRecord(Halving(rungs=[Rung(steps=0)], safe=safe, reduction=reduction))
+
+
+def test_fully_ordered_data() -> None:
+    """One objective in disguise: exactly those go on that are in the best third when they come.
+
+    5, 4 and 3 each lead when they come; 6 is 4th of 4, 7 5th of 5, 8 6th; 1 leads; 2 is 2nd of 8,
+    within 8/3; 2.5 is 3rd of 9, not within 3 (places count from 0: 2 < 3, it is).
+    """
+    rung = record()
+    came = [5, 4, 3, 6, 7, 8, 1, 2, 2.5, 9]
+    decisions = [rung.goes_on(i, [value, value]) for i, value in enumerate(came)]
+    assert decisions == [True, True, True, False, False, False, True, True, True, False]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranks_are_ranks(seed: int) -> None:
+    """On ordered data the order is that of the values, not a permutation's inverse."""
+    values = np.random.default_rng(seed).permutation(20).astype(float)
+    points = np.stack([values, values], 1)
+    for spread in ("epsilon_net", "crowding"):
+        assert ranked(points, spread) == np.argsort(values).tolist()
+
+
+def test_fronts_first() -> None:
+    """Three fronts: (0,3) (3,0) (1,1) | (2,2) | (4,4)."""
+    points = np.array([[4, 4], [0, 3], [2, 2], [3, 0], [1, 1]], float)
+    for spread in ("epsilon_net", "crowding"):
+        order = ranked(points, spread)
+        assert set(order[:3]) == {1, 3, 4}
+        assert order[3:] == [2, 0]
+
+
+def test_epsilon_net_by_hand() -> None:
+    """On a line: the best by the first objective, the other end, the middle, then the rest."""
+    points = np.array([[0.2, 0.8], [0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    assert epsilon_net(points) == [1, 3, 2, 0]
+
+
+def test_crowding_by_hand() -> None:
+    """Ends first; inside, (0.6, 0.4) has neighbours 0.9 apart in each objective, (0.1, 0.9) 0.6."""
+    points = np.array([[0.0, 1.0], [0.1, 0.9], [0.6, 0.4], [1.0, 0.0]])
+    assert crowding(points) == [0, 3, 2, 1]
+
+
+def test_small_rungs_spare_their_first_front() -> None:
+    """Six trade-offs of one front all go on while safe; without, only every third or so."""
+    front = [(i, 5 - i) for i in range(6)]
+    spared, strict = record(safe=6), record()
+    assert all(spared.goes_on(i, p) for i, p in enumerate(front[:5]))
+    assert sum(strict.goes_on(i, p) for i, p in enumerate(front)) < 6
+
+
+def test_telling_again_changes_nothing() -> None:
+    rung = record()
+    first = [rung.goes_on(i, [v, v]) for i, v in enumerate([3, 2, 5])]
+    assert [rung.goes_on(2, [5, 5]), len(rung.seen)] == [first[2], 3]
+
+
+def test_losses() -> None:
+    values = {"mAP": 0.4, "GFLOPs": 3.0, "other": 1.0}
+    assert losses_of(values, {"mAP": "max", "GFLOPs": "min"}) == [-0.4, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rungs": []}, "rungs: value"),
+        ({"rungs": [Rung(steps=3), Rung(steps=1)]}, "steps and frames never fall"),
+        ({"rungs": [Rung(steps=3), Rung(steps=3)]}, "one of the two rises"),
+        ({"rungs": [Rung(steps=3)], "reduction": 1.0}, "reduction: value 1.0"),
+        ({"rungs": [Rung(steps=3)], "safe": -1}, "safe: value -1"),
+    ],
+)
+def test_wrong_halving(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Halving(**fields)  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""Proposals along the predicted front, on the analytic problem whose front is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.allocation_problem import Problem, share
+from benchmarks.guided import guess, searched
+from benchmarks.search_quality import one_knob
+from pruning.predicted_front import BudgetCurve
+from search.optimizer import Optimizer, Stopped
+from search.prediction import Prediction, propose
+from search.space import Choices, Range
+
+TWO = {
+    name: BudgetCurve(
+        sparsities=np.array([0.0, 0.5, 0.9]), loss=np.array([0.0, 0.1, 0.5]) * weight,
+        saved=np.array([0.0, 5.0, 9.0]),
+    )
+    for name, weight in (("camera", 1.0), ("lidar", 3.0))
+}  # fmt: skip
+
+
+def prediction(**fields: object) -> Prediction:
+    given = {
+        "curves": TWO, "cost": "GFLOPs", "dense": 20.0, "unit": 1.0,
+        "worst": {"mAP": 0.0, "GFLOPs": 20.0}, "best": {"mAP": 1.0, "GFLOPs": 0.0}, **fields,
+    }  # fmt: skip
+    return Prediction(**given)  # type: ignore[arg-type]
+
+
+def test_losses_and_costs_by_hand() -> None:
+    """All gone loses 0.5 + 1.5 = 2; the camera alone at 0.5 loses 0.1 and saves 5 of 20."""
+    tried = [{"camera": 0.5, "lidar": 0.0}, {"camera": 0.9, "lidar": 0.9}]
+    np.testing.assert_allclose(prediction().losses(tried), [[0.05, 0.0], [0.25, 0.75]])
+    np.testing.assert_allclose(prediction().costs(tried), [15 / 20, 2 / 20])
+
+
+def test_shares_lost_in_both_directions() -> None:
+    """mAP: 0.5 is the best measured, 0 counts nothing. AMOTP: 0.4 m of at most 2 m."""
+    np.testing.assert_allclose(prediction().shares_lost("mAP", [0.5, 0.25, 0.0]), [0, 0.5, 1])
+    metres = prediction(worst={"AMOTP": 2.0, "GFLOPs": 20.0}, best={"AMOTP": 0.0, "GFLOPs": 0.0})
+    np.testing.assert_allclose(metres.shares_lost("AMOTP", [0.4, 1.2, 2.0]), [0, 0.5, 1])
+
+
+def test_rank_correlation() -> None:
+    tried = [{"camera": c, "lidar": 0.0} for c in (0.0, 0.5, 0.9)]
+    assert prediction().rank_correlation("mAP", tried, [0.6, 0.5, 0.1]) == pytest.approx(1.0)
+    assert prediction().rank_correlation("mAP", tried, [0.1, 0.5, 0.6]) == pytest.approx(-1.0)
+    assert np.isnan(prediction().rank_correlation("mAP", tried[:2], [0.6, 0.5]))
+
+
+def test_a_limit_of_the_cost_is_kept() -> None:
+    """At most 12 of 20 GFLOPs: neither the first allocations nor proposals exceed it."""
+    limited = prediction(most_cost=12.0)
+    first = limited.first(4)
+    values = {"mAP": [0.5, 0.4], "GFLOPs": [11.0, 6.0]}
+    tried = [{"camera": 0.9, "lidar": 0.0}, {"camera": 0.9, "lidar": 0.5}]
+    found = [propose(limited, tried, values, [], np.random.default_rng(seed)) for seed in range(10)]
+    assert all(limited.costs([p])[0] * 20 <= 12.0 for p in (*first, *found))
+
+
+def test_guided_search_beats_its_first_guess_and_one_knob() -> None:
+    """Scores wrong by a factor of e^0.5: 20 trials come within 5 % of the exact front, 6 do not."""
+    for seed in range(2):
+        problem = Problem.drawn(12, seed)
+        found = searched(problem, 20, seed, 0.0, guess(problem, seed, 0.5))
+        assert share(found, problem) > 0.95
+        assert share(found, problem) > share(one_knob(problem, 20), problem)
+        assert share(found[:6], problem) < share(found, problem)
+
+
+def test_other_fields_are_the_samplers() -> None:
+    """Guided sparsities beside a choice: every choice is tried; stopped trials are learnt from."""
+    optimizer = Optimizer(
+        {"camera": Range(low=0.0, high=0.9), "lidar": Range(low=0.0, high=0.9),
+         "criterion": Choices(choices=["a", "b"])},
+        {"mAP": "max", "GFLOPs": "min"}, prediction=prediction(), sampler="tpe",
+    )  # fmt: skip
+    seen = []
+    for number in range(14):
+        asked = optimizer.ask()
+        assert asked is not None
+        seen.append(asked.values)
+        values = {"mAP": 0.6 - 0.1 * float(asked.values["camera"]), "GFLOPs": 10.0}  # type: ignore[arg-type]
+        ended = Stopped("not among the best", values) if number % 3 == 0 else values
+        optimizer.tell(asked.trial_id, ended)
+    assert {v["criterion"] for v in seen} == {"a", "b"}
+    guided = [v for v in seen if {v["camera"], v["lidar"]} <= {0.0, 0.5, 0.9}]
+    assert len(guided) >= 9  # all allocations that there are; then the sampler's
+    assert optimizer.told() == 14
+    assert list(optimizer.states().values()).count("PRUNED") == 5
