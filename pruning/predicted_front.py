@@ -1,9 +1,9 @@
 """The front that importance scores predict, before anything is trained.
 
-Every budget of weights (a modality, a stage) has a curve: the share of all score mass that a
-sparsity removes, and the MACs that it saves. Budgets are disjoint, so for a trade-off between the
-two each is chosen alone (Lagrangian relaxation; Everett, Operations Research 1963), and a sweep
-over trade-offs is the front.
+Every budget of weights (a modality, a stage) has a curve: the loss that scores predict for a
+sparsity, summed over the weights that go, and the MACs that it saves. Budgets are disjoint, so for
+a trade-off between the two each is chosen alone (Lagrangian relaxation; Everett, Operations
+Research 1963), and a sweep over trade-offs is the front.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ TRADE_OFFS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetCurve:
-    """At rising sparsities [K] of one budget: loss [K], the share of all score mass removed, and
-    saved [K], MACs a frame.
+    """At rising sparsities [K] of one budget: loss [K], the share of all predicted loss that goes,
+    and saved [K], MACs a frame.
     """
 
     sparsities: Floats
@@ -80,6 +80,7 @@ class PredictedFront:
 
 def budget_curve(
     scores: ImportanceScores,
+    predicted: ImportanceScores,
     names: Sequence[str],
     profile: CostProfile,
     sparsities: Sequence[float],
@@ -87,11 +88,15 @@ def budget_curve(
     min_keep: int = 1,
 ) -> BudgetCurve:
     """Curve of the budget that the weights `names` share, spread over them by `rule`
-    (pruning/allocation.py). MACs are exact; a score below 0 counts as 0.
+    (pruning/allocation.py).
+
+    `scores` say which weights go, `predicted` what each costs in loss (below 0 counts as 0); the
+    two may be the same. MACs are exact.
     """
-    total = sum(float(s.clamp(min=0).sum(dtype=torch.double)) for s in scores.by_weight.values())
+    every = predicted.by_weight
+    total = sum(float(score.clamp(min=0).sum(dtype=torch.double)) for score in every.values())
     part = ImportanceScores({name: scores.by_weight[name] for name in names})
-    mass = {name: score.clamp(min=0).double() for name, score in part.by_weight.items()}
+    mass = {name: every[name].clamp(min=0).double() for name in names}
     uses = {name: profile.layers[name] for name in names if name in profile.layers}
     one_group = ModalityGroups({"budget": tuple(names)})
     loss, saved = [], []

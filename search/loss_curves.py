@@ -11,6 +11,7 @@ import numpy as np
 from models import build
 from pruning.allocation import SparsityAllocation
 from pruning.cost import CostProfile
+from pruning.criteria import Criterion
 from pruning.groups import ModalityGroups, stage_of
 from pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
 from search import score_cache
@@ -20,45 +21,56 @@ from search.trial_spec import TrialSpec
 STEPS = 40
 
 Curves = dict[str, BudgetCurve]
+AllStatistics = Mapping[str, score_cache.Statistics]
+"""By score_cache.key_of."""
 
 
 def curves_of(
     spec: TrialSpec,
-    statistics: score_cache.Statistics,
+    predicted_by: Criterion,
+    statistics: AllStatistics,
     profile: CostProfile,
     budgets: Mapping[str, Sequence[str]],
     ranges: Mapping[str, tuple[float, float]],
 ) -> Curves:
-    """Budget -> curve over its range of sparsities; `budgets` maps names to weight names."""
+    """Budget -> curve over its range of sparsities; `budgets` maps names to weight names. The
+    spec's criterion says which weights go, `predicted_by` what that costs.
+    """
     groups = ModalityGroups.from_model(build(spec.model))
-    scores = score_cache.scores(spec, statistics, groups)
+    scores = score_cache.scores(spec, statistics[score_cache.key_of(spec)], groups)
+    other = by(spec, predicted_by)
+    predicted = score_cache.scores(other, statistics[score_cache.key_of(other)], groups)
     return {
         name: budget_curve(
-            scores, weights, profile, np.linspace(*ranges[name], STEPS).tolist(),
+            scores, predicted, weights, profile, np.linspace(*ranges[name], STEPS).tolist(),
             spec.allocation.rule, spec.allocation.min_keep,
         )
         for name, weights in budgets.items()
     }  # fmt: skip
 
 
+def by(spec: TrialSpec, criterion: Criterion) -> TrialSpec:
+    """The trial with another criterion: whose statistics a prediction needs."""
+    return replace(spec, criterion=criterion)
+
+
 def trade_off_key(spec: TrialSpec) -> str:
     """What the curves behind a trade-off depend on, beside statistics and cost profile."""
     assert spec.trade_off is not None
     parts = [
-        asdict(spec.criterion), spec.trade_off.budgets, spec.trade_off.most, spec.allocation.rule,
-        spec.allocation.min_keep, score_cache.key_of(spec),
+        asdict(spec.criterion), asdict(spec.trade_off.predicted_by), spec.trade_off.budgets,
+        spec.trade_off.most, spec.allocation.rule, spec.allocation.min_keep,
+        score_cache.key_of(spec),
     ]  # fmt: skip
     return json.dumps(parts, sort_keys=True)
 
 
-def trade_off_curves(
-    spec: TrialSpec, statistics: score_cache.Statistics, profile: CostProfile
-) -> Curves:
+def trade_off_curves(spec: TrialSpec, statistics: AllStatistics, profile: CostProfile) -> Curves:
     """The curves of all budgets that the trade-off is over."""
     assert spec.trade_off is not None
     budgets = trade_off_budgets(spec)
     most = dict.fromkeys(budgets, (0.0, spec.trade_off.most))
-    return curves_of(spec, statistics, profile, budgets, most)
+    return curves_of(spec, spec.trade_off.predicted_by, statistics, profile, budgets, most)
 
 
 def trade_off_budgets(spec: TrialSpec) -> dict[str, list[str]]:

@@ -35,7 +35,6 @@ from search.space import Range, Space, Value
 Direction = Literal["max", "min"]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
-FIRST = 6
 MAX_REDRAWS = 50
 GROUND = 1_000_003
 
@@ -78,9 +77,9 @@ class Optimizer:
                 None: this process alone
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
     first       values tried before any are proposed; fields left out are drawn at random
-    prediction  what importance scores predict (search/prediction.py): the first allocations lie
-                along the predicted front, later ones where that front, recalibrated on what was
-                measured, promises most; other fields are the sampler's
+    prediction  what importance scores predict (search/prediction.py): allocations are tried where
+                the predicted front, recalibrated on what was measured, promises most; other fields
+                are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds
     """
 
@@ -111,12 +110,9 @@ class Optimizer:
         if prediction is not None:
             self.guide(prediction)
 
-    def guide(self, prediction: Prediction, others: Mapping[str, Value] | None = None) -> None:
-        """From here on the predicted front says which allocations are tried; its first ones with
-        `others` in the remaining fields.
-        """
+    def guide(self, prediction: Prediction) -> None:
+        """From here on the predicted front says which allocations are tried."""
         self._prediction = prediction
-        self.enqueue([{**(others or {}), **values} for values in prediction.first(FIRST)])
 
     def enqueue(self, first: Sequence[Mapping[str, Value]]) -> None:
         """Values to try before any are proposed; those known already are not tried again."""
@@ -125,8 +121,8 @@ class Optimizer:
             self._study.enqueue_trial(encoded, skip_if_exists=True)
 
     def adopt(self, values: Mapping[str, Value]) -> int | None:
-        """Id of a new trial with these values of all fields, to be told what is known of it; it does
-        not count. None where they were tried.
+        """Id of a new trial with these values of all fields, to be told what is known of it; it
+        does not count. None where they were tried.
         """
         params = {name: encode(value) for name, value in values.items()}
         if self._is_duplicate(-1, params):

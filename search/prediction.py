@@ -13,6 +13,10 @@ from pruning.predicted_front import BudgetCurve, PredictedFront, predicted_front
 from search.recalibration import Floats, LossModel, recalibrated
 
 Sparsities = Mapping[str, float]
+TIMID, BOLD = 0.05, 40
+"""How far proposals stray from the mean model: hardly at first, when every one is an improvement;
+after BOLD trials as far as the posterior allows.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,8 @@ def propose(
         name: recalibrated(seen, prediction.shares_lost(name, values[name]), budgets)
         for name in prediction.qualities
     }
-    drawn = {name: model.drawn(random) for name, model in models.items()}
+    boldness = min(1.0, TIMID + len(tried) / BOLD)
+    drawn = {name: model.drawn(random, boldness) for name, model in models.items()}
     leading = drawn[prediction.qualities[int(random.integers(len(drawn)))]]
     tilt = dict(zip(prediction.curves, leading.tilts.tolist(), strict=True))
     front = prediction.front(tilt)

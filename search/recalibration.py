@@ -16,8 +16,8 @@ from scipy.optimize import least_squares
 
 Floats = NDArray[np.float64]
 BASE, LOG_K, LOG_Q, TILTS = 0, 1, 2, 3
-PRIOR_MEAN = (0.0, np.log(2.0), 0.0)
-PRIOR_STD = (0.05, 1.0, 0.3)
+PRIOR_MEAN = (0.0, np.log(2.5), np.log(2.0))  # what small losses do after fine-tuning
+PRIOR_STD = (0.05, 1.0, 0.4)
 TILT_STD = 1.0
 FIRST_NOISE, LEAST_NOISE, MOST_NOISE = 0.03, 0.005, 0.2
 
@@ -52,9 +52,9 @@ class LossModel:
     def best(self) -> LossCurve:
         return LossCurve(self.mean)
 
-    def drawn(self, random: np.random.Generator) -> LossCurve:
-        """A curve as likely as the posterior says (Thompson sampling)."""
-        return LossCurve(random.multivariate_normal(self.mean, self.covariance))
+    def drawn(self, random: np.random.Generator, boldness: float = 1.0) -> LossCurve:
+        """A curve as likely as the posterior says (Thompson sampling); below 1, nearer its mean."""
+        return LossCurve(random.multivariate_normal(self.mean, boldness * self.covariance))
 
 
 def recalibrated(predicted: Floats, measured: Floats, budgets: int) -> LossModel:

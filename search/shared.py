@@ -20,7 +20,7 @@ from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from search import score_cache
-from search.loss_curves import Curves, resolved, trade_off_curves, trade_off_key
+from search.loss_curves import Curves, by, resolved, trade_off_curves, trade_off_key
 from search.train import seed_everything
 from search.trial_spec import TrialSpec
 
@@ -53,13 +53,10 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     if spec.checkpoint not in shared.state:
         shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
     device = resolve_device(spec.device)
-    statistics, cost = score_cache.key_of(spec), cost_key(spec)
-    if statistics not in shared.statistics:
-        seed_everything(spec.seed, spec.threads)
-        model = dense_model(spec, shared).to(device)
-        groups = ModalityGroups.from_model(model)
-        scenes = spec.train_scenes()
-        shared.statistics[statistics] = score_cache.compute(spec, model, groups, scenes, device)
+    cost = cost_key(spec)
+    scored = [spec] if spec.trade_off is None else [spec, by(spec, spec.trade_off.predicted_by)]
+    for scoring in scored:
+        _score(scoring, shared, device)
     if cost not in shared.profiles:
         model = dense_model(spec, shared).to(device).eval()
         shared.profiles[cost] = cost_profile(spec, model, device)
@@ -67,9 +64,20 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
         shared.graphs[cost] = dense_graph(spec, dense_model(spec, shared).to(device), device)
     if spec.trade_off is not None and trade_off_key(spec) not in shared.curves:
         shared.curves[trade_off_key(spec)] = trade_off_curves(
-            spec, shared.statistics[statistics], shared.profiles[cost]
+            spec, shared.statistics, shared.profiles[cost]
         )
     return shared
+
+
+def _score(spec: TrialSpec, shared: Shared, device: str) -> None:
+    """The statistics of the spec's criterion, where they are not there yet."""
+    key = score_cache.key_of(spec)
+    if key in shared.statistics:
+        return
+    seed_everything(spec.seed, spec.threads)
+    model = dense_model(spec, shared).to(device)
+    groups = ModalityGroups.from_model(model)
+    shared.statistics[key] = score_cache.compute(spec, model, groups, spec.train_scenes(), device)
 
 
 def with_allocation(spec: TrialSpec, shared: Shared) -> TrialSpec:

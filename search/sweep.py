@@ -24,6 +24,7 @@ from search.finished import FinishedTrials
 from search.front import ParetoFront, load_front
 from search.listeners import Listeners
 from search.live import Live
+from search.loss_curves import by
 from search.optimizer import Optimizer, Proposal
 from search.plots import save_front
 from search.run_store import (
@@ -210,6 +211,8 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
         for choice in dimension.choices
     ]
     own = [sweep.trial] if predicts(sweep) or not choices else []
+    if sweep.sampler == "predicted":
+        own.append(by(sweep.trial, sweep.predicted_by))
     return own + [with_values(sweep.trial, values) for values in choices]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from pruning.criteria import Criterion, Fisher
 from search import strict_yaml
 from search.grouping import expanded
 from search.halving import Halving
@@ -31,9 +32,11 @@ class Sweep:
     sampler         "auto": a Gaussian process up to 150 trials, then NSGA-II; "predicted": along
                     the front that the criterion's scores and exact MACs predict, recalibrated on
                     what was measured, other fields by "auto"
+    predicted_by    the criterion whose scores are the predicted loss; the trial's own criterion
+                    says which weights go
     first           tried before any proposal: "uniform" allocations from dense to sparse, "erk" at
                     some totals, "papers": 80, 85 and 90 % under one threshold over all modalities;
-                    None: uniform, or with "predicted" the predicted front's own
+                    None: uniform, or nothing where the front is predicted
     halving         trials are looked at early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results count as this one's
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder
@@ -53,6 +56,7 @@ class Sweep:
     constraints: dict[str, Bound] = field(default_factory=dict)
     sampler: Literal["auto", "predicted", "gp", "tpe", "nsga2", "random"] = "auto"
     first: list[Literal["uniform", "erk", "papers"]] | None = None
+    predicted_by: Criterion = field(default_factory=Fisher)
     halving: Halving | None = None
     warm_start: list[str] = field(default_factory=list)
     storage: str | None = None

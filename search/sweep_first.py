@@ -26,7 +26,7 @@ def predicts(sweep: Sweep) -> bool:
 def prepare_search(sweep: Sweep, optimizer: Optimizer, shared: Shared) -> None:
     """Gives the optimizer the predicted front to follow, and the first trials from scores."""
     if sweep.sampler == "predicted":
-        optimizer.guide(prediction_of(sweep, shared), own_values(sweep))
+        optimizer.guide(prediction_of(sweep, shared))
     if "erk" in first_of(sweep):
         totals = [SparsityAllocation(overall=total, rule="erk") for total in ERK_TOTALS]
         optimizer.enqueue([resolved_by(sweep, shared, total) for total in totals])

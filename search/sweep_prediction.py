@@ -6,7 +6,7 @@ from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from search import score_cache
 from search.grouping import weights_of
-from search.loss_curves import curves_of
+from search.loss_curves import by, curves_of
 from search.objectives import OBJECTIVES
 from search.prediction import Prediction
 from search.shared import Shared, cost_key, dense_model, prepare
@@ -23,7 +23,7 @@ def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
     """Over the searched sparsities; every other one stays as in the sweep's own trial."""
     ranges = searched_sparsities(sweep)
     spec = with_values(sweep.trial, dict.fromkeys(ranges, 0.0))
-    shared = prepare(spec, shared)
+    shared = prepare(by(spec, sweep.predicted_by), prepare(spec, shared))
     statistics, profile = (
         shared.statistics[score_cache.key_of(spec)],
         shared.profiles[cost_key(spec)],
@@ -39,7 +39,7 @@ def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
     objectives = {name: OBJECTIVES[name] for name in sweep.objectives}
     return Prediction(
         curves=curves_of(
-            spec, statistics, profile, searched_budgets(sweep),
+            spec, sweep.predicted_by, shared.statistics, profile, searched_budgets(sweep),
             {name: (r.low, r.high) for name, r in ranges.items()},
         ),
         cost=COST, dense=least.macs * GFLOPS_A_MAC, unit=GFLOPS_A_MAC,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pruning.criteria import Criterion, Fisher
+
 
 @dataclass(frozen=True, kw_only=True)
 class TradeOff:
@@ -13,12 +15,15 @@ class TradeOff:
     saved    share of the MACs that can be saved, 0..1
     tilt     modality or stage -> how much more it loses than the criterion's scores say, as a
              logarithm: above 0 spares it, 0 believes the scores; a stage's adds to its modality's
+    predicted_by  the criterion whose scores are the predicted loss; the trial's own says which
+             weights go
     budgets  what is given one sparsity: each modality, or each stage
     most     highest sparsity of a budget
     """
 
     saved: float
     tilt: dict[str, float] = field(default_factory=dict)
+    predicted_by: Criterion = field(default_factory=Fisher)
     budgets: Literal["modality", "stage"] = "stage"
     most: float = 0.95
 

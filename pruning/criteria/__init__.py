@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pruning.criteria.altermoma import AlterMOMA
+from pruning.criteria.fisher import Fisher
 from pruning.criteria.grasp import GraSP
 from pruning.criteria.imp import IMP
 from pruning.criteria.lamp import LAMP
@@ -13,7 +14,9 @@ from pruning.criteria.snip import SNIP
 from pruning.criteria.synflow import SynFlow
 from pruning.criteria.taylor import Taylor
 
-Criterion = Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | LAMP | IMP | AlterMOMA
+Criterion = (
+    Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | Fisher | LAMP | IMP | AlterMOMA
+)
 
 __all__ = [
     "IMP",
@@ -21,6 +24,7 @@ __all__ = [
     "SNIP",
     "AlterMOMA",
     "Criterion",
+    "Fisher",
     "GraSP",
     "Magnitude",
     "ProsPr",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning.criteria import IMP, LAMP, GraSP, ProsPr, Random, SynFlow, Taylor
+from pruning.criteria import IMP, LAMP, Fisher, GraSP, ProsPr, Random, SynFlow, Taylor
 from pruning.criteria.synflow import _fitting
 from pruning.groups import ModalityGroups
 from pruning.weights import prunable_weights
@@ -93,6 +93,17 @@ def test_taylor_by_hand() -> None:
     layer = linear([1.0, 1.0], [2.0, -1.0])
     assert scores(Taylor(), layer, [x], loss).tolist() == [[9, 9], [0, 0]]
     assert scores(Taylor(form="independent"), layer, [x], loss).tolist() == [[5, 5], [8, 8]]
+
+
+def test_fisher_by_hand() -> None:
+    """y = w1 x1 + w2 x2, w = (2, -1), L = y: gradients are the inputs (1, 3) and (2, -1), g w is
+    (2, -3) and (4, 1), half the mean of the squares (4 + 16) / 4 and (9 + 1) / 4.
+    """
+    layer = nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, -1.0]]))
+    batches = [torch.tensor([[1.0, 3.0]]).double(), torch.tensor([[2.0, -1.0]]).double()]
+    assert scores(Fisher(), layer, batches, lambda m, b: m(b).sum()).tolist() == [[5.0, 2.5]]
 
 
 def test_taylor_of_a_transposed_convolution() -> None:

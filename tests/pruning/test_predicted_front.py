@@ -31,7 +31,7 @@ def test_curve_by_hand() -> None:
     uses = profile(
         model, [torch.ones(1, 2)], lambda m, x: m["lidar"](m["camera"](x)), groups=groups
     )
-    found = budget_curve(scores, ["camera.weight"], uses, [0.0, 0.5, 0.75])
+    found = budget_curve(scores, scores, ["camera.weight"], uses, [0.0, 0.5, 0.75])
     np.testing.assert_allclose(found.loss, [0, 3 / 20, 6 / 20])
     np.testing.assert_allclose(found.saved, [0, 2, 3])
 

@@ -1,0 +1,44 @@
+"""Fisher pruning: the loss that a weight's removal costs, to second order.
+
+1/2 h w^2 with the Hessian's diagonal (LeCun et al., Optimal Brain Damage, 1990), in whose place the
+empirical Fisher information stands, the mean squared gradient (Theis et al., 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from pruning.criteria.criterion import CriterionBase, Statistics
+from pruning.gradients import Loss, gradients
+from pruning.groups import ModalityGroups
+from pruning.preserved import scoring
+from pruning.scores import ImportanceScores
+from pruning.weights import prunable_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fisher(CriterionBase):
+    """1/2 mean over batches of (g w)^2: in units of the loss, so comparable between modalities."""
+
+    name: Literal["fisher"] = "fisher"
+
+    def statistics(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, dict[str, Tensor]]:
+        if len(batches) == 0:
+            raise ValueError("batches: none given; allowed: at least one")
+        weights = prunable_weights(model)
+        total: dict[str, Tensor] = {}
+        with scoring(model, weights, weights_too=False):
+            for batch in batches:
+                for name, gradient in gradients(model, weights, batch, loss).items():
+                    score = (gradient * weights[name].detach()).square() / (2 * len(batches))
+                    total[name] = total[name] + score if name in total else score
+        return {"fisher": total}
+
+    def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
+        return ImportanceScores(statistics["fisher"], channels="sum")
