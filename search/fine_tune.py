@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from models.fuser import PREFIX
 from models.fusion_model import FusionModel
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
@@ -39,14 +40,14 @@ def fine_tune(
     """
     if spec.steps == 0:
         return []
-    optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+    optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)
     average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
     losses: list[float] = []
     _training_mode(model, spec)
     with mask.hold(model, optimizer):
         for step, batch in enumerate(islice(endless(loader), spec.steps)):
             for group in optimizer.param_groups:
-                group["lr"] = spec.lr * schedule(spec, step)
+                group["lr"] = spec.lr * group.get("lr_factor", 1.0) * schedule(spec, step)
             losses.append(_step(model, teacher, batch.to(device), optimizer, spec))
             if average is not None:
                 average.update(model)
@@ -56,6 +57,26 @@ def fine_tune(
         average.copy_to(model)
     model.eval()
     return losses
+
+
+def tuned_groups(model: FusionModel, spec: FineTuneSpec) -> list[dict[str, object]]:
+    """The groups of dense training; the fuser's weights apart where they learn at their own rate.
+    ValueError for such a rate in a model without a fuser.
+    """
+    if spec.fuser_lr == 1.0:
+        return parameter_groups(model.parameters(), spec.weight_decay)
+    fuser = [p for name, p in model.named_parameters() if name.startswith(PREFIX)]
+    others = [p for name, p in model.named_parameters() if not name.startswith(PREFIX)]
+    if not fuser:
+        raise ValueError(
+            f"fuser_lr: value {spec.fuser_lr!r}; the model has no weights in {PREFIX[:-1]}; "
+            "allowed: 1"
+        )
+    own = parameter_groups(fuser, spec.weight_decay)
+    return [
+        *parameter_groups(others, spec.weight_decay),
+        *({**group, "lr_factor": spec.fuser_lr} for group in own),
+    ]
 
 
 def schedule(spec: FineTuneSpec, step: int) -> float:

@@ -145,6 +145,16 @@ def check_measured(sweep: Sweep) -> None:
                     )
 
 
+def other_models(sweep: Sweep) -> list[TrialSpec]:
+    """The trial with each model and checkpoint of the space."""
+    return [
+        with_values(sweep.trial, {name: choice})
+        for name, dimension in sweep.space.items()
+        if isinstance(dimension, Choices) and name.partition(".")[0] in ("model", "checkpoint")
+        for choice in dimension.choices
+    ]
+
+
 def check_inputs(sweep: Sweep) -> None:
     """Opens everything a trial needs, before anything is written. ValueError in one line.
 
@@ -153,7 +163,7 @@ def check_inputs(sweep: Sweep) -> None:
     """
     from search.trial import check_trial
 
-    for spec in [sweep.trial, first_trial(sweep)]:
+    for spec in [sweep.trial, first_trial(sweep), *other_models(sweep)]:
         check_trial(spec)
     if sweep.cpus_per_trial > (os.cpu_count() or 1) * 1024:
         raise ValueError(f"field cpus_per_trial: value {sweep.cpus_per_trial!r} is not a CPU count")

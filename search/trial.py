@@ -27,7 +27,7 @@ from scenes.loader import Loader
 from search import score_cache
 from search.data import open_scenes
 from search.evaluate import Evaluation, evaluate
-from search.fine_tune import fine_tune
+from search.fine_tune import fine_tune, tuned_groups
 from search.pruned_model import deployed, deployed_cost, prune_model
 from search.shared import (
     Shared,
@@ -37,6 +37,7 @@ from search.shared import (
     dense_model,
     prepare,
     resolve_device,
+    trained_model,
 )
 from search.tasks import SKIPPED_TRAINING
 from search.train import seed_everything
@@ -146,6 +147,10 @@ def check_trial(spec: TrialSpec) -> None:
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
     except ValueError as error:
         raise ValueError(f"field trial.checkpoint: {error}") from error
+    try:
+        tuned_groups(model, spec.fine_tune)
+    except ValueError as error:
+        raise ValueError(f"field trial.fine_tune.{error}") from error
     check_allocation(spec, model)
 
 
@@ -179,11 +184,11 @@ def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
 
 
 def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
-    """The dense model, where fine-tuning distils from it."""
+    """The checkpoint's own model, where fine-tuning distils from it."""
     tune = spec.fine_tune
     if tune.distill_features == 0 and tune.distill_heads == 0:
         return None
-    return dense_model(spec, shared).to(device).eval()
+    return trained_model(spec, shared).to(device).eval()
 
 
 def _train_loader(spec: TrialSpec) -> Loader:

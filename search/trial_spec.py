@@ -32,6 +32,8 @@ class FineTuneSpec:
                       cosine from 1/25 up over `warmup` steps, then cosine down
     precision         "bfloat16": mixed precision by autocast, for GPUs
     ema               decay of the moving average that is kept instead of the last weights; 0: off
+    fuser_lr          factor of the learning rate for the weights of the fuser (fusion.fuser), which
+                      are new where the checkpoint was trained with another one
     distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative
                       squared) and head outputs (relative squared); 0: no teacher
     """
@@ -39,6 +41,7 @@ class FineTuneSpec:
     steps: int = 50
     batch_size: int = 2
     lr: float = 2e-4
+    fuser_lr: float = 1.0
     weight_decay: float = 0.01
     warmup: int = 5
     clip: float = 10.0
@@ -51,7 +54,7 @@ class FineTuneSpec:
 
     def __post_init__(self) -> None:
         _at_least(
-            self, steps=0, batch_size=1, lr=0.0, weight_decay=0.0, warmup=0, ema=0.0,
+            self, steps=0, batch_size=1, lr=0.0, fuser_lr=0.0, weight_decay=0.0, warmup=0, ema=0.0,
             distill_features=0.0, distill_heads=0.0,
         )  # fmt: skip
         if self.ema >= 1:
