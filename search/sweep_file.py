@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from pruning.latency import LatencySpec
 from search import strict_yaml
 from search.objectives import Bound
 from search.space import Choices, Range, check_space, with_values
-from search.tasks import NEEDS
+from search.tasks import LATENCY, NEEDS
 from search.trial_spec import TrialSpec
 
 ObjectiveName = Literal[
-    "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros"
-]
+    "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
+    "parameters", "bytes", "latency_ms",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ class Sweep:
             )
         if not self.space:
             raise ValueError("space: value {}; allowed: at least one dotted field of trial")
+        if self.trial.latency is None and {*self.objectives, *self.constraints} & {*LATENCY}:
+            object.__setattr__(self, "trial", replace(self.trial, latency=LatencySpec()))
         check_space(self.trial, self.space)
         check_first(self)
         check_measured(self)

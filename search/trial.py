@@ -41,6 +41,7 @@ from search.shared import (
 )
 from search.tasks import SKIPPED_TRAINING
 from search.train import seed_everything
+from search.trial_latency import Timed, latency_metrics, latency_record, time_passes
 from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
 
 Report = Callable[[str, float], None]
@@ -84,11 +85,14 @@ def run_trial(
             smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
             workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
         )  # fmt: skip
+    timed = time_passes(spec, model, smaller, device)
     timings["total_s"] = time.monotonic() - started
     if spec.on_bad_sample == "skip":
         scores = replace(scores, metrics={**scores.metrics, SKIPPED_TRAINING: float(left_out)})
+    result = _result(spec, scores, cost, mask, groups, timings, losses, rounds)
+    metrics = {**result.metrics, **latency_metrics(timed)}
     return TrialOutcome(
-        result=_result(spec, scores, cost, mask, groups, timings, losses, rounds),
+        result=replace(result, metrics=metrics, latency=latency_record(timed)),
         mask=_on_cpu(mask.by_weight),
         state_dict=_on_cpu(model.state_dict()),
         channels=mask.channels,
@@ -105,17 +109,23 @@ def measure(
     report = report or _silent
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
-    model = build(spec.model)
-    store.load_into(model, state, "the weights given")
-    model.to(device).eval()
+    model, smaller = _rebuilt(spec, state, channels, device)
     shared = Shared(profiles={cost_key(spec): cost_profile(spec, model, device)})
-    smaller = deployed(model, channels or {})
     cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
         smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
         workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost
+
+
+def time_again(spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None) -> Timed:
+    """Latency of a trial's weights on this machine: never twice the same."""
+    if spec.latency is None:
+        return {}
+    seed_everything(spec.seed, spec.threads)
+    device = resolve_device(spec.device)
+    return time_passes(spec, *_rebuilt(spec, state, channels, device), device)
 
 
 def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
@@ -125,8 +135,11 @@ def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
         "GFLOPs": 2 * cost.macs / 1e9,
         "GMACs": cost.macs / 1e9,
         "GMACs_dense": cost.macs_dense / 1e9,
-        "parameters": float(cost.parameters),
+        "parameters": float(cost.stored.parameters),
+        "parameters_dense": float(cost.parameters),
         "nonzeros": float(cost.nonzeros),
+        "bytes": float(cost.stored.bytes),
+        "bytes_dense": float(cost.stored.bytes_dense),
     }
 
 
@@ -181,6 +194,16 @@ def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
             select(magnitude, spec.allocation, groups, dense_graph(spec, model, "cpu"))
     except ValueError as error:
         raise ValueError(f"field trial.allocation.{error}") from error
+
+
+def _rebuilt(
+    spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None, device: str
+) -> tuple[FusionModel, FusionModel]:
+    """The model of a trial with its weights, and as it is deployed."""
+    model = build(spec.model)
+    store.load_into(model, state, "the weights given")
+    model.to(device).eval()
+    return model, deployed(model, channels or {})
 
 
 def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:

@@ -16,12 +16,13 @@ from pruning.allocation import SparsityAllocation
 from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
+from pruning.latency import LatencySpec
 from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec
 from scenes.scoring.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
-from search.tasks import SKIPPED, SKIPPED_TRAINING, measured, require_maps
+from search.tasks import LATENCY, SKIPPED, SKIPPED_TRAINING, measured, require_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class TrialSpec:
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
+    latency      if given, the deployed model's forward pass is timed on the trial's device; a sweep
+                 with latency_ms among its objectives or constraints gives it itself
     loader_workers  processes that read frames ahead; 0: the trial's own
     on_bad_sample   a frame that cannot be read ends the trial ("raise"), or is left out and counted
                     in the metrics skipped_samples and skipped_training_samples ("skip")
@@ -90,6 +93,7 @@ class TrialSpec:
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
+    latency: LatencySpec | None = None
     seed: int = 0
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -105,7 +109,8 @@ class TrialSpec:
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
         skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
-        return (*measured(self.model.task, self.val, self.tracker), *skipped)
+        timed = LATENCY if self.latency is not None else ()
+        return (*measured(self.model.task, self.val, self.tracker), *timed, *skipped)
 
     def train_scenes(self) -> Scenes:
         """The frames to fine-tune on."""
@@ -124,8 +129,9 @@ class TrialSpec:
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                those of the task (search/tasks.py), then GFLOPs, GMACs, GMACs_dense,
-                           parameters and nonzeros of the dense and of the pruned model, sparsity
+    metrics                those of the task (search/tasks.py), then those of cost: GFLOPs, GMACs,
+                           parameters, nonzeros and bytes (pruning/stored_size.py) of the deployed
+                           model, NAME_dense of the dense one, sparsity; latency_ms where asked for
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
     per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
     per_class              the task's metrics by class: AP.car, IoU.walkway, AP3D.cyclist, ...
@@ -135,6 +141,7 @@ class TrialResult:
     timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
     losses                 fine-tuning loss, one value a step
     admm                   residuals and terms of CrossPrune's rounds
+    latency                of the deployed and the dense model, with quartiles and device, if timed
     """
 
     metrics: dict[str, float]
@@ -147,6 +154,7 @@ class TrialResult:
     timings: dict[str, float]
     losses: list[float] = field(default_factory=list)
     admm: list[dict[str, float]] = field(default_factory=list)
+    latency: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
@@ -183,6 +191,10 @@ def result_from_dict(data: dict[str, Any]) -> TrialResult:
     """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
     if "per_class_AP" in data:  # written before there were other tasks
         data = {**data, "per_class": {f"AP.{k}": v for k, v in data["per_class_AP"].items()}}
+    metrics = data["metrics"]
+    if "parameters" in metrics and "parameters_dense" not in metrics:  # was the dense model's
+        renamed = {"parameters_dense" if k == "parameters" else k: v for k, v in metrics.items()}
+        data = {**data, "metrics": renamed}
     return TrialResult(
         **{f.name: data[f.name] for f in dataclasses.fields(TrialResult) if f.name in data}
     )
