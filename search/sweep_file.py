@@ -150,12 +150,13 @@ def check_measured(sweep: Sweep) -> None:
 
 
 def other_models(sweep: Sweep) -> list[TrialSpec]:
-    """The trial with each model and checkpoint of the space."""
+    """The first trial with each other model and checkpoint of the space."""
+    first = first_trial(sweep)
     return [
-        with_values(sweep.trial, {name: choice})
+        with_values(first, {name: choice})
         for name, dimension in sweep.space.items()
         if isinstance(dimension, Choices) and name.partition(".")[0] in ("model", "checkpoint")
-        for choice in dimension.choices
+        for choice in dimension.choices[1:]
     ]
 
 

@@ -156,7 +156,10 @@ def test_what_does_not_go_together(
     )
     another["trial"]["model"] = {"name": "pku_bevf_tf"}
     another["space"]["model.fuser"] = {"choices": KINDS}
-    refused(write_yaml(another), "model.fuser: no such field of a trial")
+    refused(write_yaml(another), "space.model.fuser: no such field of a trial; allowed at model: ")
+    one["trial"]["model"].pop("fuser")
+    one["space"] = {"model.fuser": {"choices": KINDS}}
+    refused(write_yaml(one), "space.model.fuser: value 'add'; mit_lidar-only-det has one modality")
     strange["space"]["model.fuser"] = {"choices": ["concat", "mean"]}
     refused(write_yaml(strange), "space.model.fuser: value 'mean'")
 
@@ -169,6 +172,16 @@ def test_what_does_not_go_together(
     with pytest.raises(ValueError, match=r"'add', but checkpoint .* trained with 'gated'") as error:
         read_checked(write_yaml(kept))
     assert "\n" not in str(error.value)
+
+
+def test_a_layer_that_one_fuser_lacks(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """Told before the sweep starts, not by the first trial that draws it."""
+    layer = "allocation.per_layer.fusion.fuser.conv.0.weight"
+    sweep_data["space"][layer] = {"low": 0.0, "high": 0.5}
+    read_checked(write_yaml(sweep_data))
+    sweep_data["space"]["model.fuser"] = {"choices": ["concat", "add"]}
+    with pytest.raises(ValueError, match=f"field trial.{layer}"):
+        read_checked(write_yaml(sweep_data))
 
 
 def refused(file: Path, said: str) -> None:
