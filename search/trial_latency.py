@@ -17,7 +17,7 @@ Timed = dict[str, Latency]
 
 def time_passes(spec: TrialSpec, model: FusionModel, deployed: FusionModel, device: str) -> Timed:
     """Forward passes to raw head outputs, one frame a pass, over the frames that MACs are counted
-    on. Zeros make nothing faster, so only without channels that left are there two to time.
+    on. The dense model is timed apart only where channels were removed: zeros make nothing faster.
     """
     if spec.latency is None:
         return {}
