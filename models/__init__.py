@@ -28,4 +28,4 @@ def build(spec: ModelSpec) -> FusionModel:
     return spec.build()
 
 
-__all__ = ["NAMES", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]
+__all__ = ["NAMES", "BEVFusionMIT", "BEVFusionSmall", "FusionModel", "ModelSpec", "build"]

@@ -14,7 +14,7 @@ from models.camera.lift import DepthLift
 from models.camera.neck import LssFpn
 from models.camera.resnet import ResNet
 from models.decoder import BevDecoder
-from models.fuser import ConvFuser
+from models.fuser import ConvFuser, FuserKind, build_fuser, never_pruned
 from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction, Task
 from models.heads.center import CenterHead
 from models.heads.small_map_head import LAST_WEIGHT, SmallMapHead
@@ -28,7 +28,8 @@ MODALITIES = ("camera", "lidar")
 class BEVFusionSmall:
     """Every number of the small BEVFusion: channels and blocks a stage, depth bins, grid.
 
-    task  "map": a map head of map_channels in place of the box head
+    task   "map": a map head of map_channels in place of the box head
+    fuser  how both BEV maps become one (models/fuser.py)
     """
 
     name: Literal["bevfusion-small"] = "bevfusion-small"
@@ -40,6 +41,7 @@ class BEVFusionSmall:
     camera_bev_channels: int = 32
     voxel_channels: tuple[int, int, int] = (16, 32, 48)
     lidar_bev_channels: int = 64
+    fuser: FuserKind = "concat"
     fused_channels: int = 64
     decoder_channels: tuple[int, int] = (64, 96)
     decoder_depth: int = 2
@@ -101,9 +103,8 @@ class FusionBranch(nn.Module):
 
     def __init__(self, spec: BEVFusionSmall, grid: BevGrid) -> None:
         super().__init__()
-        self.fuser = ConvFuser(
-            spec.camera_bev_channels, spec.lidar_bev_channels, spec.fused_channels
-        )
+        channels = {"camera": spec.camera_bev_channels, "lidar": spec.lidar_bev_channels}
+        self.fuser = build_fuser(spec.fuser, channels, spec.fused_channels, ConvFuser)
         up = spec.head_channels
         self.decoder = BevDecoder(
             spec.fused_channels, spec.decoder_channels, spec.decoder_depth, up
@@ -165,5 +166,7 @@ class SmallBEVFusion(FusionModel):
     def unprunable(self) -> frozenset[str]:
         head = self.fusion.head
         if isinstance(head, SmallMapHead):
-            return frozenset({f"fusion.head.{LAST_WEIGHT}"})
-        return frozenset(f"fusion.head.branches.{b}.1.weight" for b in head.branches)
+            last = [LAST_WEIGHT]
+        else:
+            last = [f"branches.{b}.1.weight" for b in head.branches]
+        return never_pruned(self.fusion.fuser) | {f"fusion.head.{name}" for name in last}

@@ -8,7 +8,7 @@ is theoretical: unstructured zeros make no GPU faster by themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pruning.groups import ModalityGroups, stage_of
 from pruning.mask import PruningMask
+from pruning.stored_size import PARAMETER_BYTES, StoredSize, buffer_bytes, weight_bytes
 from pruning.uses import LayerUses, UseCounter
 from pruning.weights import counted_weights
 
@@ -44,7 +45,7 @@ NOTHING = CostRow(0, 0, 0.0, 0.0)
 @dataclass(frozen=True)
 class ModelCost:
     """Totals, rows per modality (biases and norms among the parameters), per stage (multiplied
-    weights only) and per weight.
+    weights only) and per weight; `stored` is the size of the model as it is deployed.
     """
 
     total: CostRow
@@ -52,6 +53,7 @@ class ModelCost:
     per_stage: dict[str, CostRow]
     per_layer: dict[str, CostRow]
     not_counted: tuple[str, ...]
+    stored: StoredSize
 
     @property
     def parameters(self) -> int:
@@ -70,13 +72,13 @@ class ModelCost:
         return self.total.macs
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: total, per_modality, per_stage, per_layer, and what counts zero."""
+        """Plain data: total, per_modality, per_stage, per_layer, stored, and what counts zero."""
         return asdict(self)
 
 
 def combined(dense: ModelCost, smaller: ModelCost) -> ModelCost:
     """The cost of a model whose channels were removed, beside the dense model it came from:
-    parameters and dense MACs of the dense one, non-zeros and MACs of the smaller one.
+    parameters and dense MACs of the dense one, non-zeros, MACs and stored size of the smaller one.
     """
 
     def row(before: CostRow, after: CostRow) -> CostRow:
@@ -91,6 +93,7 @@ def combined(dense: ModelCost, smaller: ModelCost) -> ModelCost:
         rows(dense.per_stage, smaller.per_stage),
         rows(dense.per_layer, smaller.per_layer),
         dense.not_counted,
+        replace(smaller.stored, bytes_dense=dense.stored.bytes_dense),
     )
 
 
@@ -101,12 +104,14 @@ class CostProfile:
     layers       by weight name
     modality     group of each counted weight
     others       parameters outside counted weights (biases, norms), by group
+    buffers      bytes of the buffers that are stored (running statistics)
     not_counted  operations that count zero MACs
     """
 
     layers: Mapping[str, LayerUses]
     modality: Mapping[str, str]
     others: Mapping[str, int]
+    buffers: int
     frames: int
     not_counted: tuple[str, ...]
 
@@ -123,7 +128,16 @@ class CostProfile:
         for name, row in rows.items():
             stages[stage_of(name)] = stages.get(stage_of(name), NOTHING) + row
         total = sum(modalities.values(), NOTHING)
-        return ModelCost(total, modalities, stages, rows, self.not_counted)
+        stored = self._stored(list(rows.values()), total.parameters)
+        return ModelCost(total, modalities, stages, rows, self.not_counted, stored)
+
+    def _stored(self, weights: list[CostRow], parameters: int) -> StoredSize:
+        whole = self.buffers + PARAMETER_BYTES * sum(self.others.values())
+        return StoredSize(
+            parameters=parameters,
+            bytes=whole + sum(weight_bytes(row.parameters, row.nonzeros) for row in weights),
+            bytes_dense=self.buffers + PARAMETER_BYTES * parameters,
+        )
 
     def _kept(self, pruned: nn.Module | PruningMask | Mapping[str, Tensor]) -> dict[str, Tensor]:
         if isinstance(pruned, PruningMask):
@@ -162,6 +176,7 @@ def profile(
         layers={n: counter.uses_of(n, w, len(batches)) for n, w in weights.items()},
         modality={name: groups.group_of(name) for name in weights},
         others=others,
+        buffers=buffer_bytes(model),
         frames=len(batches),
         not_counted=counter.not_counted(),
     )

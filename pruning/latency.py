@@ -14,6 +14,19 @@ import torch
 from torch import nn
 
 
+@dataclass(frozen=True, kw_only=True)
+class LatencySpec:
+    """How a trial's latency is measured: timed passes, after others that only warm up."""
+
+    repeats: int = 20
+    warmup: int = 5
+
+    def __post_init__(self) -> None:
+        for name, low in (("repeats", 2), ("warmup", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: {low} and above")
+
+
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds of one forward pass: median and quartiles over `repeats`, after `warmup` passes

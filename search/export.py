@@ -137,6 +137,7 @@ def _write(folder: Path, trial: StoredTrial, front: ParetoFront, pick: str) -> N
         "trial": trial.trial_id,
         "pick": pick,
         "metrics": trial.result.metrics,
+        "latency": trial.result.latency,
         "spec": trial.spec.to_dict(),
         "sha256": {n: sha256(folder / n) for n in files},
     }

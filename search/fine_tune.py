@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from models.fuser import PREFIX
 from models.fusion_model import FusionModel
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
@@ -59,7 +60,7 @@ class FineTuner:
         self.losses: list[float] = []
         self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
         self._teacher, self._device = teacher, device
-        self._optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+        self._optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)
         self._average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
         self._batches: Iterator[SensorBatch] | None = None
 
@@ -123,10 +124,31 @@ class FineTuner:
 
     def _step(self, batch: SensorBatch) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = self._spec.lr * schedule(self._spec, len(self.losses))
+            factor = group.get("lr_factor", 1.0) * schedule(self._spec, len(self.losses))
+            group["lr"] = self._spec.lr * factor
         self.losses.append(_step(self._model, self._teacher, batch, self._optimizer, self._spec))
         if self._average is not None:
             self._average.update(self._model)
+
+
+def tuned_groups(model: FusionModel, spec: FineTuneSpec) -> list[dict[str, object]]:
+    """The groups of dense training; the fuser's weights apart where they learn at their own rate.
+    ValueError for such a rate in a model without a fuser.
+    """
+    if spec.fuser_lr == 1.0:
+        return parameter_groups(model.parameters(), spec.weight_decay)
+    fuser = [p for name, p in model.named_parameters() if name.startswith(PREFIX)]
+    others = [p for name, p in model.named_parameters() if not name.startswith(PREFIX)]
+    if not fuser:
+        raise ValueError(
+            f"fuser_lr: value {spec.fuser_lr!r}; the model has no weights in {PREFIX[:-1]}; "
+            "allowed: 1"
+        )
+    own = parameter_groups(fuser, spec.weight_decay)
+    return [
+        *parameter_groups(others, spec.weight_decay),
+        *({**group, "lr_factor": spec.fuser_lr} for group in own),
+    ]
 
 
 def schedule(spec: FineTuneSpec, step: int) -> float:

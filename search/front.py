@@ -24,7 +24,8 @@ class ParetoFront:
     points       non-dominated trials within the constraints, dense to sparse
     others       the remaining finished trials, by id
     hypervolume  share in 0..1 of the box from each objective's worst to its best possible value
-                 (1 for shares, 0 for costs; worst: 0, 2 m for AMOTP, the dense model's cost)
+                 (1 for shares, 0 for costs; worst: 0, 2 m for AMOTP, the dense model's cost, the
+                 largest where the trials' dense models differ)
     """
 
     name: str
@@ -67,14 +68,14 @@ class ParetoFront:
         """The front as text, one line a point."""
         modalities = sorted({m for p in self.points for m in p.result.per_modality_sparsity})
         names = [*(o.name for o in self.objectives), "sparsity", *modalities]
-        lines = [f"{'trial':>5}" + "".join(f"  {name:>8}" for name in names)]
+        widths = [max(8, len(name)) for name in names]
+        lines = [f"{'trial':>5}" + _cells(names, widths)]
         knee = self.knee().trial_id if self.points else None
         for point in self.points:
-            sparsity = point.result.per_modality_sparsity
-            values = [o.function(point.result) for o in self.objectives]
-            line = f"{point.trial_id:>5}" + "".join(f"  {shown(value):>8}" for value in values)
-            line += f"  {point.result.metrics['sparsity']:>8.1%}"
-            line += "".join(f"  {sparsity[m]:>8.1%}" for m in modalities)
+            removed = point.result.per_modality_sparsity
+            shares = [point.result.metrics["sparsity"], *(removed[m] for m in modalities)]
+            cells = [shown(o.function(point.result)) for o in self.objectives]
+            line = f"{point.trial_id:>5}" + _cells([*cells, *(f"{s:.1%}" for s in shares)], widths)
             lines.append(line + ("  knee" if point.trial_id == knee else ""))
         tried = len(self.points) + len(self.others)
         lines.append(
@@ -116,8 +117,16 @@ class ParetoFront:
 
 
 def shown(value: float) -> str:
-    """A metric in at most eight characters: four places, counts as whole numbers."""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.0f}"
+    """A metric in at most eight characters: four places, counts as whole numbers, large ones in
+    millions.
+    """
+    if abs(value) < 1000:
+        return f"{value:.4f}"
+    return f"{value:.0f}" if abs(value) < 1e8 else f"{value / 1e6:.1f}M"
+
+
+def _cells(texts: list[str], widths: list[int]) -> str:
+    return "".join(f"  {text:>{width}}" for text, width in zip(texts, widths, strict=True))
 
 
 def pareto_front(sweep: Sweep, name: str, trials: list[StoredTrial]) -> ParetoFront:
@@ -149,8 +158,11 @@ def load_front(name: str, out: Path) -> ParetoFront:
 
 
 def _gains(trials: tuple[StoredTrial, ...], objectives: tuple[Objective, ...]) -> Any:
-    """[trials, objectives], 1 is the best possible."""
-    return np.array([[o.gain(t.result) for o in objectives] for t in trials], dtype=np.float64)
+    """[trials, objectives], 1 is the best possible; one worst value for all trials."""
+    results = [t.result for t in trials]
+    worst = [o.worst_of(results) for o in objectives]
+    gains = [[o.gain(r, w) for o, w in zip(objectives, worst, strict=True)] for r in results]
+    return np.array(gains, dtype=np.float64)
 
 
 def _point(trial: StoredTrial) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from search.results import used_by
 from search.shared import resolve_device
 from search.train import seed_everything
 from search.trial import measure as measure_weights
-from search.trial import metrics_of
+from search.trial import metrics_of, time_again
+from search.trial_latency import latency_metrics, latency_record
 
 DataFormat = Literal["nuscenes", "kitti"]
 
@@ -37,7 +38,8 @@ VERSION = "v1.0-mini"
 
 
 def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
-    """Metrics of an exported folder on its own evaluation frames.
+    """Metrics of an exported folder on its own evaluation frames: the trial's, bit for bit, but for
+    a latency, which is measured anew (`latency`, beside what the trial had).
 
     data_root replaces the root of the data, where the export is on another machine. ValueError
     for a folder that is not an export or whose hashes do not match.
@@ -51,7 +53,22 @@ def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     scores, cost = measure_weights(spec, found.state, found.channels)
     kept = sum(int(m.sum()) for m in mask.values())
     total = sum(m.numel() for m in mask.values())
-    return _answer(scores, {**metrics_of(scores, cost), "sparsity": 1 - kept / total}, cost)
+    timed = time_again(spec, found.state, found.channels)
+    metrics = {**metrics_of(scores, cost), "sparsity": 1 - kept / total, **latency_metrics(timed)}
+    answer = _answer(scores, metrics, cost)
+    if timed:
+        before = found.manifest.get("latency", {})
+        answer["latency"] = {"anew": latency_record(timed), "by_the_trial": before}
+    return answer
+
+
+def latency_note(answer: dict[str, Any]) -> str:
+    """A line that says what was measured anew; empty where nothing was."""
+    if "latency" not in answer:
+        return ""
+    note = f"latency_ms measured anew: {answer['latency']['anew']['deployed']['text']}"
+    before = answer["latency"]["by_the_trial"]
+    return f"{note}; by the trial: {before['deployed']['text']}" if before else note
 
 
 def of_checkpoint(
@@ -116,6 +133,7 @@ def cost_table(answer: dict[str, Any]) -> str:
         f"MACs     {answer['GMACs']:.4f} G = {answer['GFLOPs']:.4f} GFLOPs (2 x MACs), dense "
         f"{total['macs_dense'] / 1e9:.4f} G",
         f"weights  {total['parameters']:,} parameters, {total['nonzeros']:,} of them not zero",
+        f"stored   {answer['stored']['bytes']:,} bytes, dense {answer['stored']['bytes_dense']:,}",
     ]
     if "latency" in answer:
         lines.append(f"latency  {answer['latency']['text']}")

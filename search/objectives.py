@@ -6,7 +6,7 @@ metric also goes into search/tasks.py, which says which trials measure it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +17,9 @@ from search.trial_spec import TrialResult
 class Objective:
     """A number of a trial that should be large ("max") or small ("min").
 
-    function   TrialResult -> value, in `unit`
-    worst      TrialResult -> the value that counts nothing in the hypervolume; the same for every
-               trial of a sweep. The best possible value is 1 for "max" and 0 for "min".
+    function   TrialResult -> value, in `unit`; ValueError for a result without it
+    worst      TrialResult -> the value that counts nothing in the hypervolume, such as the dense
+               model's. The best possible value is 1 for "max" and 0 for "min".
     """
 
     name: str
@@ -28,11 +28,18 @@ class Objective:
     function: Callable[[TrialResult], float]
     worst: Callable[[TrialResult], float]
 
-    def gain(self, result: TrialResult) -> float:
-        """0 at the worst value, 1 at the best possible one."""
-        worst = self.worst(result)
+    def gain(self, result: TrialResult, worst: float | None = None) -> float:
+        """0 at the worst value (default: the result's own), 1 at the best possible one."""
+        worst = self.worst(result) if worst is None else worst
         best = 1.0 if self.direction == "max" else 0.0
         return (self.function(result) - worst) / (best - worst)
+
+    def worst_of(self, results: Iterable[TrialResult]) -> float:
+        """One worst value for all of them: the dense models differ where the search changes the
+        model, and a latency is never measured the same twice.
+        """
+        values = [self.worst(result) for result in results]
+        return min(values) if self.direction == "max" else max(values)
 
 
 def metric(
@@ -44,8 +51,22 @@ def metric(
     """The objective that is a metric of the trial, under the metric's name."""
     return Objective(
         name=name, direction=direction, unit=unit, worst=worst,
-        function=lambda result: result.metrics[name],
+        function=lambda result: value_of(result, name),
     )  # fmt: skip
+
+
+def value_of(result: TrialResult, name: str) -> float:
+    """A metric of a result. ValueError naming those that it has."""
+    if name not in result.metrics:
+        raise ValueError(
+            f"metric {name!r} was not measured by this trial; it has: {', '.join(result.metrics)}"
+        )
+    return result.metrics[name]
+
+
+def cost(name: str, dense: str, unit: str) -> Objective:
+    """The objective that is a cost; at worst that of the dense model, the metric `dense`."""
+    return metric(name, "min", lambda result: value_of(result, dense), unit=unit)
 
 
 def _none(result: TrialResult) -> float:
@@ -62,14 +83,21 @@ APBEV = metric("APBEV", "max", _none)
 AP2D = metric("AP2D", "max", _none)
 AOS = metric("AOS", "max", _none)
 GFLOPS = metric(
-    "GFLOPs", "min", lambda result: 2 * result.metrics["GMACs_dense"],
+    "GFLOPs", "min", lambda result: 2 * value_of(result, "GMACs_dense"),
     unit="1e9 FLOPs a frame, 2 x MACs",
 )  # fmt: skip
-NONZEROS = metric("nonzeros", "min", lambda result: result.metrics["parameters"], unit="weights")
+NONZEROS = cost("nonzeros", "parameters_dense", "weights")
+PARAMETERS = cost("parameters", "parameters_dense", "parameters of the deployed model")
+BYTES = cost("bytes", "bytes_dense", "bytes, as pruning/stored_size.py counts them")
+LATENCY_MS = cost("latency_ms", "latency_ms_dense", "ms a forward pass of one frame, median")
 
 OBJECTIVES: dict[str, Objective] = {
-    o.name: o for o in (MAP, NDS, AMOTA, AMOTP, MIOU, AP3D, APBEV, AP2D, AOS, GFLOPS, NONZEROS)
-}
+    o.name: o
+    for o in (
+        MAP, NDS, AMOTA, AMOTP, MIOU, AP3D, APBEV, AP2D, AOS, GFLOPS, NONZEROS, PARAMETERS, BYTES,
+        LATENCY_MS,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

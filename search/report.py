@@ -35,6 +35,8 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         f"convolutions by pair counts averaged over {trial.spec.cost_frames} frames. "
         + WHAT_GOES.get(trial.spec.allocation.pattern, N_OF_M),
         "",
+        *_size(trial),
+        "",
         "| modality | weights removed | GFLOPs | dense GFLOPs |",
         "|---|---|---|---|",
     ]
@@ -54,10 +56,24 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         "",
         *_by_class(trial.result.per_class),
         "",
-        "`sparsefront evaluate THIS_FOLDER` measures these numbers again.",
+        "`sparsefront evaluate THIS_FOLDER` measures these numbers again (a latency anew).",
         "",
     ]
     return "\n".join(lines)
+
+
+def _size(trial: StoredTrial) -> list[str]:
+    """What the deployed model takes: parameters, bytes, and where it was timed, milliseconds."""
+    metrics = trial.result.metrics
+    if "bytes" not in metrics:  # written before they were counted
+        return []
+    lines = [
+        f"Deployed: {metrics['parameters']:,.0f} of {metrics['parameters_dense']:,.0f} parameters, "
+        f"{metrics['nonzeros']:,.0f} of them not zero; {metrics['bytes']:,.0f} bytes of "
+        f"{metrics['bytes_dense']:,.0f} (a weight whole, or its non-zeros and a bit a position)."
+    ]
+    timed = trial.result.latency
+    return lines + [f"Latency, {which}: {found['text']}." for which, found in timed.items()]
 
 
 def _by_class(per_class: dict[str, float]) -> list[str]:

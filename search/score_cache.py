@@ -32,8 +32,16 @@ SCORE_BATCH_SIZE = 2
 
 def key_of(spec: TrialSpec) -> str:
     """What the statistics of this spec depend on, as a short hash."""
-    parts = {
-        "criterion": spec.criterion.statistics_key(),
+    return _hash({"criterion": spec.criterion.statistics_key(), **_inputs(spec)})
+
+
+def batches_key(spec: TrialSpec) -> str:
+    """What anything measured on the dense model and the scoring batches depends on, as a hash."""
+    return _hash(_inputs(spec))
+
+
+def _inputs(spec: TrialSpec) -> dict[str, object]:
+    return {
         "model": asdict(spec.model),
         "checkpoint": spec.checkpoint,
         "train": asdict(spec.train),
@@ -43,6 +51,9 @@ def key_of(spec: TrialSpec) -> str:
         "threads": spec.threads,
         "device": spec.device,
     }
+
+
+def _hash(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,5 @@
-"""What the trials of a sweep have in common, computed once: dense weights, criterion statistics,
-cost profile, channel graph.
+"""What the trials of a sweep have in common, computed once: dense weights, the weights of a fuser
+that the checkpoint lacks, criterion statistics, cost profile, channel graph.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from models import build
+from models import BEVFusionMIT, BEVFusionSmall, build
 from models.checkpoint import store
+from models.checkpoint.other_fuser import for_fuser_of, fuser_of, trained_fuser
+from models.fuser import PREFIX, AddFuser
 from models.fusion_model import FusionModel
 from pruning.channels.graph import ChannelGraph, channel_graph
 from pruning.channels.verify import verify
@@ -20,6 +22,7 @@ from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from search import score_cache
+from search.fitted_fuser import fitted_projections
 from search.loss_curves import Curves, by, resolved, trade_off_curves, trade_off_key
 from search.train import seed_everything
 from search.trial_spec import TrialSpec
@@ -30,6 +33,7 @@ class Shared:
     """What trials have in common; picklable, so Ray's object store carries it once.
 
     state       dense state dict by checkpoint path
+    fusers      projections of a fuser `add` that the checkpoint lacks, by score_cache.batches_key
     statistics  criterion statistics by score_cache.key_of
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
@@ -37,6 +41,7 @@ class Shared:
     """
 
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    fusers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     statistics: dict[str, dict[str, dict[str, Tensor]]] = field(default_factory=dict)
     profiles: dict[str, CostProfile] = field(default_factory=dict)
     graphs: dict[str, ChannelGraph] = field(default_factory=dict)
@@ -47,13 +52,15 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     """Shared with all that this spec needs; what it has already is kept, not recomputed."""
     shared = shared or Shared()
     shared = Shared(
-        state=dict(shared.state), statistics=dict(shared.statistics),
+        state=dict(shared.state), fusers=dict(shared.fusers), statistics=dict(shared.statistics),
         profiles=dict(shared.profiles), graphs=dict(shared.graphs), curves=dict(shared.curves),
     )  # fmt: skip
     if spec.checkpoint not in shared.state:
         shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
     device = resolve_device(spec.device)
-    cost = cost_key(spec)
+    batches, cost = score_cache.batches_key(spec), cost_key(spec)
+    if batches not in shared.fusers:
+        shared.fusers[batches] = _fitted(spec, shared, device)
     scored = [spec] if spec.trade_off is None else [spec, by(spec, spec.trade_off.predicted_by)]
     for scoring in scored:
         _score(scoring, shared, device)
@@ -97,10 +104,35 @@ def prepare_all(specs: list[TrialSpec]) -> Shared:
 
 
 def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
-    """A fresh model with the dense checkpoint's weights. ValueError where they do not fit."""
+    """A fresh model with the dense checkpoint's weights; a fuser that the checkpoint lacks starts
+    from its concat. ValueError where they do not fit.
+    """
     model = build(spec.model)
-    store.load_into(model, shared.state[spec.checkpoint], spec.checkpoint)
+    state = for_fuser_of(model, shared.state[spec.checkpoint], spec.checkpoint)
+    fitted = shared.fusers.get(score_cache.batches_key(spec), {})
+    store.load_into(model, {**state, **fitted}, spec.checkpoint)
     return model
+
+
+def trained_model(spec: TrialSpec, shared: Shared) -> FusionModel:
+    """The checkpoint's own model, with the fuser that it was trained with."""
+    state = shared.state[spec.checkpoint]
+    if isinstance(spec.model, (BEVFusionSmall, BEVFusionMIT)):
+        spec = replace(spec, model=replace(spec.model, fuser=trained_fuser(state)))
+    return dense_model(spec, shared)
+
+
+def _fitted(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
+    """Projections for a model that adds, where the checkpoint's concatenates; else nothing."""
+    adds = getattr(spec.model, "fuser", "concat") == "add"
+    if not adds or trained_fuser(shared.state[spec.checkpoint]) == "add":
+        return {}
+    fuser = fuser_of(dense_model(spec, shared))
+    assert isinstance(fuser, AddFuser)
+    seed_everything(spec.seed, spec.threads)
+    trained = trained_model(spec, shared).to(device)
+    batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
+    return {PREFIX + k: v for k, v in fitted_projections(fuser, trained, batches).items()}
 
 
 def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:

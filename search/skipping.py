@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from search.objectives import OBJECTIVES, Bound
-from search.tasks import COST
+from search.tasks import BEFORE_TRAINING
 from search.trial_spec import TrialResult
 
 NEARLY_DENSE = 0.95
@@ -19,8 +19,8 @@ def unbeatable(objectives: Sequence[str], trials: Iterable[TrialResult]) -> list
     every quality, once a nearly dense trial is among those measured.
     """
     everyone = list(trials)
-    costs = [name for name in objectives if name in COST]
-    qualities = [OBJECTIVES[name] for name in objectives if name not in COST]
+    costs = [name for name in objectives if name in BEFORE_TRAINING]
+    qualities = [OBJECTIVES[name] for name in objectives if name not in BEFORE_TRAINING]
     if not costs or not qualities or not any(_nearly_dense(t, costs) for t in everyone):
         return []
     best = {o.name: max(o.gain(t) for t in everyone) for o in qualities}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from search.objectives import OBJECTIVES, Bound, violations
 from search.optimizer import Stopped
 from search.run_store import Stop
-from search.tasks import COST
+from search.tasks import BEFORE_TRAINING
 from search.trial_spec import Look, TrialResult
 
 ENOUGH = 3
@@ -23,9 +23,11 @@ def outcome_of(
     on average; of a trial without any look, that of the best.
     """
     known = stop.looks[-1]["metrics"] if stop.looks else stop.costs
-    estimate = {name: known[name] for name in objectives if name in known and name in COST}
+    estimate = {
+        name: known[name] for name in objectives if name in known and name in BEFORE_TRAINING
+    }
     for name in objectives:
-        if name in COST:
+        if name in BEFORE_TRAINING:
             continue
         if stop.looks:
             estimate[name] = known[name] + _gained(name, stop.looks[-1], finished)

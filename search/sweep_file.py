@@ -10,17 +10,19 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from pruning.criteria import Criterion, Fisher
+from pruning.latency import LatencySpec
 from search import strict_yaml
 from search.grouping import expanded
 from search.halving import Halving
 from search.objectives import Bound
 from search.space import Choices, Range, check_space, with_values
-from search.tasks import COST, NEEDS
+from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
 from search.trial_spec import TrialSpec
 
 ObjectiveName = Literal[
-    "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros"
-]
+    "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
+    "parameters", "bytes", "latency_ms",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,8 @@ class Sweep:
             )
         if not self.space:
             raise ValueError("space: value {}; allowed: at least one dotted field of trial")
+        if self.trial.latency is None and {*self.objectives, *self.constraints} & {*LATENCY}:
+            object.__setattr__(self, "trial", replace(self.trial, latency=LatencySpec()))
         check_space(self.trial, {n: d for n, d in self.space.items() if "*" not in n})
         check_predicted(self)
         check_halving(self)
@@ -158,7 +162,7 @@ def check_predicted(sweep: Sweep) -> None:
         raise ValueError(
             f"sampler: value 'predicted' with allocation.pattern {pattern!r}; {allowed}"
         )
-    costs = [name for name in sweep.objectives if name in COST]
+    costs = [name for name in sweep.objectives if name in BEFORE_TRAINING]
     if costs != ["GFLOPs"] or len(sweep.objectives) == 1:
         raise ValueError(
             f"sampler: value 'predicted' with objectives {', '.join(sweep.objectives)}; allowed "
@@ -204,6 +208,17 @@ def check_measured(sweep: Sweep) -> None:
                     )
 
 
+def other_models(sweep: Sweep) -> list[TrialSpec]:
+    """The first trial with each other model and checkpoint of the space."""
+    first = first_trial(sweep)
+    return [
+        with_values(first, {name: choice})
+        for name, dimension in sweep.space.items()
+        if isinstance(dimension, Choices) and name.partition(".")[0] in ("model", "checkpoint")
+        for choice in dimension.choices[1:]
+    ]
+
+
 def check_inputs(sweep: Sweep) -> None:
     """Opens everything a trial needs, before anything is written. ValueError in one line.
 
@@ -212,7 +227,7 @@ def check_inputs(sweep: Sweep) -> None:
     """
     from search.trial_checks import check_trial
 
-    for spec in [sweep.trial, first_trial(sweep)]:
+    for spec in [sweep.trial, first_trial(sweep), *other_models(sweep)]:
         check_trial(spec)
     if sweep.cpus_per_trial > (os.cpu_count() or 1) * 1024:
         raise ValueError(f"field cpus_per_trial: value {sweep.cpus_per_trial!r} is not a CPU count")

@@ -3,6 +3,7 @@
 Detection on nuScenes-format data  mAP, NDS; with a tracker AMOTA, AMOTP
 Detection on KITTI                 AP3D, APBEV, AP2D, AOS: of cars, moderate, 40 recall points, 0..1
 Map                                mIoU
+Any of them, with trial.latency    latency_ms, latency_ms_dense
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ TRACKING = ("AMOTA", "AMOTP")
 KITTI = {"AP3D": "3d", "APBEV": "bev", "AP2D": "bbox", "AOS": "aos"}
 """Our names of the benchmark's metrics."""
 MAP = ("mIoU",)
-COST = ("GFLOPs", "GMACs", "GMACs_dense", "parameters", "nonzeros", "sparsity")
+COST = (
+    "GFLOPs", "GMACs", "GMACs_dense", "parameters", "parameters_dense", "nonzeros", "bytes",
+    "bytes_dense", "sparsity",
+)  # fmt: skip
 """Metrics of every trial, whatever its task."""
+LATENCY = ("latency_ms", "latency_ms_dense")
+"""Measured only where asked for, and anew every time."""
+BEFORE_TRAINING = (*COST, *LATENCY)
+"""Metrics that a pruned model has before it is fine-tuned, and keeps."""
 SKIPPED, SKIPPED_TRAINING = "skipped_samples", "skipped_training_samples"
 """Frames that a trial left out, where it may: a metric too, so that a constraint can limit it."""
 
@@ -29,6 +37,7 @@ NEEDS = {
     **dict.fromkeys(TRACKING, "trial.tracker"),
     **dict.fromkeys(KITTI, "KITTI frames in trial.val"),
     **dict.fromkeys(MAP, "a model that predicts a map"),
+    **dict.fromkeys(LATENCY, "trial.latency"),
     **dict.fromkeys((SKIPPED, SKIPPED_TRAINING), "trial.on_bad_sample: skip"),
 }
 
@@ -64,4 +73,5 @@ def require_maps(name: str, data: DataSpec) -> None:
 
 def quality(names: Iterable[str]) -> list[str]:
     """Those metrics that say how good a model is, not how large."""
-    return [name for name in names if name not in (*COST, SKIPPED, SKIPPED_TRAINING)]
+    others = (*COST, *LATENCY, SKIPPED, SKIPPED_TRAINING)
+    return [name for name in names if name not in others]

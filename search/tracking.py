@@ -32,7 +32,7 @@ from search.run_store import (
     write_json,
 )
 from search.sweep_file import Sweep
-from search.tasks import COST
+from search.tasks import BEFORE_TRAINING
 from search.trial_spec import Look, TrialResult
 
 EXPERIMENT = "sparsefront"
@@ -165,7 +165,7 @@ class Tracking:
     def stopped(self, trial_id: int, values: Mapping[str, Any], stop: Stop) -> None:
         """Logs a trial that was ended early: its costs, and the looks as metrics rung.NAME."""
         seconds = stop.looks[-1]["total_s"] if stop.looks else 0.0
-        costs = {name: value for name, value in stop.costs.items() if name in COST}
+        costs = {name: value for name, value in stop.costs.items() if name in BEFORE_TRAINING}
         with self._child(trial_id, values, costs, seconds, stop.reason, "KILLED") as run_id:
             self._looks(run_id, stop.looks)
 

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from models import ModelSpec, build
 from models.checkpoint import store
+from models.checkpoint.other_fuser import for_fuser_of
 from models.fusion_model import FusionModel
 from scenes.batch import SensorBatch
 from scenes.frame import OnBadSample
@@ -148,7 +149,7 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
 def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
     """Loads a whole checkpoint, or of each modality's checkpoint that modality's part."""
     if isinstance(init, str):
-        store.load_into(model, store.load(init)[0], init)
+        store.load_into(model, for_fuser_of(model, store.load(init)[0], init), init)
         return
     for modality, path in (init or {}).items():
         state = store.load(path)[0]
@@ -180,12 +181,14 @@ def seed_everything(seed: int, threads: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(
+    parameters: Iterable[torch.nn.Parameter], weight_decay: float
+) -> list[dict[str, object]]:
     """Weight decay for matrices and kernels; none for biases and norms."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in parameters if p.requires_grad]
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
 
 
@@ -206,7 +209,9 @@ def endless(loader: Loader) -> Iterator[SensorBatch]:
 def _optimise(
     model: FusionModel, loader: Loader, steps: int, spec: TrainSpec, out: Path, log: Log
 ) -> tuple[list[float], dict[str, Tensor]]:
-    optimizer = torch.optim.AdamW(parameter_groups(model, spec.weight_decay), lr=spec.lr)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model.parameters(), spec.weight_decay), lr=spec.lr
+    )
     chooser = random.Random(spec.seed)
     batches = endless(loader)
     started = time.monotonic()

@@ -31,12 +31,14 @@ from search.shared import (
     dense_model,
     prepare,
     resolve_device,
+    trained_model,
     with_allocation,
 )
 from search.tasks import SKIPPED_TRAINING
 from search.timings import Timings
 from search.train import seed_everything
 from search.trial_checkpoint import Checkpoint
+from search.trial_latency import Timed, latency_metrics, latency_record, time_passes
 from search.trial_spec import Look, TrialOutcome, TrialResult, TrialSpec
 
 Report = Callable[[str, float], None]
@@ -100,9 +102,9 @@ class TrialRun:
             checkpoint.restore(self._tuner, self.timings)
         self._model = model
         self._mask.check(model)
-        self.cost = deployed_cost(
-            spec, self.shared, model, deployed(model, self._mask.channels), self._device
-        )
+        smaller = deployed(model, self._mask.channels)
+        self.cost = deployed_cost(spec, self.shared, model, smaller, self._device)
+        self._timed = time_passes(spec, model, smaller, self._device)
 
     def look(self, rung: Rung) -> Evaluation:
         """Fine-tunes up to the rung's steps and evaluates on its share of the frames."""
@@ -120,7 +122,8 @@ class TrialRun:
 
     def costs(self) -> dict[str, float]:
         """The metrics that are known before any training."""
-        return {**cost_metrics(self.cost), "sparsity": self._mask.sparsity()}
+        timed = latency_metrics(self._timed)
+        return {**cost_metrics(self.cost), **timed, "sparsity": self._mask.sparsity()}
 
     def metrics(self, scores: Evaluation) -> dict[str, float]:
         """What objectives and constraints see."""
@@ -148,6 +151,7 @@ class TrialRun:
             timings=self.timings.with_total(),
             losses=self._tuner.losses,
             admm=self._admm,
+            latency=latency_record(self._timed),
             looks=list(looks),
             notes=list(notes),
         )
@@ -174,17 +178,23 @@ def measure(
     report = report or _silent
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
-    model = build(spec.model)
-    store.load_into(model, state, "the weights given")
-    model.to(device).eval()
+    model, smaller = _rebuilt(spec, state, channels, device)
     shared = Shared(profiles={cost_key(spec): cost_profile(spec, model, device)})
-    smaller = deployed(model, channels or {})
     cost = deployed_cost(spec, shared, model, smaller, device)
     scores = evaluate(
         smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
         workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
     )  # fmt: skip
     return scores, cost
+
+
+def time_again(spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None) -> Timed:
+    """Latency of a trial's weights on this machine: never twice the same."""
+    if spec.latency is None:
+        return {}
+    seed_everything(spec.seed, spec.threads)
+    device = resolve_device(spec.device)
+    return time_passes(spec, *_rebuilt(spec, state, channels, device), device)
 
 
 def metrics_of(scores: Evaluation, cost: ModelCost) -> dict[str, float]:
@@ -198,17 +208,30 @@ def cost_metrics(cost: ModelCost) -> dict[str, float]:
         "GFLOPs": 2 * cost.macs / 1e9,
         "GMACs": cost.macs / 1e9,
         "GMACs_dense": cost.macs_dense / 1e9,
-        "parameters": float(cost.parameters),
+        "parameters": float(cost.stored.parameters),
+        "parameters_dense": float(cost.parameters),
         "nonzeros": float(cost.nonzeros),
+        "bytes": float(cost.stored.bytes),
+        "bytes_dense": float(cost.stored.bytes_dense),
     }
 
 
+def _rebuilt(
+    spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None, device: str
+) -> tuple[FusionModel, FusionModel]:
+    """The model of a trial with its weights, and as it is deployed."""
+    model = build(spec.model)
+    store.load_into(model, state, "the weights given")
+    model.to(device).eval()
+    return model, deployed(model, channels or {})
+
+
 def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
-    """The dense model, where fine-tuning distils from it."""
+    """The checkpoint's own model, where fine-tuning distils from it."""
     tune = spec.fine_tune
     if tune.distill_features == 0 and tune.distill_heads == 0:
         return None
-    return dense_model(spec, shared).to(device).eval()
+    return trained_model(spec, shared).to(device).eval()
 
 
 def _train_loader(spec: TrialSpec) -> Loader:

@@ -12,6 +12,7 @@ from scenes.frame import BadSample
 from scenes.loader import Loader
 from search import score_cache
 from search.data import open_scenes
+from search.fine_tune import tuned_groups
 from search.loss_curves import trade_off_budgets
 from search.shared import Shared, dense_graph, dense_model
 from search.trial_spec import TrialSpec
@@ -34,6 +35,10 @@ def check_trial(spec: TrialSpec) -> None:
         model = dense_model(spec, Shared(state={spec.checkpoint: state}))
     except ValueError as error:
         raise ValueError(f"field trial.checkpoint: {error}") from error
+    try:
+        tuned_groups(model, spec.fine_tune)
+    except ValueError as error:
+        raise ValueError(f"field trial.fine_tune.{error}") from error
     check_allocation(spec, model)
 
 

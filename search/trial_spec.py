@@ -16,12 +16,13 @@ from pruning.allocation import SparsityAllocation
 from pruning.channels.removal import Kept
 from pruning.criteria import Criterion
 from pruning.crossprune import CrossPrune
+from pruning.latency import LatencySpec
 from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec
 from scenes.scoring.tracker import TrackerSpec
 from search.data import DataSpec, Scenes, open_scenes
 from search.strict_yaml import adapter
-from search.tasks import SKIPPED, SKIPPED_TRAINING, measured, require_maps
+from search.tasks import LATENCY, SKIPPED, SKIPPED_TRAINING, measured, require_maps
 from search.trade_off import TradeOff
 
 
@@ -33,6 +34,8 @@ class FineTuneSpec:
                       cosine from 1/25 up over `warmup` steps, then cosine down
     precision         "bfloat16": mixed precision by autocast, for GPUs
     ema               decay of the moving average that is kept instead of the last weights; 0: off
+    fuser_lr          factor of the learning rate for the weights of the fuser (fusion.fuser), which
+                      are new where the checkpoint was trained with another one
     distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative
                       squared) and head outputs (relative squared); 0: no teacher
     """
@@ -40,6 +43,7 @@ class FineTuneSpec:
     steps: int = 50
     batch_size: int = 2
     lr: float = 2e-4
+    fuser_lr: float = 1.0
     weight_decay: float = 0.01
     warmup: int = 5
     clip: float = 10.0
@@ -52,7 +56,7 @@ class FineTuneSpec:
 
     def __post_init__(self) -> None:
         _at_least(
-            self, steps=0, batch_size=1, lr=0.0, weight_decay=0.0, warmup=0, ema=0.0,
+            self, steps=0, batch_size=1, lr=0.0, fuser_lr=0.0, weight_decay=0.0, warmup=0, ema=0.0,
             distill_features=0.0, distill_heads=0.0,
         )  # fmt: skip
         if self.ema >= 1:
@@ -70,6 +74,8 @@ class TrialSpec:
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
+    latency      if given, the deployed model's forward pass is timed on the trial's device; a sweep
+                 with latency_ms among its objectives or constraints gives it itself
     loader_workers  processes that read frames ahead; 0: the trial's own
     on_bad_sample   a frame that cannot be read ends the trial ("raise"), or is left out and counted
                     in the metrics skipped_samples and skipped_training_samples ("skip")
@@ -91,6 +97,7 @@ class TrialSpec:
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
+    latency: LatencySpec | None = None
     seed: int = 0
     threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -111,7 +118,8 @@ class TrialSpec:
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. ValueError for a model, data, tracker that do not go together."""
         skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
-        return (*measured(self.model.task, self.val, self.tracker), *skipped)
+        timed = LATENCY if self.latency is not None else ()
+        return (*measured(self.model.task, self.val, self.tracker), *timed, *skipped)
 
     def train_scenes(self) -> Scenes:
         """The frames to fine-tune on."""
@@ -134,8 +142,9 @@ Look = dict[str, Any]
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                those of the task (search/tasks.py), then GFLOPs, GMACs, GMACs_dense,
-                           parameters and nonzeros of the dense and of the pruned model, sparsity
+    metrics                those of the task (search/tasks.py), then those of cost: GFLOPs, GMACs,
+                           parameters, nonzeros and bytes (pruning/stored_size.py) of the deployed
+                           model, NAME_dense of the dense one, sparsity; latency_ms where asked for
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
     per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
     per_class              the task's metrics by class: AP.car, IoU.walkway, AP3D.cyclist, ...
@@ -147,6 +156,7 @@ class TrialResult:
     admm                   residuals and terms of CrossPrune's rounds
     looks                  on the way there: steps, frames, total_s so far and metrics of each rung
     notes                  what else one should know, such as a checkpoint that was unreadable
+    latency                of the deployed and the dense model, with quartiles and device, if timed
     """
 
     metrics: dict[str, float]
@@ -161,6 +171,7 @@ class TrialResult:
     admm: list[dict[str, float]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    latency: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
@@ -199,6 +210,10 @@ def result_from_dict(data: dict[str, Any]) -> TrialResult:
     """TrialResult from its JSON data; NaN true-positive errors survive the round trip."""
     if "per_class_AP" in data:  # written before there were other tasks
         data = {**data, "per_class": {f"AP.{k}": v for k, v in data["per_class_AP"].items()}}
+    metrics = data["metrics"]
+    if "parameters" in metrics and "parameters_dense" not in metrics:  # was the dense model's
+        renamed = {"parameters_dense" if k == "parameters" else k: v for k, v in metrics.items()}
+        data = {**data, "metrics": renamed}
     return TrialResult(
         **{f.name: data[f.name] for f in dataclasses.fields(TrialResult) if f.name in data}
     )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.camera.bevdepth import BevDepth
 from models.convention import Convention
-from models.fuser import ConcatConv
+from models.fuser import ConcatConv, build_fuser, never_pruned
 from models.fusion_model import NOTHING_MASKED, FusionModel, Prediction
 from models.heads.center_tasks import CenterTasksHead
 from models.heads.map_head import MapHead, map_goal, map_losses
@@ -81,11 +81,13 @@ class PointStream(nn.Module):
 class Fusion(nn.Module):
     """The BEV maps to head outputs; a single one needs no fuser."""
 
-    def __init__(self, spec: BEVFusionMIT, channels_in: int, maps: int, cell_m: float) -> None:
+    def __init__(self, spec: BEVFusionMIT, maps: dict[str, int], cell_m: float) -> None:
+        """maps: channels of each sensor's."""
         super().__init__()
         self.fuser = None
-        if maps > 1:
-            self.fuser = ConcatConv(channels_in, spec.fused_channels)
+        channels_in = sum(maps.values())
+        if len(maps) > 1:
+            self.fuser = build_fuser(spec.fuser, maps, spec.fused_channels, ConcatConv)
             channels_in = spec.fused_channels
         self.decoder = spec.decoder.build(channels_in)
         name = "map" if isinstance(spec.head, MapSpec) else "object"
@@ -109,8 +111,8 @@ class MitBEVFusion(FusionModel):
             self.lidar = PointStream(spec.lidar.build(spec.half_side_m), "lidar")
         if spec.radar is not None:
             self.radar = PointStream(spec.radar.build(spec.half_side_m), "radar")
-        channels = sum(self.stream(s).channels_out for s in self.sensors)
-        self.fusion = Fusion(spec, channels, len(cells), self.cell_m)
+        maps = {sensor: self.stream(sensor).channels_out for sensor in self.sensors}
+        self.fusion = Fusion(spec, maps, self.cell_m)
         self.task = spec.task
 
     def features(
@@ -176,6 +178,9 @@ class MitBEVFusion(FusionModel):
             ]
 
     def unprunable(self) -> frozenset[str]:
+        return self._last_weights() | never_pruned(self.fusion.fuser)
+
+    def _last_weights(self) -> frozenset[str]:
         head = self.head
         if isinstance(head, MapHead):
             return frozenset({"fusion.heads.map.classifier.6.weight"})

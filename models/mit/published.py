@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from models.convention import LENGTH_FIRST, MIT, Convention
+from models.fuser import FuserKind, require_two
 from models.fusion_model import Task
 from models.mit.model import MitBEVFusion
 from models.mit.parts import (
@@ -36,17 +37,24 @@ SEGMENTING_SWIN = SwinSpec(drop_path=0.3)
 
 @dataclass(frozen=True, kw_only=True)
 class BEVFusionMIT:
-    """A BEVFusion from its parts; the map reaches half_side_m in x and y."""
+    """A BEVFusion from its parts; the map reaches half_side_m in x and y. The published ones have
+    the fuser concat; what else there is: models/fuser.py.
+    """
 
     name: str = ""
     half_side_m: float = 51.2
     camera: CameraSpec | None = None
     lidar: VoxelNetSpec | PointPillarsSpec | None = None
     radar: RadarSpec | None = None
+    fuser: FuserKind = "concat"
     fused_channels: int = 256
     decoder: SecondSpec | ResidualSpec = field(default_factory=SecondSpec)
     head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=TransFusionSpec)
     convention: Convention = MIT
+
+    def __post_init__(self) -> None:
+        sensors = [part for part in (self.camera, self.lidar, self.radar) if part is not None]
+        require_two(self.fuser, len(sensors), self.name)
 
     def build(self) -> MitBEVFusion:
         return MitBEVFusion(self)

@@ -207,7 +207,8 @@ class Evaluate:
     """Official metrics of an exported folder, or of a model with a checkpoint on some data."""
 
     export: Positional[Path | None] = None
-    """Exported folder; its metrics come out bit for bit as the trial reported them."""
+    """Exported folder; its metrics come out bit for bit as the trial reported them, but for a
+    latency, which is measured anew."""
     model: str | None = None
     """Model name, with --checkpoint and --data."""
     checkpoint: Path | None = None
@@ -260,7 +261,9 @@ class Evaluate:
             answer = measure.of_checkpoint(
                 model, checkpoint, frames, hidden, self.threads, tracker, self.results
             )
-        return as_json(answer) if self.json else as_table(answer["metrics"])
+        if self.json:
+            return as_json(answer)
+        return f"{as_table(answer['metrics'])}\n{measure.latency_note(answer)}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)

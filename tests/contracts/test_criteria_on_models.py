@@ -54,6 +54,7 @@ CRITERIA: list[Criterion] = [
 
 
 SMALL_MAP = "bevfusion-small, task map"
+FUSERS = {f"bevfusion-small, fuser {kind}": kind for kind in ("add", "gated")}
 
 
 def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
@@ -61,6 +62,8 @@ def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
     if name == SMALL_MAP:
         small = smallest("bevfusion-small", tiny_model)
         return replace(small, task="map", map_channels=8)
+    if name in FUSERS:
+        return replace(smallest("bevfusion-small", tiny_model), fuser=FUSERS[name])
     spec = NAMES[name]()
     if hasattr(spec, "tiny"):
         return spec.tiny()
@@ -79,7 +82,7 @@ TWINS = (
 """The same networks as others of the catalogue, only their files differ."""
 
 
-@pytest.fixture(scope="module", params=[*(n for n in NAMES if n not in TWINS), SMALL_MAP])
+@pytest.fixture(scope="module", params=[*(n for n in NAMES if n not in TWINS), SMALL_MAP, *FUSERS])
 def name(request: Any) -> str:
     return str(request.param)
 

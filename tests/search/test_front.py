@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.front import ParetoFront, pareto_front
-from search.objectives import OBJECTIVES, Bound, feasible, violations
+from search.objectives import Bound, feasible, violations
 from search.plots import save_front
 from search.run_store import StoredTrial
 from search.sweep_file import Sweep, read_sweep
@@ -20,7 +20,7 @@ def result(mAP: float, GFLOPs: float, NDS: float = 0.5) -> TrialResult:
     """Shares as the mAP, costs as the GFLOPs; of 10 GFLOPs, 2 m, 1000 weights at worst."""
     metrics = {"mAP": mAP, "NDS": NDS, "GFLOPs": GFLOPs, "GMACs": GFLOPs / 2, "GMACs_dense": 5.0}
     metrics |= dict.fromkeys(("AMOTA", "mIoU", "AP3D", "APBEV", "AP2D", "AOS"), mAP)
-    metrics |= {"AMOTP": GFLOPs / 5, "parameters": 1000.0, "nonzeros": 100 * GFLOPs}
+    metrics |= {"AMOTP": GFLOPs / 5, "parameters_dense": 1000.0, "nonzeros": 100 * GFLOPs}
     return TrialResult(
         metrics={**metrics, "sparsity": 1 - GFLOPs / 10},
         per_modality_sparsity={"camera": 0.1, "lidar": 0.2},
@@ -138,12 +138,25 @@ def test_plots(front: ParetoFront, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["front.html", "front.png"]
 
 
-@pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_objective_contract(name: str) -> None:
-    """Every objective: gain 1 at its best value, 0 at its worst, and better is higher."""
-    objective = OBJECTIVES[name]
-    assert objective.name == name
-    best, worst = result(1.0, 0.0, 1.0), result(0.0, 10.0, 0.0)
-    assert objective.gain(best) == 1.0
-    assert objective.gain(worst) == 0.0
-    assert 0 < objective.gain(result(0.3, 4.0, 0.6)) < 1
+def test_one_reference_where_dense_models_differ(sweep: Sweep) -> None:
+    """A larger dense model makes nothing look cheaper: both have 5 of 12 GFLOPs.
+
+    In gains (mAP, 1 - GFLOPs / 12): (0.7, 7/12) and, dominated, (0.6, 7/12).
+    """
+    larger = result(0.6, 5.0)
+    larger.metrics["GMACs_dense"] = 6.0
+    one, other = stored(sweep, (0.7, 5.0), (0.6, 5.0))
+    front = pareto_front(sweep, "two", [one, replace(other, result=larger)])
+    assert [p.trial_id for p in front.points] == [0]
+    assert front.hypervolume == pytest.approx(0.7 * 7 / 12, abs=1e-12)
+
+
+def test_large_and_long_columns_stay_aligned(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["objectives"] = ["mAP", "latency_ms", "bytes"]
+    sweep = read_sweep(write_yaml(sweep_data))
+    found = result(0.5, 5.0)
+    found.metrics.update(latency_ms=3.0, latency_ms_dense=4.0, bytes=159_200_000.0, bytes_dense=2e8)
+    (trial,) = stored(sweep, (0.5, 5.0))
+    header, row, _ = pareto_front(sweep, "one", [replace(trial, result=found)]).table().splitlines()
+    for name, value in (("latency_ms", "3.0000"), ("bytes", "159.2M"), ("sparsity", "50.0%")):
+        assert header.index(name) + len(name) == row.index(value) + len(value)

@@ -6,12 +6,13 @@ from typing import Any, get_args
 
 import pytest
 
+from pruning.latency import LatencySpec
 from scenes.kitti import KittiSpec
 from scenes.nuscenes import NuScenesSpec
 from scenes.scoring.tracker import TrackerSpec
 from search.data import root_of, with_root
 from search.objectives import OBJECTIVES
-from search.sweep_file import ObjectiveName, read_checked, read_sweep
+from search.sweep_file import ObjectiveName, first_trial, read_checked, read_sweep
 from search.tasks import COST, NEEDS, SKIPPED, SKIPPED_TRAINING, measured, quality
 from search.trial_spec import result_from_dict
 
@@ -45,8 +46,10 @@ def test_metrics_of_each_task() -> None:
 
 def test_every_objective_is_measured_by_some_trial() -> None:
     assert set(OBJECTIVES) == set(get_args(ObjectiveName))
-    assert set(OBJECTIVES) == ({*NEEDS} - {SKIPPED, SKIPPED_TRAINING}) | {"GFLOPs", "nonzeros"}
-    assert {"GFLOPs", "nonzeros"} <= set(COST)
+    always = {"GFLOPs", "nonzeros", "parameters", "bytes"}
+    bounds_only = {SKIPPED, SKIPPED_TRAINING, "latency_ms_dense"}
+    assert set(OBJECTIVES) == ({*NEEDS} - bounds_only) | always
+    assert always <= set(COST)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +150,39 @@ def test_images_that_do_not_fit(sweep_data: dict[str, Any], write_yaml: Any) -> 
     said = r"field trial.train: image.height: value 512; allowed: at most 54"
     with pytest.raises(ValueError, match=said):
         read_checked(write_yaml(sweep_data))
+
+
+def test_latency_is_measured_where_it_is_asked_for(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    """By an objective, a constraint or the trial's own field, and by nothing else."""
+    assert read_sweep(write_yaml(sweep_data)).trial.latency is None
+    asked = {**sweep_data, "objectives": ["mAP", "latency_ms"]}
+    assert read_sweep(write_yaml(asked)).trial.latency == LatencySpec()
+    bounded = {**sweep_data, "constraints": {"latency_ms": {"max": 20.0}}}
+    sweep = read_sweep(write_yaml(bounded))
+    assert sweep.trial.latency == LatencySpec()
+    assert "latency_ms" in first_trial(sweep).measured()
+    asked["trial"] = {**asked["trial"], "latency": {"repeats": 7}}
+    assert read_sweep(write_yaml(asked)).trial.latency == LatencySpec(repeats=7)
+    asked["trial"]["latency"] = {"repeats": 1}
+    assert refused(asked, write_yaml).startswith("trial.latency.repeats: value 1; allowed: 2 and")
+    asked["trial"]["latency"] = {}
+    asked["space"]["latency"] = {"choices": [None, {"repeats": 3}]}
+    line = refused(asked, write_yaml)
+    assert line.startswith("objectives: 'latency_ms' needs trial.latency")
+    assert "this trial with latency None measures" in line
+
+
+def test_results_written_before_the_deployed_parameters() -> None:
+    """What was called parameters was the dense model's; the deployed model's are not known."""
+    names = ("per_modality_sparsity", "per_modality_GMACs", "per_class", "tp_errors", "cost")
+    data: dict[str, Any] = {name: {} for name in (*names, "per_layer_sparsity", "timings")}
+    found = result_from_dict({**data, "metrics": {"parameters": 9.0, "nonzeros": 3.0}})
+    assert found.metrics == {"parameters_dense": 9.0, "nonzeros": 3.0}
+    assert OBJECTIVES["nonzeros"].gain(found) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="'parameters' was not measured"):
+        OBJECTIVES["parameters"].gain(found)
 
 
 def test_results_written_before_other_tasks() -> None:
