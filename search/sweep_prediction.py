@@ -32,7 +32,9 @@ def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
     scores = score_cache.scores(spec, statistics, groups)
     least = profile.cost(PruningMask.from_scores(scores, spec.allocation, groups))
     dense = TrialResult(
-        metrics={"GMACs_dense": least.macs_dense / 1e9, "parameters_dense": float(least.parameters)},
+        metrics={
+            "GMACs_dense": least.macs_dense / 1e9, "parameters_dense": float(least.parameters),
+        },
         per_modality_sparsity={}, per_modality_GMACs={}, per_class={}, tp_errors={},
         per_layer_sparsity={}, cost={}, timings={},
     )  # fmt: skip

@@ -96,8 +96,11 @@ class OpenTrial:
         rung = self._rungs[len(self._looks)]
         scores = self._trial.look(rung)
         metrics = self._trial.metrics(scores)
-        spent = self._trial.timings.with_total()["total_s"]
-        look = {"steps": rung.steps, "frames": rung.frames, "total_s": spent, "metrics": metrics}
+        spent = self._trial.timings.with_total()
+        look = {
+            "steps": rung.steps, "frames": rung.frames, "total_s": spent["total_s"],
+            "cpu_s": spent["cpu_s"], "metrics": metrics,
+        }  # fmt: skip
         self._looks.append(look)
         if rung == self._trial.full:
             outcome = self._trial.outcome(scores, self._looks[:-1], self._notes)

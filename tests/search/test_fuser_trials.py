@@ -26,7 +26,8 @@ from search.run_store import RunFolder, read_finished, write_trial
 from search.shared import Shared, cost_batches, dense_model, prepare, trained_model
 from search.space import with_values
 from search.sweep_file import read_checked, read_sweep
-from search.trial import check_trial, run_trial
+from search.trial import run_trial
+from search.trial_checks import check_trial
 from search.trial_spec import TrialSpec
 
 KINDS = ["concat", "add", "gated"]
