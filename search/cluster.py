@@ -1,6 +1,7 @@
 """Where trials run: a Ray of one's own on this machine, or a cluster that is there already.
 
-RAY_AUTH_MODE is always set: Ray's own default depends on whether a token file happens to exist.
+Always with a token, whose holders alone can run programs on it: one that only this process and its
+children know for a Ray of one's own, the cluster's to join a cluster. RAY_AUTH_MODE, if set, wins.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,15 +28,16 @@ def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
     """
     local = address in (None, "local")
     if local:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, gone with this process
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one in ~/.ray
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray listens on loopback
         os.environ.setdefault("RAY_worker_niceness", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # a refusal is told in seconds
-        check_token(str(address))
         if address != "auto":
             check_address(str(address))
+        check_token(str(address))
     import ray
 
     if local:

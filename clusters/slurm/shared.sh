@@ -15,7 +15,7 @@ set -euo pipefail
 
 export PATH="${SPARSEFRONT_VENV:-$PWD/.venv}/bin:$PATH"
 RAY_AUTH_TOKEN=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n') # this job's own
-export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${HEAD_IP:-$(hostname -I | cut -d' ' -f1)} # a job's script runs on its first node
 first=$((10000 + SLURM_JOB_ID % 220 * 100)) # a hundred ports, below those that Linux hands out
@@ -23,7 +23,7 @@ address=$head:$first
 temporary=/tmp/ray-$SLURM_JOB_ID            # short: it holds sockets, whose paths have a limit
 
 options=(
-  --block --disable-usage-stats
+  --block
   --temp-dir="$temporary"
   --num-cpus="$SLURM_CPUS_PER_TASK"
   --num-gpus="${SLURM_GPUS_ON_NODE:-0}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,24 @@ import pytest
 
 from search.cli import main
 
-CLUSTERS = Path(__file__).parents[2] / "clusters"
-LAUNCH = CLUSTERS / "launch.sh"
+LAUNCH = Path(__file__).parents[2] / "clusters" / "launch.sh"
+OWN_RAY = """
+import os, sys
+from pathlib import Path
+from search.cluster import connected
+from search.sweep_file import read_sweep
+
+with connected(None, read_sweep(sys.argv[1])):
+    import ray, psutil  # ray brings psutil
+    ray.get(ray.remote(lambda: 0).remote())
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        for at in process.net_connections():
+            if at.status == psutil.CONN_LISTEN:
+                print(at.laddr.ip)
+    print(os.environ["RAY_AUTH_MODE"], len(os.environ["RAY_AUTH_TOKEN"]))
+    assert not Path.home().joinpath(".ray").exists()
+"""
 
 
 @pytest.fixture
@@ -90,3 +108,18 @@ def test_launch_wants_three_arguments() -> None:
     done = subprocess.run([LAUNCH, "sweep.yaml"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: launch.sh SWEEP.yaml NAME RUNS")
+
+
+@pytest.mark.long
+def test_own_ray_is_closed(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+    """A sweep without --address: nothing listens beyond loopback, and it asks for a token."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = {**kept, "HOME": str(tmp_path), "PYTHONPATH": str(LAUNCH.parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_RAY, write_yaml(sweep_data)], env=environment, cwd=tmp_path,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *listening, mode = done.stdout.splitlines()
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert mode == "token 64"
