@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Starts a sweep on the cluster this runs on, or goes on with it where its folder exists: a job
+# that is tried again, on a new cluster too, repeats no finished trial.
+#
+#   launch.sh SWEEP.yaml NAME RUNS [ADDRESS]      ADDRESS: auto (default) or HOST:PORT
+set -euo pipefail
+
+if (($# < 3 || $# > 4)); then
+  echo "usage: launch.sh SWEEP.yaml NAME RUNS [ADDRESS]" >&2
+  exit 2
+fi
+sweep=$1 name=$2 runs=$3 address=${4:-auto}
+
+if [[ -f $runs/$name/sweep.yaml ]]; then
+  exec sparsefront resume "$name" --out "$runs" --address "$address"
+fi
+exec sparsefront sweep "$sweep" --name "$name" --out "$runs" --address "$address"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=sparsefront
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+#SBATCH --gpus-per-node=4
+#SBATCH --time=24:00:00
+#SBATCH --output=%x-%j.log
+# Whole nodes: `ray symmetric-run` makes a cluster of them, runs the sweep on the first, and ends
+# with `ray stop`, which stops every Ray of yours on a node. On parts of nodes: shared.sh.
+#
+#   sbatch clusters/slurm/exclusive.sh SWEEP.yaml NAME RUNS      from the checkout, RUNS shared
+set -euo pipefail
+
+export PATH="${SPARSEFRONT_VENV:-$PWD/.venv}/bin:$PATH"
+RAY_AUTH_TOKEN=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n') # this job's own
+export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
+head=${HEAD_IP:-$(hostname -I | cut -d' ' -f1)} # a job's script runs on its first node
+
+srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+  --cpus-per-task="$SLURM_CPUS_ON_NODE" \
+  ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
+  bash clusters/launch.sh "$@" "$head:6379"

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=sparsefront
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=16
+#SBATCH --gpus-per-node=2
+#SBATCH --mem=128G
+#SBATCH --time=24:00:00
+#SBATCH --output=%x-%j.log
+# Parts of nodes that others use as well, perhaps with a Ray of their own: this job's ports, its own
+# temporary folder, told what it may use; its processes are ended by signal, never by `ray stop`.
+#
+#   sbatch clusters/slurm/shared.sh SWEEP.yaml NAME RUNS         from the checkout, RUNS shared
+set -euo pipefail
+
+export PATH="${SPARSEFRONT_VENV:-$PWD/.venv}/bin:$PATH"
+RAY_AUTH_TOKEN=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n') # this job's own
+export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${HEAD_IP:-$(hostname -I | cut -d' ' -f1)} # a job's script runs on its first node
+first=$((10000 + SLURM_JOB_ID % 220 * 100)) # a hundred ports, below those that Linux hands out
+address=$head:$first
+temporary=/tmp/ray-$SLURM_JOB_ID            # short: it holds sockets, whose paths have a limit
+
+options=(
+  --block
+  --temp-dir="$temporary"
+  --num-cpus="$SLURM_CPUS_PER_TASK"
+  --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
+  --object-store-memory="${OBJECT_STORE_BYTES:-8000000000}"
+  --node-manager-port=$((first + 1))
+  --object-manager-port=$((first + 2))
+  --runtime-env-agent-port=$((first + 3))
+  --dashboard-agent-listen-port=$((first + 4))
+  --dashboard-agent-grpc-port=$((first + 5))
+  --metrics-export-port=$((first + 6))
+  --min-worker-port=$((first + 10))
+  --max-worker-port=$((first + 99))
+)
+steps=()
+
+on() { # NODE COMMAND...: in the background, as a step of this job
+  srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$1" \
+    "${@:2}" &
+  steps+=("$!")
+}
+
+clean() {
+  kill "${steps[@]}" 2>/dev/null || true
+  wait "${steps[@]}" 2>/dev/null || true
+  srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+    rm -rf "$temporary" || true
+}
+trap clean EXIT
+trap 'exit 143' TERM
+
+on "${nodes[0]}" ray start --head --node-ip-address="$head" --port="$first" \
+  --ray-client-server-port=$((first + 7)) --include-dashboard=false "${options[@]}"
+for _ in {1..120}; do
+  if (: >"/dev/tcp/$head/$first") 2>/dev/null; then break; fi
+  sleep 1
+done
+for node in "${nodes[@]:1}"; do
+  on "$node" ray start --address="$address" "${options[@]}"
+done
+
+bash clusters/launch.sh "$@" "$address"
