@@ -49,7 +49,8 @@ bench-search: $(STAMP)
 bench-peers: $(STAMP) $(PEERS_STAMP)
 	set -e; for problem in "12 50" "12 50 --noise 0.02" "24 70"; do \
 		$(BIN)/python -m benchmarks.peers $$problem sparsefront; \
-		$(PEERS_VENV)/bin/python -m benchmarks.peers $$problem random nsga2 tpe gp nehvi morea ehvi; \
+		$(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
+			random nsga2 tpe gp nehvi morea morea_ranked ehvi; \
 	done
 
 $(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt

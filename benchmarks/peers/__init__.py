@@ -11,6 +11,7 @@ PEERS = {
     "gp": "benchmarks.peers.optuna_gp",
     "nehvi": "benchmarks.peers.botorch_nehvi",
     "morea": "benchmarks.peers.syne_morea",
+    "morea_ranked": "benchmarks.peers.syne_morea_ranked",
     "ehvi": "benchmarks.peers.syne_ehvi",
     "sparsefront": "benchmarks.peers.sparsefront",
 }
