@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS_VENV ?= .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.installed
 
-.PHONY: install demo test test-quick lint types bench bench-search study demo-data
+.PHONY: install demo test test-quick lint types bench bench-search bench-peers study demo-data
 
 install: $(STAMP)
 
@@ -40,6 +42,23 @@ bench: $(STAMP)
 
 bench-search: $(STAMP)
 	$(BIN)/python -m benchmarks.search_quality
+
+# The same problem searched by Optuna alone, BoTorch and Syne Tune, which have an environment of
+# their own; some minutes. Lines also go to benchmarks/results/. Others, or fewer:
+# .venv-peers/bin/python -m benchmarks.peers LAYERS TRIALS [--noise X] [NAME ...]
+bench-peers: $(STAMP) $(PEERS_STAMP)
+	set -e; for problem in "12 50" "12 50 --noise 0.02" "24 70"; do \
+		$(BIN)/python -m benchmarks.peers $$problem sparsefront; \
+		$(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
+			random nsga2 tpe gp nehvi morea morea_ranked ehvi; \
+	done
+
+$(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS_VENV)/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
+	$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps syne-tune==0.16.0
+	touch $@
 
 study: $(STAMP) demo-data
 	$(BIN)/python -m benchmarks.study

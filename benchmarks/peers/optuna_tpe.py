@@ -1,0 +1,16 @@
+"""Optuna's TPE, multivariate; its first 10 trials (default) are random."""
+
+from __future__ import annotations
+
+import optuna
+
+from benchmarks.allocation_problem import Floats, Problem
+from benchmarks.peers.optuna_alone import searched
+
+PACKAGE = "optuna"
+
+
+def search(problem: Problem, trials: int, seed: int, noise: float) -> Floats:
+    """True values [trials, 2] of what was tried."""
+    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
+    return searched(sampler, problem, trials, seed, noise)
