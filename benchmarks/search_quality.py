@@ -15,7 +15,7 @@ from search.optimizer import Optimizer
 from search.space import Range
 
 SEEDS = 5
-LADDER = 6
+LADDER = 4
 OBJECTIVES = {"loss": "min", "cost": "min"}
 
 

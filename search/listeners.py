@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from search.finished import FinishedTrials
 from search.live import Live
 from search.optimizer import Proposal
+from search.prediction import Agreement
 from search.run_store import Ending
 from search.tracking import Tracking
 
@@ -24,3 +27,12 @@ class Listeners:
         self._tracking.ended(proposal.trial_id, proposal.values, how)
         front = self._live.ended(proposal.trial_id, how)
         self._tracking.hypervolume(front.hypervolume, self._live.done)
+
+    def agreed(self, agreement: Mapping[str, Agreement]) -> None:
+        """How far the predicted losses turned out right, by quality."""
+        for name, found in agreement.items():
+            self._live.say(
+                f"predicted loss of {name}: rank correlation {found.scores:.2f} by scores alone, "
+                f"{found.recalibrated:.2f} recalibrated on the other trials"
+            )
+        self._tracking.agreed(agreement)

@@ -112,10 +112,15 @@ class Bound:
             raise ValueError("min, max: give at least one of the two")
 
 
-def violations(metrics: Mapping[str, float], constraints: Mapping[str, Bound]) -> dict[str, float]:
-    """How far each bound on these metrics is exceeded, in the metric's unit; 0 and below is
-    feasible.
+def violations(result: TrialResult, constraints: Mapping[str, Bound]) -> dict[str, float]:
+    """How far each bound is exceeded, in the metric's unit; 0 and below is feasible. ValueError for
+    a metric that the result lacks.
     """
+    return excess({name: value_of(result, name) for name in constraints}, constraints)
+
+
+def excess(metrics: Mapping[str, float], constraints: Mapping[str, Bound]) -> dict[str, float]:
+    """The same for those bounds whose metric is known yet."""
     found: dict[str, float] = {}
     for metric, bound in constraints.items():
         if metric not in metrics:
@@ -129,4 +134,4 @@ def violations(metrics: Mapping[str, float], constraints: Mapping[str, Bound]) -
 
 
 def feasible(result: TrialResult, constraints: Mapping[str, Bound]) -> bool:
-    return all(excess <= 0 for excess in violations(result.metrics, constraints).values())
+    return all(excess <= 0 for excess in violations(result, constraints).values())

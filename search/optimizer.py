@@ -28,7 +28,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.prediction import Prediction, propose
+from search.prediction import Agreement, Prediction, propose
 from search.samplers import Sampler, suggest
 from search.space import Range, Space, Value
 
@@ -113,6 +113,18 @@ class Optimizer:
     def guide(self, prediction: Prediction) -> None:
         """From here on the predicted front says which allocations are tried."""
         self._prediction = prediction
+
+    def agreement(self) -> dict[str, Agreement]:
+        """Quality -> how far prediction and measurement agree, where there is a prediction."""
+        if self._prediction is None:
+            return {}
+        done = [t for t in self._trials() if t.state == TrialState.COMPLETE]
+        found = {}
+        for at, name in enumerate(self._objectives):
+            if name in self._prediction.qualities:
+                values = [trial.values[at] for trial in done]
+                found[name] = self._prediction.agreement(name, [t.params for t in done], values)
+        return {name: agreed for name, agreed in found.items() if agreed is not None}
 
     def enqueue(self, first: Sequence[Mapping[str, Value]]) -> None:
         """Values to try before any are proposed; those known already are not tried again."""

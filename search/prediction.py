@@ -20,6 +20,16 @@ after BOLD trials as far as the posterior allows.
 
 
 @dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Spearman's rank correlation of predicted and measured loss: by the scores alone, and
+    recalibrated on all other trials.
+    """
+
+    scores: float
+    recalibrated: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What is known before any trial.
 
@@ -78,14 +88,22 @@ class Prediction:
         most = max(float(signed.max(initial=0.0)), 1e-12)
         return 1 - signed / most
 
-    def rank_correlation(
+    def agreement(
         self, name: str, tried: Sequence[Sparsities], values: Sequence[float]
-    ) -> float:
-        """Spearman's, of predicted and measured loss of accuracy; NaN below 3 trials."""
-        if len(tried) < 3:
-            return float("nan")
-        measured = self.shares_lost(name, values)
-        return float(spearmanr(self.losses(tried).sum(1), measured).statistic)
+    ) -> Agreement | None:
+        """How well losses of this quality are predicted; None below 4 trials."""
+        if len(tried) < 4:
+            return None
+        measured, seen = self.shares_lost(name, values), self.losses(tried)
+        others = [np.arange(len(tried)) != i for i in range(len(tried))]
+        left_out = [
+            recalibrated(seen[rest], measured[rest], len(self.curves)).best.at(seen[i])
+            for i, rest in enumerate(others)
+        ]
+        return Agreement(
+            scores=float(spearmanr(seen.sum(1), measured).statistic),
+            recalibrated=float(spearmanr(np.array(left_out), measured).statistic),
+        )
 
 
 def propose(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search.objectives import OBJECTIVES, Bound, violations
+from search.objectives import OBJECTIVES, Bound, excess
 from search.optimizer import Stopped
 from search.run_store import Stop
 from search.tasks import BEFORE_TRAINING
@@ -36,7 +36,7 @@ def outcome_of(
             best = max(finished, key=objective.gain)
             estimate[name] = objective.function(best)
     return Stopped(
-        stop.reason, estimate=estimate, excess=violations(known, constraints),
+        stop.reason, estimate=estimate, excess=excess(known, constraints),
         free=not stop.looks,
     )  # fmt: skip
 

@@ -43,6 +43,7 @@ from search.sweep_first import predicts, prepare_search
 from search.sweep_optimizer import optimizer_of, tell, tell_stopped
 from search.tracking import Tracking
 from search.trial_spec import TrialSpec
+from search.warm_start import take_over
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,9 +90,12 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
     with _locked(run):
         optimizer = optimizer_of(sweep, sweep.storage or run.storage)
         tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
+        taken = take_over(sweep, optimizer, run)
         finished = FinishedTrials(sweep, run)
         again = _reconcile(sweep, optimizer, tracking, run, finished)
         with Live(sweep, optimizer, finished) as live, _ending_well(tracking):
+            for line in taken:
+                live.say(line)
             if optimizer.told() < sweep.trials:
                 _tune(sweep, run, optimizer, Listeners(finished, live, tracking), live, again)
         front = load_front(run.name, run.out)
@@ -176,6 +180,7 @@ def _tune(
         ),
     )
     tuner.fit()
+    listeners.agreed(optimizer.agreement())
 
 
 @contextmanager
@@ -221,6 +226,7 @@ def _absolute(sweep: Sweep) -> Sweep:
     trial = sweep.trial
     return replace(
         sweep,
+        warm_start=[os.path.abspath(folder) for folder in sweep.warm_start],
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),

@@ -226,7 +226,10 @@ def check_inputs(sweep: Sweep) -> None:
     the allocation against the model's weights.
     """
     from search.trial_checks import check_trial
+    from search.warm_start import earlier
 
+    for folder in sweep.warm_start:
+        earlier(folder)
     for spec in [sweep.trial, first_trial(sweep), *other_models(sweep)]:
         check_trial(spec)
     if sweep.cpus_per_trial > (os.cpu_count() or 1) * 1024:

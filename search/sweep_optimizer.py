@@ -31,7 +31,7 @@ def optimizer_of(sweep: Sweep, storage: Path | str) -> Optimizer:
 def tell(optimizer: Optimizer, sweep: Sweep, trial_id: int, result: TrialResult) -> None:
     """The objectives and constraints of a finished trial."""
     values = {str(name): OBJECTIVES[name].function(result) for name in sweep.objectives}
-    optimizer.tell(trial_id, values, violations(result.metrics, sweep.constraints))
+    optimizer.tell(trial_id, values, violations(result, sweep.constraints))
 
 
 def tell_stopped(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +24,7 @@ from search.allocation_file import allocation_document
 from search.answers import Failed, program
 from search.front import ParetoFront
 from search.optimizer import Optimizer
+from search.prediction import Agreement
 from search.run_store import (
     Ending,
     RunFolder,
@@ -184,6 +187,23 @@ class Tracking:
             value, step = self._volumes[0]
             self._client.log_metric(self.parent_id, "hypervolume", value, step=step)
             del self._volumes[0]
+
+    def agreed(self, agreement: Mapping[str, Agreement]) -> None:
+        """Metrics of the parent: rank correlation of predicted and measured loss."""
+        values = {
+            f"{kind}.{name}": value
+            for name, found in agreement.items()
+            for kind, value in (
+                ("rank_correlation", found.scores),
+                ("rank_correlation_recalibrated", found.recalibrated),
+            )
+            if math.isfinite(value)
+        }
+        for name, value in values.items():
+            self._attempt(partial(self._log_metric, name, value))
+
+    def _log_metric(self, name: str, value: float) -> None:
+        self._client.log_metric(self.parent_id, name, value)
 
     def interrupted(self) -> None:
         """The parent ends KILLED; `resume` opens it again."""

@@ -14,4 +14,5 @@ PEERS = {
     "morea_ranked": "benchmarks.peers.syne_morea_ranked",
     "ehvi": "benchmarks.peers.syne_ehvi",
     "sparsefront": "benchmarks.peers.sparsefront",
+    "sparsefront_predicted": "benchmarks.peers.sparsefront_predicted",
 }

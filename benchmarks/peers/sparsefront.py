@@ -1,4 +1,4 @@
-"""Ours, as a sweep runs it, for the same table: uniform allocations first, then the GP."""
+"""Ours, as a sweep runs it, for the same table: uniform allocations first, then a GP, NSGA-II from 150 trials on."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ PACKAGE = "optuna"  # whose sampler it is
 
 def search(problem: Problem, trials: int, seed: int, noise: float) -> Floats:
     """True values [trials, 2] of what was tried."""
-    return searched(problem, "gp", trials, seed, noise)
+    return searched(problem, "auto", trials, seed, noise)

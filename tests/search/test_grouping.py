@@ -1,0 +1,40 @@
+"""Fields of the space that stand for many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search.grouping import weights_of
+from search.sweep_file import read_sweep
+
+WIDE, NARROW = {"low": 0.0, "high": 0.9}, {"low": 0.0, "high": 0.5}
+
+
+def test_every_stage(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """One field for each modality x stage; one given by name keeps its own range."""
+    sweep_data["space"] = {
+        "allocation.per_stage.*": WIDE, "allocation.per_stage.camera.neck": NARROW,
+    }  # fmt: skip
+    sweep = read_sweep(write_yaml(sweep_data))
+    weights = weights_of(sweep.trial.model)
+    stages = {".".join(n.split(".")[:2]) for names in weights.values() for n in names}
+    assert set(sweep.space) == {f"allocation.per_stage.{stage}" for stage in stages}
+    assert len(stages) > 4
+    highs = {name: field.high for name, field in sweep.space.items()}  # type: ignore[union-attr]
+    assert highs.pop("allocation.per_stage.camera.neck") == 0.5
+    assert set(highs.values()) == {0.9}
+
+
+def test_part_of_the_names(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["space"] = {"allocation.per_layer.lidar.*": WIDE}
+    sweep = read_sweep(write_yaml(sweep_data))
+    names = [n.removeprefix("allocation.per_layer.") for n in sweep.space]
+    assert tuple(names) == weights_of(sweep.trial.model)["lidar"]
+
+
+def test_fits_nothing(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["space"] = {"allocation.per_stage.radar.*": WIDE}
+    with pytest.raises(ValueError, match=r"sweep.yaml: space.allocation.per_stage.radar.\*: fits"):
+        read_sweep(write_yaml(sweep_data))

@@ -1,0 +1,67 @@
+"""Results of an earlier sweep, taken over by one that could have measured them itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.run_store import RunFolder, read_trial, write_trial
+from search.sweep_file import check_inputs, read_sweep
+from search.sweep_optimizer import optimizer_of
+from search.trial import run_trial
+from search.warm_start import take_over
+
+CAMERA = "allocation.per_modality.camera"
+
+
+@pytest.fixture
+def earlier(sweep_data: dict[str, Any], tmp_path: Path) -> RunFolder:
+    """A sweep's folder with three trials: one in the space, one outside its range, one of another
+    learning rate.
+    """
+    run = RunFolder(out=tmp_path, name="earlier")
+    run.path.mkdir()
+    run.sweep_file.write_text(yaml.safe_dump(sweep_data))
+    trial = read_sweep(run.sweep_file).trial
+    trial = replace(trial, fine_tune=replace(trial.fine_tune, steps=0))
+    specs = [
+        trial,
+        replace(trial, allocation=replace(trial.allocation, per_modality={"camera": 0.95})),
+        replace(trial, fine_tune=replace(trial.fine_tune, lr=0.5)),
+    ]
+    for number, spec in enumerate(specs):
+        write_trial(run, number, run_trial(spec))
+    return run
+
+
+def test_only_what_fits_and_only_once(
+    earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["space"] = {CAMERA: {"low": 0.0, "high": 0.9}}
+    sweep_data["warm_start"] = [str(earlier.path)]
+    sweep = read_sweep(write_yaml(sweep_data))
+    check_inputs(sweep)
+    run = RunFolder(out=tmp_path, name="later")
+    optimizer = optimizer_of(replace(sweep, first=[]), run.storage)
+    said = take_over(sweep, optimizer, run)
+    assert said == [
+        f"{earlier.path}: 1 of 3 results taken over; 2 are of another trial or outside the space"
+    ]
+    assert run.finished() == [0]
+    assert read_trial(run, 0).result == read_trial(earlier, 0).result
+    assert optimizer.told() == 0  # it was measured elsewhere, and costs this sweep no trial
+    assert optimizer.states() == {0: "COMPLETE"}
+    assert "0 of 3 results taken over" in take_over(sweep, optimizer, run)[0]
+    asked = optimizer.ask()
+    assert asked is not None and asked.values != {CAMERA: 0.5}
+
+
+def test_no_such_sweep(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+    sweep_data["warm_start"] = [str(tmp_path / "nothing")]
+    with pytest.raises(ValueError, match=r"warm_start: value .*nothing' holds no sweep; allowed"):
+        check_inputs(read_sweep(write_yaml(sweep_data)))
