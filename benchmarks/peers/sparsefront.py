@@ -1,4 +1,4 @@
-"""Ours, as a sweep runs it, for the same table: uniform allocations first, then a GP, NSGA-II from 150 trials on."""
+"""Ours as a sweep runs it: uniform allocations first, a GP, from 150 trials on NSGA-II."""
 
 from __future__ import annotations
 
