@@ -39,7 +39,12 @@ def spawn(*argv: object, cwd: Path, prefix: tuple[str, ...] = (), **environment:
     command = [*prefix, sys.executable, "-m", "search.cli", *map(str, argv)]
     with open(cwd / "driver.log", "ab") as log:
         return subprocess.Popen(
-            command, cwd=cwd, env={**own, **environment}, stdout=log, stderr=log
+            command,
+            cwd=cwd,
+            env={**own, **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 

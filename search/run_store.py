@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -85,8 +86,9 @@ class RunFolder:
 
     def resume(self) -> str:
         """The command that goes on with this sweep, from the current folder."""
-        named = "" if Path(self.out).absolute() == Path("runs").absolute() else f" --out {self.out}"
-        return f"`sparsefront resume {self.name}{named}`"
+        if Path(self.out).absolute() == Path("runs").absolute():
+            return f"`sparsefront resume {self.name}`"
+        return f"`sparsefront resume {self.name} --out {shlex.quote(str(self.out))}`"
 
     def require(self) -> RunFolder:
         """Itself, or ValueError naming the sweeps that do exist."""

@@ -92,6 +92,7 @@ def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFron
 
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
+    _listen()  # again, as Ray has put its own handler in place
     with _locked(run):
         drop_torn_line(run.storage)
         optimizer = optimizer_of(sweep, sweep.storage or run.storage)
@@ -193,13 +194,14 @@ def _tune(
 def _ending_well(run: RunFolder) -> Iterator[None]:
     """SIGINT, SIGTERM and a full disk end the driver in order, with one line on how to go on."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    before = {number: signal.signal(number, _interrupt) for number in ENDING}
+    before = {number: signal.getsignal(number) for number in ENDING}
+    _listen()
     try:
         yield
-    except KeyboardInterrupt as signalled:
+    except KeyboardInterrupt:
         if not run.exists():
             raise
-        raise Failed(f"interrupted by {signalled}; {run.resume()} goes on with the sweep") from None
+        raise Failed(f"interrupted; {run.resume()} goes on with the sweep") from None
     except Exception as error:
         if not no_space(error):
             raise
@@ -218,6 +220,11 @@ def _ended(tracking: Tracking) -> Iterator[None]:
     except BaseException:
         tracking.interrupted()
         raise
+
+
+def _listen() -> None:
+    for number in ENDING:
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:
