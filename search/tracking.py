@@ -43,6 +43,7 @@ METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 RETRY_S = 20.0
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, where there is a server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 would hold up the sweep for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
