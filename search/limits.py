@@ -41,8 +41,10 @@ class Limit:
                 )
 
     def _end(self, reason: str) -> None:
-        write_failure(self._run, self._trial_id, None, reason)
-        os._exit(1)
+        try:
+            write_failure(self._run, self._trial_id, None, reason)
+        finally:  # also where the disk is full
+            os._exit(1)
 
 
 def resident_gb() -> float:

@@ -22,6 +22,10 @@ class Listeners:
     def started(self, proposal: Proposal) -> None:
         self._live.started(proposal.trial_id)
 
+    def lost(self, proposal: Proposal, reason: str) -> None:
+        """A trial whose worker or node died, and which starts again."""
+        self._live.lost(proposal.trial_id, reason)
+
     def ended(self, proposal: Proposal, how: Ending) -> None:
         """`how`: finished, stopped early, or the reason of a failure."""
         self._tracking.ended(proposal.trial_id, proposal.values, how)

@@ -57,6 +57,11 @@ class Live:
         self._doing = "between two trials"
         self.refresh()
 
+    def lost(self, trial_id: int, reason: str) -> None:
+        """A worker or node died; its trial starts again."""
+        self._running.pop(trial_id, None)
+        self._tell(f"trial {trial_id} goes on after its last rung, if it had one: {reason}")
+
     def ended(self, trial_id: int, how: Ending) -> ParetoFront:
         """A trial finished, was stopped or failed for a reason: the front and its hypervolume."""
         seconds = time.monotonic() - self._running.pop(trial_id, time.monotonic())

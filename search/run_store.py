@@ -19,8 +19,10 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -41,6 +43,8 @@ from search.trial_spec import (
     result_from_dict,
     spec_from_dict,
 )
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,12 @@ class RunFolder:
 
     def exists(self) -> bool:
         return self.sweep_file.is_file()
+
+    def resume(self) -> str:
+        """The command that goes on with this sweep, from the current folder."""
+        if Path(self.out).absolute() == Path("runs").absolute():
+            return f"`sparsefront resume {self.name}`"
+        return f"`sparsefront resume {self.name} --out {shlex.quote(str(self.out))}`"
 
     def require(self) -> RunFolder:
         """Itself, or ValueError naming the sweeps that do exist."""
@@ -175,6 +185,17 @@ def read_stopped(run: RunFolder, trial_id: int) -> Stop | None:
     return Stop(**read_json(file)) if file.is_file() else None
 
 
+def has_ended(folder: Path) -> bool:
+    """Whether a trial's folder says how it ended."""
+    return any((folder / f"{end}.json").is_file() for end in ("result", "failure", "stopped"))
+
+
+def read_failure(run: RunFolder, trial_id: int) -> str | None:
+    """Why a trial failed; None for one that did not."""
+    file = run.trial_dir(trial_id) / "failure.json"
+    return str(read_json(file)["reason"]) if file.is_file() else None
+
+
 def read_trial(run: RunFolder, trial_id: int) -> StoredTrial:
     """A finished trial; ValueError naming the finished ones when there is no such trial."""
     folder = run.trial_dir(trial_id)
@@ -211,7 +232,13 @@ def looks_at_all(run: RunFolder) -> dict[int, list[Look]]:
     found: dict[int, list[Look]] = {}
     for name, field in (("result", "looks"), ("stopped", "looks"), ("checkpoint", "rungs")):
         for file in run.trials.glob(f"*/{name}.json"):
-            if looks := read_json(file).get(field):
+            try:
+                looks = read_json(file).get(field)
+            except (ValueError, AttributeError):
+                if name != "checkpoint":
+                    raise
+                continue  # its trial starts again
+            if looks:
                 found[int(file.parent.name)] = looks
     return dict(sorted(found.items()))
 
@@ -270,6 +297,30 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def no_space(error: BaseException) -> bool:
+    """Whether the disk, or one's share of it, is full. safetensors has only words for it."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return isinstance(error, SafetensorError) and any(f"os error {n})" in str(error) for n in FULL)
+
+
+def full_disk(where: object, run: RunFolder) -> str:
+    """What to say of a full disk."""
+    return f"no space left on {where}; free some, then {run.resume()} goes on with the sweep"
+
+
+def drop_torn_line(journal: Path) -> None:
+    """Cuts a last line that a full disk or a power cut left without its end: what is appended to
+    it could not be read again.
+    """
+    if not journal.is_file():
+        return
+    with open(journal, "r+b") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _first_line(error: BaseException) -> str:

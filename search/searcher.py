@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from search.answers import Failed
 from search.listeners import Listeners
 from search.live import Live
 from search.optimizer import Failure, Optimizer, Proposal
-from search.run_store import RunFolder, read_json, read_stopped, write_failure
+from search.run_store import (
+    RunFolder,
+    full_disk,
+    has_ended,
+    read_failure,
+    read_stopped,
+    write_failure,
+)
 from search.skipping import unbeatable
 from search.sweep_file import Sweep
 from search.sweep_optimizer import tell, tell_stopped
+from search.trial_checkpoint import tidy
+from search.worker import NO_SPACE
 
 
 class TrialWatcher(Callback):
@@ -29,7 +40,8 @@ class TrialWatcher(Callback):
         for trial in self._trials:
             if trial.trial_id == trial_id and trial.error_file is not None:
                 # Trial.get_error looks where Tune copies this file to, later
-                _when, *lines = Path(trial.error_file).read_text().splitlines()
+                last = Path(trial.error_file).read_text().rpartition("Failure # ")[2]
+                _when, *lines = last.splitlines()
                 return " ".join(" ".join(lines).split())
         return "the worker ended without a result"
 
@@ -62,6 +74,7 @@ class OptunaSearcher(Searcher):
         self._again = list(again)
         self._asked: dict[str, Proposal] = {}
         self._running: set[str] = set()
+        self._lost: Counter[int] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
         """As above: a resumed sweep makes a new one over the same journal."""
@@ -97,6 +110,11 @@ class OptunaSearcher(Searcher):
         proposal = self._asked.pop(trial_id)
         self._running.discard(trial_id)
         number = proposal.trial_id
+        if result is not None and NO_SPACE in result:
+            raise Failed(full_disk(result[NO_SPACE], self._run))
+        if self._starts_again(trial_id, proposal):
+            return
+        tidy(self._run.trial_dir(number))
         stop = read_stopped(self._run, number)
         if (self._run.trial_dir(number) / "result.json").is_file():
             trial = self._listeners.finished.add(number)
@@ -112,6 +130,20 @@ class OptunaSearcher(Searcher):
             self._optimizer.tell(number, Failure(reason))
             self._listeners.ended(proposal, reason)
 
+    def _starts_again(self, trial_id: str, proposal: Proposal) -> bool:
+        """A trial that did not end, as its worker or node died: as often as the sweep allows it
+        goes on from its last rung. Tune's own restarts leave out a worker that was starting.
+        """
+        number = proposal.trial_id
+        if has_ended(self._run.trial_dir(number)):
+            return False
+        self._lost[number] += 1
+        if self._lost[number] > self._sweep.max_restarts:
+            return False
+        self._again.append(proposal)
+        self._listeners.lost(proposal, self._watcher.reason(trial_id))
+        return True
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save."""
 
@@ -120,7 +152,8 @@ class OptunaSearcher(Searcher):
 
     def _reason(self, trial_id: str, number: int) -> str:
         """From the worker, else from Ray, which is the one left when a process was killed."""
-        file = self._run.trial_dir(number) / "failure.json"
-        if not file.is_file():
-            write_failure(self._run, number, None, self._watcher.reason(trial_id))
-        return str(read_json(file)["reason"])
+        reason = read_failure(self._run, number)
+        if reason is None:
+            reason = self._watcher.reason(trial_id)
+            write_failure(self._run, number, None, reason)
+        return reason

@@ -25,11 +25,16 @@ from search.front import ParetoFront, load_front
 from search.listeners import Listeners
 from search.live import Live
 from search.loss_curves import by
-from search.optimizer import Optimizer, Proposal
+from search.optimizer import Failure, Optimizer, Proposal
 from search.plots import save_front
 from search.run_store import (
     RunFolder,
+    drop_torn_line,
+    full_disk,
+    has_ended,
     looks_at_all,
+    no_space,
+    read_failure,
     read_json,
     read_stopped,
     read_trial,
@@ -42,6 +47,7 @@ from search.sweep_file import Sweep, read_sweep
 from search.sweep_first import predicts, prepare_search
 from search.sweep_optimizer import optimizer_of, tell, tell_stopped
 from search.tracking import Tracking
+from search.trial_checkpoint import tidy
 from search.trial_spec import TrialSpec
 from search.warm_start import take_over
 
@@ -68,7 +74,7 @@ def run_sweep(
         address=address,
         tracking_uri=sweep.tracking_uri or f"sqlite:///{run.out / 'mlflow.db'}",
     )
-    with connected(address, sweep):
+    with _ending_well(run), connected(address, sweep):
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
         write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
@@ -82,26 +88,29 @@ def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFron
     if address is not None:
         launch = replace(launch, address=address)
     sweep = read_sweep(run.sweep_file)
-    with connected(launch.address, sweep):
+    with _ending_well(run), connected(launch.address, sweep):
         return _run(sweep, run, launch)
 
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
+    _listen()  # again, as Ray has put its own handler in place
     with _locked(run):
+        drop_torn_line(run.storage)
         optimizer = optimizer_of(sweep, sweep.storage or run.storage)
         tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
-        taken = take_over(sweep, optimizer, run)
-        finished = FinishedTrials(sweep, run)
-        again = _reconcile(sweep, optimizer, tracking, run, finished)
-        with Live(sweep, optimizer, finished) as live, _ending_well(tracking):
-            for line in taken:
-                live.say(line)
-            if optimizer.told() < sweep.trials:
-                _tune(sweep, run, optimizer, Listeners(finished, live, tracking), live, again)
-        front = load_front(run.name, run.out)
-        save_front(front, run.path / "front.png")
-        save_front(front, run.path / "front.html")
-        tracking.finish(front)
+        with _ended(tracking):
+            taken = take_over(sweep, optimizer, run)
+            finished = FinishedTrials(sweep, run)
+            again = _reconcile(sweep, optimizer, tracking, run, finished)
+            with Live(sweep, optimizer, finished) as live:
+                for line in taken:
+                    live.say(line)
+                if optimizer.told() < sweep.trials:
+                    _tune(sweep, run, optimizer, Listeners(finished, live, tracking), live, again)
+            front = load_front(run.name, run.out)
+            save_front(front, run.path / "front.png")
+            save_front(front, run.path / "front.html")
+            tracking.finish(front)
     if not front.points and not front.others:
         raise Failed(f"sweep {run.name!r}: every trial failed; see {run.trials}/*/failure.json")
     return front
@@ -121,14 +130,18 @@ def _reconcile(
     again = []
     for proposal in optimizer.running():
         number = proposal.trial_id
+        if has_ended(run.trial_dir(number)):
+            tidy(run.trial_dir(number))
         if number in done:
             tell(optimizer, sweep, number, read_trial(run, number).result)
         elif stop := read_stopped(run, number):
             tell_stopped(optimizer, sweep, number, stop, finished.results())
+        elif reason := read_failure(run, number):
+            optimizer.tell(number, Failure(reason))
         else:
             remove_unfinished(run, number)
             again.append(proposal)
-    tracking.reconcile(optimizer)
+    tracking.catch_up(optimizer)
     return again
 
 
@@ -176,7 +189,6 @@ def _tune(
             storage_path=str(run.path / "ray"),
             callbacks=[watcher],
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=sweep.max_restarts),
         ),
     )
     tuner.fit()
@@ -184,20 +196,40 @@ def _tune(
 
 
 @contextmanager
-def _ending_well(tracking: Tracking) -> Iterator[None]:
-    """SIGINT and SIGTERM end the driver in order: workers stopped, MLflow told."""
+def _ending_well(run: RunFolder) -> Iterator[None]:
+    """SIGINT, SIGTERM and a full disk end the driver in order, with one line on how to go on."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     before = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
-        signal.signal(number, _interrupt)
+    _listen()
     try:
         yield
     except KeyboardInterrupt:
-        tracking.interrupted()
-        raise
+        if not run.exists():
+            raise
+        raise Failed(f"interrupted; {run.resume()} goes on with the sweep") from None
+    except Exception as error:
+        if not no_space(error):
+            raise
+        where = getattr(error, "filename", None) or run.path
+        raise Failed(full_disk(where, run)) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _ended(tracking: Tracking) -> Iterator[None]:
+    """Whatever ends the driver early, MLflow is told."""
+    try:
+        yield
+    except BaseException:
+        tracking.interrupted()
+        raise
+
+
+def _listen() -> None:
+    for number in ENDING:
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -46,6 +46,7 @@ METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 RETRY_S = 20.0
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, where there is a server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 would hold up the sweep for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -115,6 +116,11 @@ class Tracking:
             elif state == "FAIL":
                 self._log(trial_id, values, optimizer.reason(trial_id) or "no reason recorded")
 
+    def catch_up(self, optimizer: Optimizer) -> None:
+        """Makes MLflow agree now, or as soon as it answers."""
+        self._optimizer = optimizer
+        self._attempt(lambda: self.reconcile(optimizer))
+
     def ended(self, trial_id: int, values: Mapping[str, Any], how: Ending) -> None:
         """A trial that finished, was stopped, or failed for a reason."""
         self._attempt(lambda: self._log(trial_id, values, how))
@@ -127,8 +133,10 @@ class Tracking:
         else:
             self.failed(trial_id, values, how)
 
-    def _attempt(self, say: Callable[[], None]) -> None:
-        """Says it, after what was missed while the server did not answer."""
+    def _attempt(self, say: Callable[[], None], *, in_folder: bool = True) -> None:
+        """Says it, after what was missed while the server did not answer; what the run folder has
+        is then said already.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
@@ -139,7 +147,8 @@ class Tracking:
                 self.reconcile(self._optimizer)
                 self._behind_since = None
                 print("MLflow answers again; what it missed is logged", file=sys.stderr)
-                return
+                if in_folder:
+                    return
             say()
         except (MlflowException, OSError) as error:
             if self._behind_since is None:
@@ -180,7 +189,7 @@ class Tracking:
     def hypervolume(self, value: float, finished: int) -> None:
         """A point of the parent's hypervolume curve, by number of finished trials."""
         self._volumes.append((value, finished))
-        self._attempt(self._log_volumes)
+        self._attempt(self._log_volumes, in_folder=False)
 
     def _log_volumes(self) -> None:
         while self._volumes:
@@ -207,7 +216,9 @@ class Tracking:
 
     def interrupted(self) -> None:
         """The parent ends KILLED; `resume` opens it again."""
-        self._attempt(lambda: self._client.set_terminated(self.parent_id, "KILLED"))
+        self._attempt(
+            lambda: self._client.set_terminated(self.parent_id, "KILLED"), in_folder=False
+        )
 
     def finish(self, front: ParetoFront) -> None:
         """The front as table, picture, page and description; the parent ends FINISHED. Failed where
@@ -221,9 +232,10 @@ class Tracking:
             self._log_volumes()
             self._finish(front)
         except (MlflowException, OSError) as error:
+            self._behind_since = time.monotonic()
             raise Failed(
                 f"the sweep is complete, but MLflow at {self.tracking_uri} does not answer: "
-                f"{one_line(error)}; `sparsefront resume {self._run.name}` logs what it missed"
+                f"{one_line(error)}; {self._run.resume()} logs what it missed"
             ) from error
 
     def _finish(self, front: ParetoFront) -> None:

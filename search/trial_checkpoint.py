@@ -104,6 +104,15 @@ def remove_checkpoint(folder: Path) -> None:
     _remove_tensors(folder)
 
 
+def tidy(folder: Path) -> None:
+    """Removes what a trial that ended needs no more: its checkpoint, and what processes that were
+    killed had half-written.
+    """
+    remove_checkpoint(folder)
+    for file in folder.glob(".*"):
+        file.unlink(missing_ok=True)
+
+
 def _remove_tensors(folder: Path, but: str | None = None) -> None:
     for file in folder.glob("checkpoint-*.safetensors"):
         if file.name != but:

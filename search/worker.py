@@ -9,7 +9,15 @@ from ray.tune import Trainable
 
 from search.halving import Rung
 from search.limits import Limit
-from search.run_store import RunFolder, Stop, write_failure, write_stopped, write_trial
+from search.run_store import (
+    RunFolder,
+    Stop,
+    has_ended,
+    no_space,
+    write_failure,
+    write_stopped,
+    write_trial,
+)
 from search.shared import Shared
 from search.skipping import Costs, useless
 from search.space import with_values
@@ -24,6 +32,8 @@ from search.trial_checkpoint import (
 from search.trial_spec import TrialSpec
 
 Answer = dict[str, Any]
+NO_SPACE = "no_space"
+"""In an answer: what could not be written. The trial has not ended."""
 
 
 class TrialActor(Trainable):
@@ -53,7 +63,7 @@ class TrialActor(Trainable):
 
     def _next(self) -> Answer:
         folder = self.run_folder.trial_dir(self.number)
-        if any((folder / f"{end}.json").is_file() for end in ("result", "failure", "stopped")):
+        if has_ended(folder):
             return {"done": True}  # by a worker that died before it could say so
         spec = None
         try:
@@ -64,7 +74,14 @@ class TrialActor(Trainable):
             return self.open.first_answer()
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            write_failure(self.run_folder, self.number, spec, reason)
+            if no_space(error):
+                return {"done": True, NO_SPACE: str(getattr(error, "filename", None) or folder)}
+            try:
+                write_failure(self.run_folder, self.number, spec, reason)
+            except OSError as full:
+                if not no_space(full):
+                    raise
+                return {"done": True, NO_SPACE: str(folder)}
             return {"done": True}
 
 
@@ -102,6 +119,8 @@ class OpenTrial:
             "cpu_s": spent["cpu_s"], "metrics": metrics,
         }  # fmt: skip
         self._looks.append(look)
+        if has_ended(self._folder):
+            return {"done": True}  # elsewhere, while Ray could not reach this node
         if rung == self._trial.full:
             outcome = self._trial.outcome(scores, self._looks[:-1], self._notes)
             write_trial(self._run_folder, self._number, outcome)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.faults import runs_of, spawn, wait_for
 from search.cli import main
 
 pytestmark = pytest.mark.long
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,32 +32,6 @@ def front_of(name: str, out: Path, capsys: Any) -> dict[str, Any]:
     assert run("front", name, "--json", out=out) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
-
-
-def runs_of(out: Path) -> tuple[list[Any], list[Any]]:
-    """Parents and children in the sweep's MLflow store."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{out.absolute()}/mlflow.db")
-    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    children = [r for r in found if "mlflow.parentRunId" in r.data.tags]
-    return [r for r in found if r not in children], children
-
-
-def spawn(*argv: object, cwd: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, "-m", "search.cli", *map(str, argv)]
-    with open(cwd / "driver.log", "ab") as log:
-        return subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=log)
-
-
-def wait_for(condition: Any, seconds: float, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        process.poll()
-        signal.sigtimedwait([], 0.1)
 
 
 def test_sweep_front_export_evaluate(
@@ -174,40 +144,6 @@ def test_limits(
     _, children = runs_of(out)
     assert [c.info.status for c in children] == ["FAILED"]
     assert reason in children[0].data.tags["sparsefront.reason"]
-
-
-def test_killed_worker(
-    data: dict[str, Any], write_yaml: Any, tmp_path: Path, monkeypatch: Any
-) -> None:
-    """kill -9 of a worker, as the kernel does when memory runs out: that trial failed, no other."""
-    out = tmp_path / "runs"
-    data["trial"]["fine_tune"]["steps"] = 30
-    monkeypatch.setenv("SPARSEFRONT_TEST_MARK", str(tmp_path))
-    file = write_yaml({**data, "trials": 3, "workers": 1})
-    driver = spawn("sweep", file, "--name", "hurt", "--out", out, cwd=tmp_path)
-    log = tmp_path / "driver.log"
-    wait_for(lambda: b"1/3" in log.read_bytes() and workers(str(tmp_path)), 120, driver, log)
-    for pid in workers(str(tmp_path)):
-        os.kill(pid, signal.SIGKILL)
-    assert driver.wait(120) == 0, log.read_text()
-    _, children = runs_of(out)
-    assert sorted(c.info.status for c in children) == ["FAILED", "FINISHED", "FINISHED"]
-    failed = next(c for c in children if c.info.status == "FAILED")
-    reason = failed.data.tags["sparsefront.reason"]
-    assert "actor died" in reason and "\n" not in reason
-
-
-def workers(mark: str) -> list[int]:
-    """Processes of trial actors that this test's driver started."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = f"SPARSEFRONT_TEST_MARK={mark}".encode() in (folder / "environ").read_bytes()
-            if ours and b"ResourceTrainable" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_killed_driver(data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:

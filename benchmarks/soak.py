@@ -1,0 +1,111 @@
+"""A long sweep of tiny trials whose driver or workers are killed every 20 to 60 seconds, resumed
+until it is complete, then checked. Minutes to hours; no part of the tests.
+`python -m benchmarks.soak [TRIALS] [SEED]` (500, 0); the folder stays where a check fails.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.faults import (
+    ENDINGS,
+    Finished,
+    check_complete,
+    finished,
+    halved,
+    kill_workers,
+    spawn,
+)
+from benchmarks.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
+from search.run_store import RunFolder
+
+EVERY_S = (20.0, 60.0)
+
+
+def soaked(folder: Path, trials: int, seed: int) -> Counter[str]:
+    """Runs the sweep to its end; what was done to it, by name. AssertionError where a check fails
+    or a driver ends by itself without being done.
+    """
+    sweep = folder / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump(_data(folder, trials)))
+    run = RunFolder(out=folder / "runs", name="soak")
+    choose = random.Random(seed)
+    done: Counter[str] = Counter()
+    before: Finished = {}
+    began = time.monotonic()
+    while True:
+        verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
+        driver = spawn(*verb, "--out", run.out, cwd=folder)
+        while _waited(driver, run, choose.uniform(*EVERY_S)):
+            what = choose.choice(["driver", "workers"])
+            if what == "driver":
+                driver.send_signal(signal.SIGKILL)
+                driver.wait()
+            else:
+                kill_workers(folder)
+            done[f"{what} killed"] += 1
+            print(f"{time.monotonic() - began:6.0f} s  {len(run.finished()):4} finished  {what}",
+                  flush=True)  # fmt: skip
+        if driver.returncode != -signal.SIGKILL:
+            assert driver.returncode == 0, (folder / "driver.log").read_text()[-3000:]
+            check_complete(run, before)
+            assert not list(run.trials.glob("*/failure.json"))
+            return done
+        _unchanged(before)
+        before = finished(run)
+
+
+def _waited(driver: Any, run: RunFolder, seconds: float) -> bool:
+    """Waits until a trial has ended, however slow this machine is, and then so long; False where
+    the driver ends first.
+    """
+    ended = _ended(run)
+    until = None
+    while driver.poll() is None:
+        time.sleep(0.2)
+        if until is None and _ended(run) > ended:
+            until = time.monotonic() + seconds
+        if until is not None and time.monotonic() > until:
+            return True
+    return False
+
+
+def _ended(run: RunFolder) -> int:
+    return sum(1 for name in ENDINGS for _ in run.trials.glob(f"*/{name}.json"))
+
+
+def _unchanged(before: Finished) -> None:
+    for path, kept in before.items():
+        assert (path.stat().st_mtime_ns, path.read_bytes()) == kept, f"{path} has changed"
+
+
+def _data(folder: Path, trials: int) -> dict[str, Any]:
+    """One fine-tuning step, a rung before it."""
+    root = make_tiny_data(folder / "data")
+    data = halved(tiny_sweep(root, make_tiny_checkpoint(folder / "tiny.safetensors")))
+    data["trial"]["fine_tune"]["steps"] = 1
+    rungs = {"rungs": [{"steps": 0}], "reduction": 3, "safe": 99}
+    return {**data, "trials": trials, "halving": rungs, "max_restarts": 100}
+
+
+def main() -> None:
+    trials, seed = [*map(int, sys.argv[1:]), *(500, 0)[len(sys.argv) - 1 :]]
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    began = time.monotonic()
+    print(f"{trials} trials, seed {seed}, in {folder}", flush=True)
+    done = soaked(folder, trials, seed)
+    said = ", ".join(f"{what} {count} times" for what, count in sorted(done.items()))
+    print(f"complete after {time.monotonic() - began:.0f} s: {said}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""What a sweep survives: real processes killed, disks filled, files damaged.
+
+Nothing that was finished may be lost or change; of a trial under way at most one rung. A tiny sweep
+with rungs before training, after 4 and after all 8 steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.faults import (
+    check_complete,
+    finished,
+    kill_workers,
+    runs_of,
+    wait_for,
+    workers,
+)
+from search.cli import main
+from search.run_store import RunFolder, has_ended
+
+pytestmark = pytest.mark.long
+
+EVERYBODY = {"rungs": [{"steps": 0}, {"steps": 4}], "reduction": 1.01}
+"""Rungs, and nobody is stopped."""
+
+
+def resume(run: RunFolder) -> int:
+    return main(["resume", run.name, "--out", str(run.out)])
+
+
+def rungs_seen(run: RunFolder) -> dict[int, int]:
+    """Trial under way -> number of looks that its checkpoint holds."""
+    found = {}
+    for file in run.trials.glob("*/checkpoint.json"):
+        try:
+            found[int(file.parent.name)] = len(json.loads(file.read_text())["rungs"])
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def in_mid_trial(run: RunFolder) -> bool:
+    """One trial is finished at least, another one has been looked at twice."""
+    return bool(run.finished()) and 2 in rungs_seen(run).values()
+
+
+def looks(run: RunFolder, number: int) -> list[dict[str, Any]]:
+    """Of a trial that finished or was stopped, those before full fidelity."""
+    folder = run.trial_dir(number)
+    (file,) = (f for name in ("result", "stopped") if (f := folder / f"{name}.json").exists())
+    found: list[dict[str, Any]] = json.loads(file.read_text())["looks"]
+    return found
+
+
+def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
+    """kill -9 of the driver. Lost: of each trial under way, what came after its last rung; it goes
+    on from there, so the looks before are those of the first driver, to the microsecond.
+    """
+    driver = start(steps=20)
+    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    driver.kill()
+    driver.wait()
+    wait_for_none(log.parent)
+    before = finished(run)
+    halfway = {
+        int(file.parent.name): json.loads(file.read_text())["rungs"]
+        for file in run.trials.glob("*/checkpoint.json")
+        if not has_ended(file.parent)
+    }
+    assert resume(run) == 0
+    check_complete(run, before)
+    assert halfway
+    for number, seen in halfway.items():
+        assert looks(run, number)[: len(seen)] == seen
+        assert [look["steps"] for look in looks(run, number)] == [0, 4][: len(looks(run, number))]
+    after = finished(run)
+    assert resume(run) == 0
+    check_complete(run, after)
+
+
+def wait_for_none(mark: Path) -> None:
+    """Until Ray has ended the workers of a driver that was killed."""
+    alive = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_for(lambda: not workers(mark), 50, alive, mark / "driver.log")
+    finally:
+        alive.kill()
+        alive.wait()
+
+
+def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
+    """kill -9 of all worker processes. Lost: what came after the last rung of their trials, which
+    go on in new processes; none fails.
+    """
+    driver = start(steps=20, trials=4, halving=EVERYBODY)
+    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    before = finished(run)
+    halfway = rungs_seen(run)
+    assert kill_workers(log.parent) >= 1
+    assert driver.wait(200) == 0, log.read_text()
+    check_complete(run, before)
+    assert run.finished() == list(range(4))
+    assert "goes on after its last rung" in log.read_text()
+    for number, seen in halfway.items():
+        assert len(looks(run, number)) == 2 >= seen
+
+
+def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
+    """As often as max_restarts allows, then the trial is failed with Ray's reason; others go on.
+    Lost: that trial.
+    """
+    driver = start(steps=400, trials=2, workers=1, max_restarts=1, halving=None)
+    for restarts in (0, 1):
+        told = lambda: log.read_text().count("goes on after")  # noqa: E731
+        wait_for(lambda: told() == restarts and workers(log.parent), 150, driver, log)  # noqa: B023
+        wait_for(lambda: (run.path / "optuna.log").exists(), 10, driver, log)
+        killed = set(workers(log.parent))
+        kill_workers(log.parent)
+        wait_for(lambda: not killed & set(workers(log.parent)), 20, driver, log)  # noqa: B023
+    assert driver.wait(250) == 0, log.read_text()
+    failure = json.loads((run.trial_dir(0) / "failure.json").read_text())["reason"]
+    assert "\n" not in failure and failure.count("occurred at") == 0
+    assert run.finished() == [1]
+    check_complete(run, {})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signals) -> None:
+    """Ctrl-C or `kill`: within seconds no process is left, one line says how to go on. Lost: as
+    with kill -9.
+    """
+    driver = start(steps=20, trials=4, halving=EVERYBODY)
+    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    os.killpg(driver.pid, number)  # as a terminal does
+    assert driver.wait(30) == 1, log.read_text()
+    last = log.read_text().splitlines()[-1]
+    assert last == (
+        f"sparsefront: interrupted; `sparsefront resume hurt --out {run.out}` "
+        "goes on with the sweep"
+    )
+    assert "Traceback" not in log.read_text()
+    wait_for_none(log.parent)
+    parents, children = runs_of(run.out)
+    assert [p.info.status for p in parents] == ["KILLED"]
+    assert "RUNNING" not in {c.info.status for c in children}
+    before = finished(run)
+    assert resume(run) == 0
+    check_complete(run, before)
+
+
+def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None:
+    """The second is refused in one line, and the first one does not notice."""
+    driver = start(trials=3)
+    wait_for(lambda: run.finished(), 150, driver, log)
+    capsys.readouterr()
+    assert resume(run) == 2
+    said = capsys.readouterr().err
+    assert said == f"sparsefront: sweep 'hurt' is running already in {run.path}\n"
+    assert driver.wait(150) == 0, log.read_text()
+    check_complete(run, {})
+
+
+@pytest.mark.parametrize("damage", ["tensors", "json"])
+def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
+    """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
+    driver = start(steps=20, trials=3, halving=EVERYBODY)
+    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    driver.kill()
+    driver.wait()
+    wait_for_none(log.parent)
+    before = finished(run)
+    number = max(rungs_seen(run), key=lambda n: rungs_seen(run)[n])
+    name = "checkpoint.json" if damage == "json" else "checkpoint-*.safetensors"
+    (file,) = run.trial_dir(number).glob(name)
+    file.write_bytes(file.read_bytes()[:200])
+    assert resume(run) == 0
+    check_complete(run, before)
+    result = json.loads((run.trial_dir(number) / "result.json").read_text())
+    (note,) = result["notes"]
+    assert note.startswith("checkpoint not readable, started again: ")
+    assert [look["steps"] for look in result["looks"]] == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"space": {"fine_tune.lr": {"choices": [1e-3, 1e30]}}}, "not finite"),
+        ({"max_memory_gb": 0.05}, "killed for memory"),
+        ({"rung_timeout_s": 0.01, "steps": 200}, "killed for time"),
+    ],
+)
+def test_failing_trials(
+    start: Any, run: RunFolder, log: Path, fields: dict[str, Any], reason: str
+) -> None:
+    """NaN, memory or time: failed once with the reason, never tried again. Lost: that trial."""
+    everyone = "space" not in fields
+    driver = start(trials=2, **fields)
+    assert driver.wait(150) == (1 if everyone else 0), log.read_text()
+    failed = [json.loads(p.read_text())["reason"] for p in run.trials.glob("*/failure.json")]
+    assert len(failed) == (2 if everyone else 1)
+    assert all(reason in text for text in failed)
+    assert "goes on after its last rung" not in log.read_text()
+    check_complete(run, {})
+
+
+@pytest.fixture
+def small_disk(run: RunFolder) -> Iterator[Path]:
+    """A file system of 600 kB where the trials' folders go."""
+    run.trials.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(run.trials)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting needs root")
+    yield run.trials
+    subprocess.run(["umount", "--lazy", str(run.trials)], check=True)
+
+
+def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> None:
+    """The sweep stops with one line instead of failing trial after trial. Lost: of the trials
+    under way, what came after their last rungs.
+    """
+    driver = start()
+    assert driver.wait(200) == 1, log.read_text()
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith("sparsefront: no space left on ")
+    assert last.endswith(
+        f"free some, then `sparsefront resume hurt --out {run.out}` goes on with the sweep"
+    )
+    assert "Traceback" not in log.read_text()
+    assert not list(small_disk.glob("*/failure.json"))
+    wait_for_none(log.parent)
+    assert [p.info.status for p in runs_of(run.out)[0]] == ["KILLED"]
+    before = finished(run)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    assert resume(run) == 0
+    check_complete(run, before)
+    assert run.finished() == list(range(6))
