@@ -300,10 +300,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def no_space(error: BaseException) -> bool:
-    """Whether the disk, or one's share of it, is full. safetensors has only words for it."""
+    """Whether the disk, or one's share of it, is full."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return isinstance(error, SafetensorError) and any(f"os error {n})" in str(error) for n in FULL)
+    text = str(error)  # of safetensors, or of Tune around an error of ours
+    return any(f"os error {n})" in text or f"[Errno {n}]" in text for n in FULL)
 
 
 def full_disk(where: object, run: RunFolder) -> str:

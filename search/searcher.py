@@ -34,6 +34,8 @@ class TrialWatcher(Callback):
     def __init__(self, live: Live) -> None:
         self._live = live
         self._trials: list[Any] = []
+        self.stop: str | None = None
+        """Why the sweep has to end now; Tune takes errors of a searcher for those of a trial."""
 
     def reason(self, trial_id: str) -> str:
         """Why a trial's process ended: killed, out of memory, node gone."""
@@ -53,6 +55,8 @@ class TrialWatcher(Callback):
         self._trials = trials
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.stop is not None:
+            raise Failed(self.stop)
         self._live.refresh()
 
 
@@ -111,7 +115,8 @@ class OptunaSearcher(Searcher):
         self._running.discard(trial_id)
         number = proposal.trial_id
         if result is not None and NO_SPACE in result:
-            raise Failed(full_disk(result[NO_SPACE], self._run))
+            self._watcher.stop = full_disk(result[NO_SPACE], self._run)
+            return
         if self._starts_again(trial_id, proposal):
             return
         tidy(self._run.trial_dir(number))

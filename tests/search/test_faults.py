@@ -27,7 +27,7 @@ from benchmarks.faults import (
 from search.cli import main
 from search.run_store import RunFolder, has_ended
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 EVERYBODY = {"rungs": [{"steps": 0}, {"steps": 4}], "reduction": 1.01}
 """Rungs, and nobody is stopped."""
@@ -66,7 +66,7 @@ def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     on from there, so the looks before are those of the first driver, to the microsecond.
     """
     driver = start(steps=20)
-    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
     wait_for_none(log.parent)
@@ -102,7 +102,7 @@ def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
     go on in new processes; none fails.
     """
     driver = start(steps=20, trials=4, halving=EVERYBODY)
-    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    wait_for(lambda: in_mid_trial(run), 250, driver, log)
     before = finished(run)
     halfway = rungs_seen(run)
     assert kill_workers(log.parent) >= 1
@@ -121,7 +121,7 @@ def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
     driver = start(steps=400, trials=2, workers=1, max_restarts=1, halving=None)
     for restarts in (0, 1):
         told = lambda: log.read_text().count("goes on after")  # noqa: E731
-        wait_for(lambda: told() == restarts and workers(log.parent), 150, driver, log)  # noqa: B023
+        wait_for(lambda: told() == restarts and workers(log.parent), 250, driver, log)  # noqa: B023
         wait_for(lambda: (run.path / "optuna.log").exists(), 10, driver, log)
         killed = set(workers(log.parent))
         kill_workers(log.parent)
@@ -139,7 +139,7 @@ def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signa
     with kill -9.
     """
     driver = start(steps=20, trials=4, halving=EVERYBODY)
-    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    wait_for(lambda: in_mid_trial(run), 250, driver, log)
     os.killpg(driver.pid, number)  # as a terminal does
     assert driver.wait(30) == 1, log.read_text()
     last = log.read_text().splitlines()[-1]
@@ -160,7 +160,7 @@ def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signa
 def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None:
     """The second is refused in one line, and the first one does not notice."""
     driver = start(trials=3)
-    wait_for(lambda: run.finished(), 150, driver, log)
+    wait_for(lambda: run.finished(), 250, driver, log)
     capsys.readouterr()
     assert resume(run) == 2
     said = capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
 def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
     """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
     driver = start(steps=20, trials=3, halving=EVERYBODY)
-    wait_for(lambda: in_mid_trial(run), 150, driver, log)
+    wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
     wait_for_none(log.parent)
