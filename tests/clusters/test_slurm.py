@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def processes_of(temporary: str) -> list[int]:
 
 
 @pytest.mark.long
+@pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]")
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_shared_nodes(
     token_cluster: Any, job: dict[str, Any], tmp_path: Path, cancelled: bool

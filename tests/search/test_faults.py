@@ -114,6 +114,7 @@ def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
         assert len(looks(run, number)) == 2 >= seen
 
 
+@pytest.mark.faults
 def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
     """As often as max_restarts allows, then the trial is failed with Ray's reason; others go on.
     Lost: that trial.
@@ -133,6 +134,7 @@ def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
     check_complete(run, {})
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signals) -> None:
     """Ctrl-C or `kill`: within seconds no process is left, one line says how to go on. Lost: as
@@ -157,10 +159,11 @@ def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signa
     check_complete(run, before)
 
 
+@pytest.mark.faults
 def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None:
     """The second is refused in one line, and the first one does not notice."""
-    driver = start(trials=3)
-    wait_for(lambda: run.finished(), 250, driver, log)
+    driver = start(trials=6, halving=EVERYBODY)
+    wait_for(lambda: rungs_seen(run), 250, driver, log)
     capsys.readouterr()
     assert resume(run) == 2
     said = capsys.readouterr().err
@@ -169,6 +172,7 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
     check_complete(run, {})
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("damage", ["tensors", "json"])
 def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
     """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
@@ -190,6 +194,7 @@ def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) 
     assert [look["steps"] for look in result["looks"]] == [0, 4]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -223,6 +228,7 @@ def small_disk(run: RunFolder) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(run.trials)], check=True)
 
 
+@pytest.mark.faults
 def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> None:
     """The sweep stops with one line instead of failing trial after trial. Lost: of the trials
     under way, what came after their last rungs.

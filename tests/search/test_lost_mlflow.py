@@ -19,7 +19,7 @@ from benchmarks.faults import check_complete, finished, wait_for
 from search.cli import main
 from search.run_store import RunFolder
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 class Server:

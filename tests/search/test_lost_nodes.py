@@ -19,7 +19,7 @@ import pytest
 from benchmarks.faults import CHECKOUT, check_complete, finished, wait_for
 from search.run_store import RunFolder, has_ended
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 HEALTH = {
