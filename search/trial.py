@@ -84,6 +84,7 @@ class TrialRun:
         seed_everything(spec.seed, spec.threads)
         self._device = resolve_device(spec.device)
         spec.train_scenes().skipped.clear()
+        self._left_out = set() if checkpoint is None else checkpoint.left_out
         model = dense_model(spec, self.shared).to(self._device)
         self._groups = ModalityGroups.from_model(model)
         with self.timings.of("prune_s"):
@@ -108,8 +109,10 @@ class TrialRun:
 
     def look(self, rung: Rung) -> Evaluation:
         """Fine-tunes up to the rung's steps and evaluates on its share of the frames."""
+        self.spec.train_scenes().skipped.clear()
         with self.timings.of("fine_tune_s"):
             self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
+        self._left_out |= set(self.spec.train_scenes().skipped)  # val may be the same scenes
         self._mask.check(self._model)
         spec = self.spec
         scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
@@ -127,8 +130,8 @@ class TrialRun:
 
     def metrics(self, scores: Evaluation) -> dict[str, float]:
         """What objectives and constraints see."""
-        left_out = len(self.spec.train_scenes().skipped)
-        skipped = {SKIPPED_TRAINING: float(left_out)} if self.spec.on_bad_sample == "skip" else {}
+        may_skip = self.spec.on_bad_sample == "skip"
+        skipped = {SKIPPED_TRAINING: float(len(self._left_out))} if may_skip else {}
         return {**scores.metrics, **self.costs(), **skipped}
 
     def outcome(
@@ -165,7 +168,7 @@ class TrialRun:
 
     def checkpoint(self) -> Checkpoint:
         """All that going on elsewhere needs."""
-        return Checkpoint.taken(self._tuner, self._mask, self._admm, self.timings)
+        return Checkpoint.taken(self._tuner, self._mask, self._admm, self.timings, self._left_out)
 
 
 def measure(

@@ -33,7 +33,11 @@ class Checkpoint:
 
     @staticmethod
     def taken(
-        tuner: FineTuner, mask: PruningMask, admm: list[dict[str, float]], timings: Timings
+        tuner: FineTuner,
+        mask: PruningMask,
+        admm: list[dict[str, float]],
+        timings: Timings,
+        left_out: set[str],
     ) -> Checkpoint:
         tensors = {f"tuner.{name}": tensor for name, tensor in tuner.tensors().items()}
         tensors |= {f"{MASK}{name}": kept for name, kept in mask.by_weight.items()}
@@ -42,13 +46,18 @@ class Checkpoint:
             tensors={**tensors, RANDOM: torch.get_rng_state()},
             data={
                 "losses": tuner.losses, "admm": admm, "timings": timings.with_total(),
-                "channels": kept_to_json(mask.channels),
+                "channels": kept_to_json(mask.channels), "left_out": sorted(left_out),
             },
         )  # fmt: skip
 
     @property
     def admm(self) -> list[dict[str, float]]:
         return list(self.data["admm"])
+
+    @property
+    def left_out(self) -> set[str]:
+        """Training frames that could not be read so far."""
+        return set(self.data["left_out"])
 
     def mask(self) -> PruningMask:
         return PruningMask(
@@ -86,7 +95,7 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, list[Look]] | None:
         data = read_json(folder / DATA)
         rungs = data.pop("rungs")
         tensors = load_tensors(folder / data.pop("tensors"))
-        if any(name not in data for name in ("losses", "admm", "timings", "channels")):
+        if any(name not in data for name in ("losses", "admm", "timings", "channels", "left_out")):
             raise ValueError(f"{folder / DATA}: fields are missing")
         return Checkpoint(tensors=tensors, data=data), rungs
     except (ValueError, KeyError, TypeError, AttributeError) as error:
