@@ -158,7 +158,7 @@ def exported(
     spec: TrialSpec, outcome: TrialOutcome, data: dict[str, Any], write_yaml: Any, out: Path
 ) -> Path:
     run = RunFolder(out=out, name="one")
-    write_trial(run, 0, spec, outcome)
+    write_trial(run, 0, outcome)
     run.sweep_file.write_bytes(write_yaml(data).read_bytes())
     return export("one", out, "trial:0", out / "exported")
 

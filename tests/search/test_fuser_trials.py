@@ -64,7 +64,7 @@ def test_trial_export_evaluate(
     assert f"{PREFIX}gate.weight" not in outcome.mask
 
     run = RunFolder(out=tmp_path, name="one")
-    write_trial(run, 0, spec, outcome)
+    write_trial(run, 0, outcome)
     run.sweep_file.write_bytes(write_yaml(sweep_data).read_bytes())
     folder = export("one", tmp_path, "trial:0", tmp_path / "out")
     assert load_export(folder).spec.model.fuser == kind  # type: ignore[union-attr]
