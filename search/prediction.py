@@ -92,7 +92,7 @@ class Prediction:
         self, name: str, tried: Sequence[Sparsities], values: Sequence[float]
     ) -> Agreement | None:
         """How well losses of this quality are predicted; None below 4 trials."""
-        if len(tried) < 4:
+        if len(tried) < 4 or len(set(values)) < 2:  # nothing to rank
             return None
         measured, seen = self.shares_lost(name, values), self.losses(tried)
         others = [np.arange(len(tried)) != i for i in range(len(tried))]

@@ -105,11 +105,11 @@ def test_allocation_of_unknown_name(
 
 
 def test_what_cannot_be_predicted(sweep_data: dict[str, Any], write_yaml: Any) -> None:
-    sweep_data["first"] = "predicted"
+    sweep_data["sampler"] = "predicted"
     sweep_data["trial"]["allocation"]["pattern"] = "channel"
-    with pytest.raises(ValueError, match=r"first: value 'predicted' with allocation\.pattern"):
+    with pytest.raises(ValueError, match=r"sampler: value 'predicted' with allocation\.pattern"):
         read_sweep(write_yaml(sweep_data))
     sweep_data["trial"]["allocation"]["pattern"] = "unstructured"
     sweep_data["space"] = {"seed": {"choices": [0, 1]}}
-    with pytest.raises(ValueError, match=r"first: value 'predicted' with no allocation\.per_"):
+    with pytest.raises(ValueError, match=r"sampler: value 'predicted' with no allocation\.per_"):
         read_sweep(write_yaml(sweep_data))
