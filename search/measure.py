@@ -14,6 +14,7 @@ from models.checkpoint import store
 from models.fusion_model import FusionModel
 from pruning.cost import ModelCost, profile
 from pruning.latency import latency
+from pruning.mask import PruningMask
 from scenes.batch import DETECTION_CLASSES, SensorBatch
 from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec, Loader
@@ -50,7 +51,9 @@ def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     spec, mask = found.spec, found.mask
     if data_root is not None:
         spec = replace(spec, val=with_root(spec.val, data_root))
-    scores, cost = measure_weights(spec, found.state, found.channels)
+    scores, cost = measure_weights(
+        spec, found.state, PruningMask(found.mask, channels=found.channels)
+    )
     kept = sum(int(m.sum()) for m in mask.values())
     total = sum(m.numel() for m in mask.values())
     timed = time_again(spec, found.state, found.channels)

@@ -91,8 +91,10 @@ class Prediction:
     def agreement(
         self, name: str, tried: Sequence[Sparsities], values: Sequence[float]
     ) -> Agreement | None:
-        """How well losses of this quality are predicted; None below 4 trials."""
-        if len(tried) < 4 or len(set(values)) < 2:  # nothing to rank
+        """How well losses of this quality are predicted; None below 4 trials, or where all are
+        the same and nothing can be ranked.
+        """
+        if len(tried) < 4:
             return None
         measured, seen = self.shares_lost(name, values), self.losses(tried)
         others = [np.arange(len(tried)) != i for i in range(len(tried))]
@@ -100,9 +102,12 @@ class Prediction:
             recalibrated(seen[rest], measured[rest], len(self.curves)).best.at(seen[i])
             for i, rest in enumerate(others)
         ]
+        scores, after = seen.sum(1), np.array(left_out)
+        if any(np.ptp(values) == 0 for values in (measured, scores, after)):
+            return None
         return Agreement(
-            scores=float(spearmanr(seen.sum(1), measured).statistic),
-            recalibrated=float(spearmanr(np.array(left_out), measured).statistic),
+            scores=float(spearmanr(scores, measured).statistic),
+            recalibrated=float(spearmanr(after, measured).statistic),
         )
 
 

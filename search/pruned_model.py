@@ -52,13 +52,15 @@ def deployed(model: FusionModel, channels: Kept) -> FusionModel:
 
 
 def deployed_cost(
-    spec: TrialSpec, shared: Shared, model: FusionModel, smaller: FusionModel, device: str
+    spec: TrialSpec, shared: Shared, mask: PruningMask, smaller: FusionModel, device: str
 ) -> ModelCost:
-    """Cost beside the dense model's: by non-zero weights, or by running the smaller model."""
-    dense = shared.profiles[cost_key(spec)].cost(model)
-    if smaller is model:
+    """Cost beside the dense model's: of the weights that the mask keeps, or of all of the smaller
+    model, where channels went. A kept weight counts whatever its value, as training moves it.
+    """
+    dense = shared.profiles[cost_key(spec)].cost(mask)
+    if not mask.channels:
         return dense
-    return combined(dense, cost_profile(spec, smaller, device).cost(smaller))
+    return combined(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
 
 
 def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from models.fusion_model import FusionModel
 from pruning.channels.removal import Kept
 from pruning.cost import ModelCost
 from pruning.groups import ModalityGroups
+from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search.data import share_of
 from search.evaluate import Evaluation, evaluate
@@ -104,7 +105,7 @@ class TrialRun:
         self._model = model
         self._mask.check(model)
         smaller = deployed(model, self._mask.channels)
-        self.cost = deployed_cost(spec, self.shared, model, smaller, self._device)
+        self.cost = deployed_cost(spec, self.shared, self._mask, smaller, self._device)
         self._timed = time_passes(spec, model, smaller, self._device)
 
     def look(self, rung: Rung) -> Evaluation:
@@ -174,16 +175,17 @@ class TrialRun:
 def measure(
     spec: TrialSpec,
     state: Mapping[str, Tensor],
-    channels: Kept | None = None,
+    mask: PruningMask,
     report: Report | None = None,
 ) -> tuple[Evaluation, ModelCost]:
     """Metrics and cost of a trial's weights, as that trial measured them, bit for bit."""
     report = report or _silent
     seed_everything(spec.seed, spec.threads)
     device = resolve_device(spec.device)
-    model, smaller = _rebuilt(spec, state, channels, device)
+    model, smaller = _rebuilt(spec, state, mask.channels, device)
+    mask.check(model)
     shared = Shared(profiles={cost_key(spec): cost_profile(spec, model, device)})
-    cost = deployed_cost(spec, shared, model, smaller, device)
+    cost = deployed_cost(spec, shared, mask, smaller, device)
     scores = evaluate(
         smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
         workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
@@ -191,7 +193,7 @@ def measure(
     return scores, cost
 
 
-def time_again(spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None) -> Timed:
+def time_again(spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept) -> Timed:
     """Latency of a trial's weights on this machine: never twice the same."""
     if spec.latency is None:
         return {}
@@ -220,13 +222,13 @@ def cost_metrics(cost: ModelCost) -> dict[str, float]:
 
 
 def _rebuilt(
-    spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept | None, device: str
+    spec: TrialSpec, state: Mapping[str, Tensor], channels: Kept, device: str
 ) -> tuple[FusionModel, FusionModel]:
     """The model of a trial with its weights, and as it is deployed."""
     model = build(spec.model)
     store.load_into(model, state, "the weights given")
     model.to(device).eval()
-    return model, deployed(model, channels or {})
+    return model, deployed(model, channels)
 
 
 def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -73,6 +74,30 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sweep_data(tiny_root: Path, tiny_checkpoint: Path) -> dict[str, Any]:
     """A valid sweep as plain data: tests change a field and write it."""
     return tiny_sweep(tiny_root, tiny_checkpoint)
+
+
+@pytest.fixture
+def map_sweep(sweep_data: dict[str, Any], street_root: Path, tmp_path: Path) -> dict[str, Any]:
+    """A sweep of an untrained tiny model for maps. Half of its cells are set, so that mIoU is not 0
+    as the mAP of untrained boxes is.
+    """
+    from models import BEVFusionSmall, build
+    from models.checkpoint import store
+    from search import strict_yaml
+
+    trial = sweep_data["trial"]
+    trial["model"] |= {"task": "map", "map_channels": 4}
+    trial["checkpoint"] = str(tmp_path / "map.safetensors")
+    torch.manual_seed(0)
+    model = build(strict_yaml.from_data(trial["model"], BEVFusionSmall, "tests"))
+    with torch.no_grad():
+        model.fusion.head.map.classifier[-1].bias.zero_()
+    image = json.dumps(trial["image"])
+    store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"]), "image": image})
+    for part in ("train", "val"):
+        trial[part] |= {"root": str(street_root), "maps": True}
+    sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
+    return sweep_data
 
 
 @pytest.fixture

@@ -88,20 +88,25 @@ def test_sweep_front_export_evaluate(
 
 
 def test_predicted_sweep(
-    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+    map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """Sparsities from the predicted front, other fields from the sampler, and how far prediction
     and measurement agree.
     """
-    data["sampler"] = "predicted"
+    data = map_sweep | {"trials": 6, "workers": 2, "sampler": "predicted"}
+    data["trial"]["criterion"] = {"name": "altermoma"}
+    data["space"]["criterion.beta"] = {"low": 0.0, "high": 2.0}
+    data["objectives"] = ["mIoU", "GFLOPs"]
     out = tmp_path / "runs"
     assert run("sweep", write_yaml(data), "--name", "one", out=out) == 0
     front = front_of("one", out, capsys)
     trials = [p["metrics"] for p in front["points"] + front["others"]]
     assert len(trials) == 6
     assert len({t["GFLOPs"] for t in trials}) == 6
-    parent = runs_of(out)[0][0]
-    assert -1 <= parent.data.metrics.get("rank_correlation.mAP", 0.0) <= 1
+    assert len({t["mIoU"] for t in trials}) > 1
+    parent = runs_of(out)[0][0].data.metrics
+    for name in ("rank_correlation.mIoU", "rank_correlation_recalibrated.mIoU"):
+        assert -1 <= parent[name] <= 1
 
 
 def test_failures_are_recorded_and_the_sweep_goes_on(

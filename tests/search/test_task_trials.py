@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from models import BEVFusionSmall, build
+from models import build
 from models.avod.published import AvodFpn
 from models.checkpoint import store
 from scenes.batch import MAP_CLASSES, MapProbabilities, SensorBatch
 from scenes.loader import ImageSpec
-from scenes.procedural import make_scenes
-from search import strict_yaml
 from search.answers import plain
 from search.cli import main
 from search.evaluate import of_map
@@ -54,32 +52,6 @@ def a_map(wanted: list[int], predicted: list[int]) -> tuple[SensorBatch, MapProb
     frame = made_frame(ImageSpec())
     targets = tuple(replace(t, maps=maps) for t in frame.targets)
     return replace(frame, targets=targets), MapProbabilities(probabilities=probabilities)
-
-
-@pytest.fixture(scope="module")
-def map_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As tiny_root, on streets with their map."""
-    root = tmp_path_factory.mktemp("streets") / "tiny"
-    return make_scenes(
-        root, num_scenes=2, seed=0, frames=2, workers=1, progress=False, val_every=2,
-        street_map=True,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def map_sweep(sweep_data: dict[str, Any], map_root: Path, tmp_path: Path) -> dict[str, Any]:
-    """A sweep of an untrained tiny model for maps."""
-    trial = sweep_data["trial"]
-    trial["model"] |= {"task": "map", "map_channels": 4}
-    trial["checkpoint"] = str(tmp_path / "map.safetensors")
-    torch.manual_seed(0)
-    model = build(strict_yaml.from_data(trial["model"], BEVFusionSmall, "tests"))
-    image = json.dumps(trial["image"])
-    store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"]), "image": image})
-    for part in ("train", "val"):
-        trial[part] |= {"root": str(map_root), "maps": True}
-    sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
-    return sweep_data
 
 
 def test_map_trial(map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from models import build
 from pruning.allocation import SparsityAllocation
+from pruning.mask import PruningMask
 from search import run_store
 from search.export import export, load_small
 from search.measure import of_export
@@ -53,9 +54,22 @@ def test_trial_measures_and_repeats(spec: TrialSpec, tmp_path: Path) -> None:
     stored = run_store.read_trial(run, 3)
     assert stored.spec == spec
     assert stored.result.metrics == result.metrics
-    scores, cost = measure(stored.spec, stored.state_dict())
+    scores, cost = measure(stored.spec, stored.state_dict(), PruningMask(stored.mask()))
     measured = metrics_of(scores, cost)
     assert measured == {name: result.metrics[name] for name in measured}
+
+
+def test_zeros_that_training_may_move_count_whole(spec: TrialSpec) -> None:
+    """From a checkpoint with many zeros, a kept zero is a weight like any other."""
+    shared = prepare(spec)
+    state = {k: v.clone() for k, v in shared.state[spec.checkpoint].items()}
+    name = max((k for k in state if k.endswith("weight")), key=lambda k: state[k].numel())
+    state[name].view(-1)[::2] = 0
+    asked = dict.fromkeys(spec.allocation.per_modality, 0.0)
+    untouched = with_values(spec, {"allocation": {"per_modality": asked}})
+    metrics = run_trial(untouched, replace(shared, state={spec.checkpoint: state})).result.metrics
+    assert metrics["nonzeros"] == metrics["parameters_dense"]
+    assert metrics["GMACs"] == metrics["GMACs_dense"]
 
 
 def test_statistics_are_shared_between_allocations(spec: TrialSpec) -> None:
@@ -134,7 +148,9 @@ def test_channels_leave_the_model(
     run = run_store.RunFolder(out=tmp_path, name="channels")
     run_store.write_trial(run, 0, outcome)
     stored = run_store.read_trial(run, 0)
-    scores, cost = measure(stored.spec, stored.state_dict(), stored.channels())
+    scores, cost = measure(
+        stored.spec, stored.state_dict(), PruningMask(stored.mask(), channels=stored.channels())
+    )
     assert {k: metrics[k] for k in metrics_of(scores, cost)} == metrics_of(scores, cost)
 
     run.sweep_file.write_bytes(write_yaml(sweep_data).read_bytes())
