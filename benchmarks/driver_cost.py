@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from search.finished import FinishedTrials
-from search.limits import resident_gb
-from search.listeners import Listeners
-from search.live import Live
+from search.cluster.finished import FinishedTrials
+from search.cluster.limits import resident_gb
+from search.cluster.listeners import Listeners
+from search.cluster.live import Live
+from search.cluster.searcher import OptunaSearcher, TrialWatcher
+from search.inspection.tracking import Tracking
+from search.proposals.for_sweep import optimizer_of
 from search.run_store import RunFolder, write_json, write_trial
-from search.searcher import OptunaSearcher, TrialWatcher
 from search.sweep_file import Sweep, read_sweep
-from search.sweep_optimizer import optimizer_of
-from search.tracking import Tracking
-from search.trial import run_trial
+from search.trials.trial import run_trial
 
 SWEEP = Path("examples/demo.yaml")
 MARKS = (50, 100, 150, 200, 500, 1000, 1500, 2000)

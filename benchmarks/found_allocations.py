@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks.study import CHECKPOINT, DATA, SEEDS, spec_of
 from pruning.criteria import Magnitude
-from search.prediction import Prediction
-from search.recalibration import recalibrated
-from search.shared import Shared, prepare
+from search.proposals.predicted import prediction_of
+from search.proposals.prediction import Prediction
+from search.proposals.recalibration import recalibrated
 from search.space import Range, with_values
 from search.sweep_file import Sweep
-from search.sweep_prediction import prediction_of
-from search.trial import run_trial
-from search.trial_spec import TrialSpec
+from search.trials.shared import Shared, prepare
+from search.trials.spec import TrialSpec
+from search.trials.trial import run_trial
 
 TARGETS = {0.9: 0.66, 0.85: 0.96, 0.8: 1.23}
 """Sparsity of the papers -> GFLOPs that CrossPrune keeps there (docs/replication.md)."""
@@ -71,7 +71,7 @@ def one_level(level: float, root: str) -> None:
 
 
 def sweep_over_stages(spec: TrialSpec, root: str) -> Sweep:
-    from search.grouping import expanded
+    from search.trials.grouping import expanded
 
     spec = at_root(spec, root)
     stages = expanded({"allocation.per_stage.*": Range(low=0.0, high=MOST)}, spec.model)

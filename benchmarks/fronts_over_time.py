@@ -19,7 +19,7 @@ import numpy as np
 
 from search.objectives import OBJECTIVES
 from search.run_store import RunFolder, read_json
-from search.trial_spec import TrialResult
+from search.trials.spec import TrialResult
 
 NAMES = ("mAP", "NDS", "GFLOPs")
 SHARES = (0.9, 0.95)

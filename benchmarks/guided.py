@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.allocation_problem import MOST, Floats, Problem
 from pruning.predicted_front import BudgetCurve
 from search.optimizer import Optimizer
-from search.prediction import Prediction
+from search.proposals.prediction import Prediction
 from search.space import Range
 
 STEPS = 40

@@ -15,8 +15,8 @@ from models import build
 from pruning.criteria import AlterMOMA
 from pruning.criteria.altermoma import DECI
 from pruning.groups import ModalityGroups
-from search import score_cache
-from search.shared import prepare
+from search.trials import score_cache
+from search.trials.shared import prepare
 
 SAMPLE = 100_000
 

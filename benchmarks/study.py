@@ -28,11 +28,11 @@ from pruning.crossprune import CrossPrune
 from pruning.groups import ModalityGroups
 from scenes.loader import ImageSpec
 from scenes.nuscenes import NuScenesSpec
-from search import score_cache
-from search.pruned_model import prune_model
-from search.shared import Shared, cost_key, dense_model, prepare
-from search.trial import run_trial
-from search.trial_spec import FineTuneSpec, TrialSpec
+from search.trials import score_cache
+from search.trials.pruned_model import prune_model
+from search.trials.shared import Shared, cost_key, dense_model, prepare
+from search.trials.spec import FineTuneSpec, TrialSpec
+from search.trials.trial import run_trial
 
 CHECKPOINT = "examples/checkpoints/study.safetensors"
 DATA = NuScenesSpec(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from search.trial_spec import TrialResult
+from search.trials.spec import TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.prediction import Agreement, Prediction, propose
-from search.samplers import Sampler, suggest
+from search.proposals.prediction import Agreement, Prediction, propose
+from search.proposals.samplers import Sampler, suggest
 from search.space import Range, Space, Value
 
 Direction = Literal["max", "min"]
@@ -77,9 +77,9 @@ class Optimizer:
                 None: this process alone
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
     first       values tried before any are proposed; fields left out are drawn at random
-    prediction  what importance scores predict (search/prediction.py): allocations are tried where
-                the predicted front, recalibrated on what was measured, promises most; other fields
-                are the sampler's
+    prediction  what importance scores predict (proposals/prediction.py): allocations are tried where
+                the predicted front, recalibrated on what was measured, promises most; other
+                fields are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds
     """
 

@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pruning.channels.removal import Kept, kept_from_json, kept_to_json
-from search.trial_spec import (
+from search.trials.spec import (
     Look,
     TrialOutcome,
     TrialResult,

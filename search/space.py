@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search import strict_yaml
-from search.trial_spec import TrialSpec
+from search.trials.spec import TrialSpec
 
 Value = float | int | str | bool | None | dict[str, Any]
 

@@ -18,15 +18,18 @@ from pathlib import Path
 import yaml
 
 from search.answers import Failed, plain
-from search.cluster import connected
+from search.cluster.connect import connected
+from search.cluster.finished import FinishedTrials
+from search.cluster.listeners import Listeners
+from search.cluster.live import Live
 from search.data import DataSpec, root_of, with_root
-from search.finished import FinishedTrials
 from search.front import ParetoFront, load_front
-from search.listeners import Listeners
-from search.live import Live
-from search.loss_curves import by
+from search.inspection.plots import save_front
+from search.inspection.tracking import Tracking
 from search.optimizer import Failure, Optimizer, Proposal
-from search.plots import save_front
+from search.proposals.first import predicts, prepare_search
+from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
+from search.proposals.warm_start import take_over
 from search.run_store import (
     RunFolder,
     drop_torn_line,
@@ -44,12 +47,9 @@ from search.run_store import (
 )
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
-from search.sweep_first import predicts, prepare_search
-from search.sweep_optimizer import optimizer_of, tell, tell_stopped
-from search.tracking import Tracking
-from search.trial_checkpoint import tidy
-from search.trial_spec import TrialSpec
-from search.warm_start import take_over
+from search.trials.checkpoint import tidy
+from search.trials.loss_curves import by
+from search.trials.spec import TrialSpec
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -156,10 +156,10 @@ def _tune(
     import ray
     from ray import tune
 
-    from search.scheduler import HalvingScheduler
-    from search.searcher import OptunaSearcher, TrialWatcher
-    from search.shared import prepare_all
-    from search.worker import TrialActor
+    from search.cluster.searcher import OptunaSearcher, TrialWatcher
+    from search.cluster.worker import TrialActor
+    from search.rungs.scheduler import HalvingScheduler
+    from search.trials.shared import prepare_all
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}

@@ -12,12 +12,12 @@ from pydantic import ConfigDict
 from pruning.criteria import Criterion, Fisher
 from pruning.latency import LatencySpec
 from search import strict_yaml
-from search.grouping import expanded
-from search.halving import Halving
 from search.objectives import Bound
+from search.rungs.halving import Halving
 from search.space import Choices, Range, check_space, with_values
 from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
-from search.trial_spec import TrialSpec
+from search.trials.grouping import expanded
+from search.trials.spec import TrialSpec
 
 ObjectiveName = Literal[
     "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
@@ -225,8 +225,8 @@ def check_inputs(sweep: Sweep) -> None:
     The data roots with their versions and splits, the checkpoint against the model, the names in
     the allocation against the model's weights.
     """
-    from search.trial_checks import check_trial
-    from search.warm_start import earlier
+    from search.proposals.warm_start import earlier
+    from search.trials.checks import check_trial
 
     for folder in sweep.warm_start:
         earlier(folder)

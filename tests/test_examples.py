@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.sweep_file import read_sweep
-from search.train import read_train
+from search.training.train import read_train
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

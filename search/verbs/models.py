@@ -34,7 +34,7 @@ class ModelKeys:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import published
+        from search.measuring import published
 
         keys = published.model_keys(self.name)
         if self.json:
@@ -56,7 +56,7 @@ class ModelTrace:
     """File to write (.npz)."""
 
     def run(self) -> str:
-        from search import published
+        from search.measuring import published
 
         count = published.trace_model(self.name, self.weights, self.inputs, self.out)
         return f"{self.out}: {count} arrays"
@@ -76,7 +76,7 @@ class ModelConvert:
     """FILE is a pretrained Swin (official or mmdetection's naming): write the camera backbone."""
 
     def run(self) -> str:
-        from search import published
+        from search.measuring import published
 
         if self.swin:
             count = published.convert_swin(self.file, self.model, self.out)

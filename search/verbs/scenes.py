@@ -69,7 +69,7 @@ class ScenesInfo:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import measure
+        from search.measuring import measure
 
         split = self.split or (None if self.format == "kitti" else "mini_train")
         data = measure.data_spec(self.root, self.version, split, self.format)
@@ -100,7 +100,7 @@ class ScoreNuScenes(Submission):
     """nuScenes detection: a results file in the submission format."""
 
     def run(self) -> str:
-        from search import scores
+        from search.measuring import scores
 
         answer = scores.of_submission(
             self.data, self.version, self.split, self.results, self.scorer
@@ -113,7 +113,7 @@ class ScoreTracking(Submission):
     """nuScenes tracking: a results file in the submission format."""
 
     def run(self) -> str:
-        from search import scores
+        from search.measuring import scores
 
         answer = scores.of_tracks(self.data, self.version, self.split, self.results, self.scorer)
         return as_json(answer) if self.json else scores.tracking_table(answer)
@@ -131,7 +131,7 @@ class ScoreKitti:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import scores
+        from search.measuring import scores
 
         answer = scores.of_kitti(self.gt, self.det)
         return as_json(answer) if self.json else scores.kitti_table(answer)
@@ -147,7 +147,7 @@ class ScoreMap:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import scores
+        from search.measuring import scores
 
         answer = scores.of_map(self.predictions)
         flat = {**answer["iou_max"], "miou": answer["miou"]}

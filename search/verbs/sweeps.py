@@ -125,7 +125,7 @@ class Front:
 
         front = load_front(self.name, self.out)
         if self.plot is not None:
-            from search.plots import save_front
+            from search.inspection.plots import save_front
 
             save_front(front, self.plot)
         return as_json(front.to_dict()) if self.json else front.table()
@@ -148,7 +148,7 @@ class Export:
         require_sweep(self.name, self.runs)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
-        from search.export import export
+        from search.exports.export import export
 
         return str(export(self.name, self.runs, self.pick, self.out))
 
@@ -166,7 +166,7 @@ class Trial:
 
     def run(self) -> str:
         from search.sweep_file import read_checked, set_fields
-        from search.trial import run_trial
+        from search.trials.trial import run_trial
 
         sweep = read_checked(self.sweep)
         spec = set_fields(sweep.trial, list(self.set))
@@ -189,7 +189,7 @@ class Train:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search.train import read_train, train
+        from search.training.train import read_train, train
 
         spec = read_train(self.file)
         result = train(spec, self.out or Path(self.file.stem + ".safetensors"))
@@ -237,7 +237,7 @@ class Evaluate:
 
     def run(self) -> str:
         from scenes.scoring.tracker import TrackerSpec
-        from search import measure
+        from search.measuring import measure
 
         if self.export is not None:
             own = ("export", "data", "json")
@@ -291,7 +291,7 @@ class Cost:
     """One JSON document on stdout."""
 
     def run(self) -> str:
-        from search import measure
+        from search.measuring import measure
 
         frames = (
             measure.data_spec(self.data, self.version, self.split, self.format, self.frames)

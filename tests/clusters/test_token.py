@@ -16,7 +16,7 @@ LAUNCH = Path(__file__).parents[2] / "clusters" / "launch.sh"
 OWN_RAY = """
 import os, sys
 from pathlib import Path
-from search.cluster import connected
+from search.cluster.connect import connected
 from search.sweep_file import read_sweep
 
 with connected(None, read_sweep(sys.argv[1])):

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from search.export import export, load_export
-from search.measure import latency_note, of_export
+from search.exports.export import export, load_export
+from search.measuring.measure import latency_note, of_export
 from search.objectives import OBJECTIVES, Bound, violations
 from search.run_store import RunFolder, write_trial
 from search.space import with_values
 from search.sweep_file import read_sweep
 from search.tasks import COST, LATENCY, NEEDS
-from search.trial import run_trial
-from search.trial_spec import TrialOutcome, TrialResult, TrialSpec
+from search.trials.spec import TrialOutcome, TrialResult, TrialSpec
+from search.trials.trial import run_trial
 
 DENSE = {
     "GMACs_dense": 50.0, "parameters_dense": 4e7, "bytes_dense": 1.6e8, "latency_ms_dense": 120.0,

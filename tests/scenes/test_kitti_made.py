@@ -27,7 +27,7 @@ from scenes.procedural.kitti_frame import INTRINSICS as MATRIX
 from scenes.procedural.raycast import cast
 from scenes.procedural.world import Actor, World, make_world
 from scenes.scoring.kitti_frames import score_kitti, write_kitti_results
-from search.scores import of_kitti
+from search.measuring.scores import of_kitti
 
 
 @pytest.fixture(scope="module")

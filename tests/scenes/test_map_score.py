@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scenes.scoring.map_segmentation import THRESHOLDS, MapScore, score
-from search.scores import of_map
+from search.measuring.scores import of_map
 
 
 def by_definition(p: np.ndarray, wanted: np.ndarray) -> np.ndarray:

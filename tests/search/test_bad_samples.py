@@ -10,10 +10,10 @@ import pytest
 from scenes.frame import BadSample
 from scenes.nuscenes import NuScenesScenes
 from scenes.procedural import make_scenes
-from search.evaluate import evaluate
+from search.measuring.evaluate import evaluate
 from search.objectives import Bound, violations
 from search.sweep_file import read_checked, read_sweep
-from search.trial import dense_model, prepare, run_trial
+from search.trials.trial import dense_model, prepare, run_trial
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from scenes.batch import Detections
 from scenes.loader import Loader
 from scenes.scoring.nuscenes_frames import score_detections
 from search.sweep_file import read_sweep
-from search.trial import run_trial
-from search.trial_spec import TrialSpec
+from search.trials.spec import TrialSpec
+from search.trials.trial import run_trial
 
 ROOT = Path(__file__).parents[2]
 SPARSITY = {"camera": 0.5, "lidar": 0.3, "fusion": 0.0}

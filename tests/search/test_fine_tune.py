@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from search.distill import distillation
-from search.fine_tune import schedule
-from search.moving_average import MovingAverage
-from search.trial_spec import FineTuneSpec
+from search.training.distill import distillation
+from search.training.fine_tune import schedule
+from search.training.moving_average import MovingAverage
+from search.trials.spec import FineTuneSpec
 
 
 def test_schedules_by_hand() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from search.front import ParetoFront, pareto_front
+from search.inspection.plots import save_front
 from search.objectives import Bound, feasible, violations
-from search.plots import save_front
 from search.run_store import StoredTrial
 from search.sweep_file import Sweep, read_sweep
-from search.trial_spec import TrialResult
+from search.trials.spec import TrialResult
 
 
 def result(mAP: float, GFLOPs: float, NDS: float = 0.5) -> TrialResult:

@@ -16,19 +16,19 @@ from models.checkpoint import store
 from models.checkpoint.other_fuser import fuser_of
 from models.fuser import PREFIX, AddFuser
 from models.fusion_model import FusionModel
-from search import score_cache
 from search.cli import main
-from search.export import export, load_export, load_small
-from search.fine_tune import tuned_groups
-from search.fitted_fuser import fitted_projections
-from search.measure import of_export
+from search.exports.export import export, load_export, load_small
+from search.measuring.measure import of_export
 from search.run_store import RunFolder, read_finished, write_trial
-from search.shared import Shared, cost_batches, dense_model, prepare, trained_model
 from search.space import with_values
 from search.sweep_file import read_checked, read_sweep
-from search.trial import run_trial
-from search.trial_checks import check_trial
-from search.trial_spec import TrialSpec
+from search.training.fine_tune import tuned_groups
+from search.trials import score_cache
+from search.trials.checks import check_trial
+from search.trials.fitted_fuser import fitted_projections
+from search.trials.shared import Shared, cost_batches, dense_model, prepare, trained_model
+from search.trials.spec import TrialSpec
+from search.trials.trial import run_trial
 
 KINDS = ["concat", "add", "gated"]
 

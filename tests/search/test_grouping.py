@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.grouping import weights_of
 from search.sweep_file import read_sweep
+from search.trials.grouping import weights_of
 
 WIDE, NARROW = {"low": 0.0, "high": 0.9}, {"low": 0.0, "high": 0.5}
 

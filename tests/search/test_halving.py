@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.halving import Halving, Rung, RungRecord, crowding, epsilon_net, losses_of, ranked
+from search.rungs.halving import Halving, Rung, RungRecord, crowding, epsilon_net, losses_of, ranked
 
 
 def record(safe: int = 0, reduction: float = 3.0) -> RungRecord:

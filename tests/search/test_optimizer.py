@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from search.optimizer import Failure, Optimizer, Proposal
+from search.proposals.for_sweep import ladder, optimizer_of, tell
 from search.space import Choices, Range
 from search.sweep_file import Sweep, read_sweep
-from search.sweep_optimizer import ladder, optimizer_of, tell
-from search.trial_spec import TrialResult
+from search.trials.spec import TrialResult
 
 
 def result(proposal: Proposal) -> TrialResult:

@@ -10,7 +10,7 @@ from benchmarks.guided import guess, searched
 from benchmarks.search_quality import one_knob
 from pruning.predicted_front import BudgetCurve
 from search.optimizer import Optimizer, Stopped
-from search.prediction import Prediction, propose
+from search.proposals.prediction import Prediction, propose
 from search.space import Choices, Range
 
 TWO = {

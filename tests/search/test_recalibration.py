@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.recalibration import TILTS, LossCurve, recalibrated
+from search.proposals.recalibration import TILTS, LossCurve, recalibrated
 
 
 def test_formula_by_hand() -> None:

@@ -15,11 +15,11 @@ from scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from scenes.scoring.nuscenes_frames import score_detections
 from scenes.scoring.tracker import TrackerSpec
 from scenes.scoring.tracking_frames import score_tracking
-from search import scores
-from search.evaluate import evaluate
-from search.results import write_results
-from search.shared import dense_model, prepare
+from search.measuring import scores
+from search.measuring.evaluate import evaluate
+from search.measuring.results import write_results
 from search.sweep_file import read_sweep
+from search.trials.shared import dense_model, prepare
 
 VERSION = "v1.0-procedural"
 SPLIT = "procedural_val"

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from search.data import share_of
-from search.fine_tune import FineTuner
-from search.halving import Rung
+from search.rungs.halving import Rung
 from search.sweep_file import read_sweep
-from search.trial import TrialRun, run_trial
-from search.trial_checkpoint import CorruptCheckpoint, read_checkpoint, write_checkpoint
-from search.trial_spec import TrialSpec
+from search.training.fine_tune import FineTuner
+from search.trials.checkpoint import CorruptCheckpoint, read_checkpoint, write_checkpoint
+from search.trials.spec import TrialSpec
+from search.trials.trial import TrialRun, run_trial
 
 
 @pytest.fixture

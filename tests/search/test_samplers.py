@@ -9,8 +9,8 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search import samplers
-from search.samplers import suggest
+from search.proposals import samplers
+from search.proposals.samplers import suggest
 
 SPACE = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(4)}
 MINIMIZE = [StudyDirection.MINIMIZE] * 2

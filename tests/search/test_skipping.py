@@ -8,9 +8,9 @@ import pytest
 
 from search.objectives import Bound
 from search.run_store import Stop
-from search.skipping import unbeatable, useless
-from search.stopped import outcome_of
-from search.trial_spec import TrialResult
+from search.rungs.skipping import unbeatable, useless
+from search.rungs.stopped import outcome_of
+from search.trials.spec import TrialResult
 
 OBJECTIVES = ["mAP", "NDS", "GFLOPs"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from search import space
 from search.sweep_file import read_sweep
-from search.trial_spec import TrialSpec
+from search.trials.spec import TrialSpec
 
 
 @pytest.fixture

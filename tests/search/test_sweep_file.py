@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.sweep_file import check_inputs, read_sweep, set_fields
-from search.trial_spec import spec_from_dict
+from search.trials.spec import spec_from_dict
 
 
 def _set(data: dict[str, Any], path: list[str], value: object) -> None:

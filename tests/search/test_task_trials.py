@@ -17,16 +17,16 @@ from scenes.batch import MAP_CLASSES, MapProbabilities, SensorBatch
 from scenes.loader import ImageSpec
 from search.answers import plain
 from search.cli import main
-from search.evaluate import of_map
-from search.export import export
+from search.exports.export import export
 from search.front import load_front
-from search.made_frame import made_frame
-from search.measure import of_export
-from search.plots import save_front
+from search.inspection.plots import save_front
+from search.measuring.evaluate import of_map
+from search.measuring.made_frame import made_frame
+from search.measuring.measure import of_export
 from search.run_store import RunFolder, write_trial
 from search.sweep_file import Sweep, read_checked, read_sweep
 from search.tasks import quality
-from search.trial import run_trial
+from search.trials.trial import run_trial
 
 
 def test_maps_by_hand() -> None:

@@ -14,7 +14,7 @@ from search.data import root_of, with_root
 from search.objectives import OBJECTIVES
 from search.sweep_file import ObjectiveName, first_trial, read_checked, read_sweep
 from search.tasks import COST, NEEDS, SKIPPED, SKIPPED_TRAINING, measured, quality
-from search.trial_spec import result_from_dict
+from search.trials.spec import result_from_dict
 
 NUSCENES, MAPS = NuScenesSpec(root="a"), NuScenesSpec(root="a", maps=True)
 KITTI = KittiSpec(kitti_root="a")

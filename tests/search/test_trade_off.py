@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from pruning.criteria import Fisher, Magnitude
-from search.shared import prepare
 from search.space import with_values
 from search.sweep_file import read_sweep
-from search.trade_off import TradeOff
-from search.trial import TrialRun, run_trial
-from search.trial_checks import check_trial
-from search.trial_spec import TrialSpec
+from search.trials.checks import check_trial
+from search.trials.shared import prepare
+from search.trials.spec import TrialSpec
+from search.trials.trade_off import TradeOff
+from search.trials.trial import TrialRun, run_trial
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from models.avod.published import AvodFpn
 from models.checkpoint import store
 from scenes.kitti import KittiSpec
 from scenes.loader import ImageSpec
-from search.train import TrainSpec, read_train, train
+from search.training.train import TrainSpec, read_train, train
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from models import build
 from pruning.allocation import SparsityAllocation
 from pruning.mask import PruningMask
 from search import run_store
-from search.export import export, load_small
-from search.measure import of_export
-from search.shared import cost_batches, prepare
+from search.exports.export import export, load_small
+from search.measuring.measure import of_export
 from search.space import with_values
 from search.sweep_file import read_sweep
-from search.trial import measure, metrics_of, run_trial
-from search.trial_checks import check_trial
-from search.trial_spec import TrialSpec
+from search.trials.checks import check_trial
+from search.trials.shared import cost_batches, prepare
+from search.trials.spec import TrialSpec
+from search.trials.trial import measure, metrics_of, run_trial
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from search.proposals.for_sweep import optimizer_of
+from search.proposals.warm_start import take_over
 from search.run_store import RunFolder, read_trial, write_trial
 from search.sweep_file import check_inputs, read_sweep
-from search.sweep_optimizer import optimizer_of
-from search.trial import run_trial
-from search.warm_start import take_over
+from search.trials.trial import run_trial
 
 CAMERA = "allocation.per_modality.camera"
 

@@ -1,0 +1,1 @@
+"""A sweep on Ray: workers, and who hears of them."""

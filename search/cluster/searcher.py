@@ -1,0 +1,164 @@
+"""Between Ray Tune and the optimizer: Tune asks when a slot is free and says how a trial ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.search import Searcher
+
+from search.answers import Failed
+from search.cluster.listeners import Listeners
+from search.cluster.live import Live
+from search.cluster.worker import NO_SPACE
+from search.optimizer import Failure, Optimizer, Proposal
+from search.proposals.for_sweep import tell, tell_stopped
+from search.run_store import (
+    RunFolder,
+    full_disk,
+    has_ended,
+    read_failure,
+    read_stopped,
+    write_failure,
+)
+from search.rungs.skipping import unbeatable
+from search.sweep_file import Sweep
+from search.trials.checkpoint import tidy
+
+
+class TrialWatcher(Callback):
+    """Sees Tune's own trials: why Ray lost one, and when to redraw the table."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._trials: list[Any] = []
+        self.stop: str | None = None
+        """Why the sweep has to end now; Tune takes errors of a searcher for those of a trial."""
+
+    def reason(self, trial_id: str) -> str:
+        """Why a trial's process ended: killed, out of memory, node gone."""
+        for trial in self._trials:
+            if trial.trial_id == trial_id and trial.error_file is not None:
+                # Trial.get_error looks where Tune copies this file to, later
+                last = Path(trial.error_file).read_text().rpartition("Failure # ")[2]
+                _when, *lines = last.splitlines()
+                return " ".join(" ".join(lines).split())
+        return "the worker ended without a result"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its set-up for a restore of its own, which we never use."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._trials = trials
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.stop is not None:
+            raise Failed(self.stop)
+        self._live.refresh()
+
+
+class OptunaSearcher(Searcher):
+    """Tune's Searcher over an Optimizer. It holds no state worth saving: the journal has it."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        optimizer: Optimizer,
+        run: RunFolder,
+        listeners: Listeners,
+        watcher: TrialWatcher,
+        again: list[Proposal],
+    ) -> None:
+        super().__init__()
+        self._sweep, self._optimizer, self._run = sweep, optimizer, run
+        self._listeners, self._watcher = listeners, watcher
+        self._again = list(again)
+        self._asked: dict[str, Proposal] = {}
+        self._running: set[str] = set()
+        self._lost: Counter[int] = Counter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As above: a resumed sweep makes a new one over the same journal."""
+        return {}
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Nothing to take over: the sweep says what is optimised."""
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        """None while only running trials can tell whether another one is needed: those that are
+        skipped for their cost do not count.
+        """
+        if trial_id not in self._asked:
+            left = self._sweep.trials - self._optimizer.told() - len(self._running)
+            if left <= 0:
+                return None if self._running else str(Searcher.FINISHED)
+            proposal = self._again.pop(0) if self._again else self._optimizer.ask()
+            if proposal is None:
+                return None if self._running else str(Searcher.FINISHED)
+            self._asked[trial_id] = proposal
+            self._running.add(trial_id)
+            self._listeners.started(proposal)
+        asked = self._asked[trial_id]
+        beaten_by = unbeatable(self._sweep.objectives, self._listeners.finished.results())
+        return {"trial_id": asked.trial_id, "values": asked.values, "beaten_by": beaten_by}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        proposal = self._asked.pop(trial_id)
+        self._running.discard(trial_id)
+        number = proposal.trial_id
+        if result is not None and NO_SPACE in result:
+            self._watcher.stop = full_disk(result[NO_SPACE], self._run)
+            return
+        if self._starts_again(trial_id, proposal):
+            return
+        tidy(self._run.trial_dir(number))
+        stop = read_stopped(self._run, number)
+        if (self._run.trial_dir(number) / "result.json").is_file():
+            trial = self._listeners.finished.add(number)
+            tell(self._optimizer, self._sweep, number, trial.result)
+            self._listeners.ended(proposal, trial)
+        elif stop is not None:
+            tell_stopped(
+                self._optimizer, self._sweep, number, stop, self._listeners.finished.results()
+            )
+            self._listeners.ended(proposal, stop)
+        else:
+            reason = self._reason(trial_id, number)
+            self._optimizer.tell(number, Failure(reason))
+            self._listeners.ended(proposal, reason)
+
+    def _starts_again(self, trial_id: str, proposal: Proposal) -> bool:
+        """A trial that did not end, as its worker or node died: as often as the sweep allows it
+        goes on from its last rung. Tune's own restarts leave out a worker that was starting.
+        """
+        number = proposal.trial_id
+        if has_ended(self._run.trial_dir(number)):
+            return False
+        self._lost[number] += 1
+        if self._lost[number] > self._sweep.max_restarts:
+            return False
+        self._again.append(proposal)
+        self._listeners.lost(proposal, self._watcher.reason(trial_id))
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def _reason(self, trial_id: str, number: int) -> str:
+        """From the worker, else from Ray, which is the one left when a process was killed."""
+        reason = read_failure(self._run, number)
+        if reason is None:
+            reason = self._watcher.reason(trial_id)
+            write_failure(self._run, number, None, reason)
+        return reason

@@ -1,0 +1,153 @@
+"""The Ray actor that takes trials from rung to rung, one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+
+from search.cluster.limits import Limit
+from search.run_store import (
+    RunFolder,
+    Stop,
+    has_ended,
+    no_space,
+    write_failure,
+    write_stopped,
+    write_trial,
+)
+from search.rungs.halving import Rung
+from search.rungs.skipping import Costs, useless
+from search.space import with_values
+from search.sweep_file import Sweep
+from search.trials.checkpoint import (
+    CorruptCheckpoint,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
+from search.trials.shared import Shared
+from search.trials.spec import TrialSpec
+from search.trials.trial import TrialRun
+
+Answer = dict[str, Any]
+NO_SPACE = "no_space"
+"""In an answer: what could not be written. The trial has not ended."""
+
+
+class TrialActor(Trainable):
+    """One rung a step; what a rung measured is on disk before Ray hears of it, and a trial whose
+    worker died goes on after the last rung that is there.
+    """
+
+    def setup(  # type: ignore[override]  # tune.with_parameters gives the rest
+        self, config: dict[str, Any], shared: Shared, sweep: Sweep, run: RunFolder
+    ) -> None:
+        self.shared, self.sweep, self.run_folder = shared, sweep, run
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial in this process: imports, data and dense weights stay."""
+        self.number, self.values = int(new_config["trial_id"]), dict(new_config["values"])
+        self.beaten_by: list[Costs] = new_config["beaten_by"]
+        self.open: OpenTrial | None = None
+        return True
+
+    def step(self) -> Answer:
+        with Limit(self.run_folder, self.number, self.sweep):
+            return self._next()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: our own is in the trial's folder."""
+
+    def _next(self) -> Answer:
+        folder = self.run_folder.trial_dir(self.number)
+        if has_ended(folder):
+            return {"done": True}  # by a worker that died before it could say so
+        spec = None
+        try:
+            spec = with_values(self.sweep.trial, self.values)
+            if self.open is not None:
+                return self.open.next_look()
+            self.open = OpenTrial(spec, self)
+            return self.open.first_answer()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if no_space(error):
+                return {"done": True, NO_SPACE: str(getattr(error, "filename", None) or folder)}
+            try:
+                write_failure(self.run_folder, self.number, spec, reason)
+            except OSError as full:
+                if not no_space(full):
+                    raise
+                return {"done": True, NO_SPACE: str(folder)}
+            return {"done": True}
+
+
+class OpenTrial:
+    """A trial in this process, and the looks that were had at it, here or before."""
+
+    def __init__(self, spec: TrialSpec, actor: TrialActor) -> None:
+        self._sweep, self._beaten_by, self._number = actor.sweep, actor.beaten_by, actor.number
+        self._run_folder = actor.run_folder
+        self._folder: Path = actor.run_folder.trial_dir(actor.number)
+        self._looks: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+        self._trial = self._opened(spec, actor.shared)
+        actor.shared = self._trial.shared
+        self._rungs = rungs_of(self._sweep, self._trial.full)
+
+    def first_answer(self) -> Answer:
+        """The last look again where there was one, as its report may have been lost."""
+        if self._looks:
+            return self._answer(self._looks[-1])
+        if reason := useless(self._trial.costs(), self._beaten_by, self._sweep.constraints):
+            ended = Stop(reason=reason, costs=self._trial.costs(), looks=[])
+            write_stopped(self._run_folder, self._number, self._trial.spec, ended)
+            return {"done": True}
+        return self.next_look()
+
+    def next_look(self) -> Answer:
+        """Trains to the next rung and evaluates there; the last one finishes the trial."""
+        rung = self._rungs[len(self._looks)]
+        scores = self._trial.look(rung)
+        metrics = self._trial.metrics(scores)
+        spent = self._trial.timings.with_total()
+        look = {
+            "steps": rung.steps, "frames": rung.frames, "total_s": spent["total_s"],
+            "cpu_s": spent["cpu_s"], "metrics": metrics,
+        }  # fmt: skip
+        self._looks.append(look)
+        if has_ended(self._folder):
+            return {"done": True}  # elsewhere, while Ray could not reach this node
+        if rung == self._trial.full:
+            outcome = self._trial.outcome(scores, self._looks[:-1], self._notes)
+            write_trial(self._run_folder, self._number, outcome)
+            remove_checkpoint(self._folder)
+            return {"done": True}
+        write_checkpoint(self._folder, self._trial.checkpoint(), self._looks)
+        return self._answer(look)
+
+    def _answer(self, look: dict[str, Any]) -> Answer:
+        values = {str(name): look["metrics"][name] for name in self._sweep.objectives}
+        return {"done": False, **values}
+
+    def _opened(self, spec: TrialSpec, shared: Shared) -> TrialRun:
+        try:
+            found = read_checkpoint(self._folder)
+            if found is None:
+                return TrialRun(spec, shared)
+            checkpoint, self._looks = found
+            return TrialRun(spec, shared, checkpoint=checkpoint)
+        except CorruptCheckpoint as error:
+            self._looks = []
+            self._notes.append(f"checkpoint not readable, started again: {error}")
+            remove_checkpoint(self._folder)
+            return TrialRun(spec, shared)
+
+
+def rungs_of(sweep: Sweep, full: Rung) -> list[Rung]:
+    """The sweep's rungs below this trial's full fidelity, then that."""
+    below = [] if sweep.halving is None else sweep.halving.rungs
+    return [*(r for r in below if r.steps <= full.steps and r != full), full]

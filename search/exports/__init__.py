@@ -1,0 +1,1 @@
+"""A trial's allocation and model as files of their own."""

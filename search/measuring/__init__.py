@@ -1,0 +1,1 @@
+"""Quality of a model or of a results file, and its cost."""

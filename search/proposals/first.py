@@ -1,0 +1,52 @@
+"""What a sweep tries first, as far as scores are needed for it, and what guides it later."""
+
+from __future__ import annotations
+
+from pruning.allocation import SparsityAllocation
+from pruning.groups import ModalityGroups
+from pruning.mask import PruningMask
+from search.optimizer import Optimizer
+from search.proposals.for_sweep import first_of, own_values, searched_sparsities
+from search.proposals.predicted import prediction_of, searched_budgets
+from search.space import Value
+from search.sweep_file import Sweep
+from search.trials import score_cache
+from search.trials.shared import Shared, dense_model, prepare
+
+ERK_TOTALS = (0.5, 0.7, 0.85)
+PAPER_TOTALS = (0.8, 0.85, 0.9)
+"""AlterMOMA's and CrossPrune's tables."""
+
+
+def predicts(sweep: Sweep) -> bool:
+    """Whether the scores of the sweep's own trial are needed before the first one starts."""
+    return sweep.sampler == "predicted" or bool({"erk", "papers"} & set(first_of(sweep)))
+
+
+def prepare_search(sweep: Sweep, optimizer: Optimizer, shared: Shared) -> None:
+    """Gives the optimizer the predicted front to follow, and the first trials from scores."""
+    if sweep.sampler == "predicted":
+        optimizer.guide(prediction_of(sweep, shared))
+    if "erk" in first_of(sweep):
+        totals = [SparsityAllocation(overall=total, rule="erk") for total in ERK_TOTALS]
+        optimizer.enqueue([resolved_by(sweep, shared, total) for total in totals])
+    if "papers" in first_of(sweep):
+        totals = [SparsityAllocation(overall=total) for total in PAPER_TOTALS]
+        optimizer.enqueue([resolved_by(sweep, shared, total) for total in totals])
+
+
+def resolved_by(sweep: Sweep, shared: Shared, allocation: SparsityAllocation) -> dict[str, Value]:
+    """Values of the searched sparsities that give each budget what `allocation` gives it over the
+    whole model, as far as their ranges go; other fields keep the sweep file's own value.
+    """
+    spec, ranges = sweep.trial, searched_sparsities(sweep)
+    shared = prepare(spec, shared)
+    groups = ModalityGroups.from_model(dense_model(spec, shared))
+    scores = score_cache.scores(spec, shared.statistics[score_cache.key_of(spec)], groups)
+    kept = PruningMask.from_scores(scores, allocation, groups).by_weight
+    values: dict[str, Value] = own_values(sweep)
+    for name, weights in searched_budgets(sweep).items():
+        size = sum(kept[weight].numel() for weight in weights)
+        removed = 1 - sum(int(kept[weight].sum()) for weight in weights) / size
+        values[name] = min(max(removed, ranges[name].low), ranges[name].high)
+    return values

@@ -1,0 +1,103 @@
+"""The optimizer of a sweep: its space, its objectives, and what is tried first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.objectives import OBJECTIVES, violations
+from search.optimizer import Optimizer, distributions, encode
+from search.run_store import Stop
+from search.rungs.stopped import outcome_of
+from search.space import Range, Value, is_integer, value_of
+from search.sweep_file import Sweep
+from search.trials.spec import TrialResult
+
+LADDER_RUNGS = 4
+
+
+def optimizer_of(sweep: Sweep, storage: Path | str) -> Optimizer:
+    """Opened on `storage`, new or as it was left."""
+    return Optimizer(
+        sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
+        sweep.seed, name=sweep.name,
+        sampler="auto" if sweep.sampler == "predicted" else sweep.sampler,
+        first=ladder(sweep) if "uniform" in first_of(sweep) else (),
+        integers=integers(sweep),
+    )  # fmt: skip
+
+
+def tell(optimizer: Optimizer, sweep: Sweep, trial_id: int, result: TrialResult) -> None:
+    """The objectives and constraints of a finished trial."""
+    values = {str(name): OBJECTIVES[name].function(result) for name in sweep.objectives}
+    optimizer.tell(trial_id, values, violations(result, sweep.constraints))
+
+
+def tell_stopped(
+    optimizer: Optimizer,
+    sweep: Sweep,
+    trial_id: int,
+    stop: Stop,
+    finished: Sequence[TrialResult],
+) -> None:
+    """A trial that was ended early, with what `finished` ones say that it would have reached."""
+    optimizer.tell(trial_id, outcome_of(stop, sweep.objectives, sweep.constraints, finished))
+
+
+def first_of(sweep: Sweep) -> list[str]:
+    """What is tried before any proposal, beside a predicted front."""
+    if sweep.first is not None:
+        return list(sweep.first)
+    return [] if sweep.sampler == "predicted" else ["uniform"]
+
+
+def integers(sweep: Sweep) -> frozenset[str]:
+    """Fields of the space that are whole numbers in the trial."""
+    return frozenset(
+        name
+        for name, dimension in sweep.space.items()
+        if isinstance(dimension, Range) and is_integer(sweep.trial, name, dimension)
+    )
+
+
+def ladder(sweep: Sweep) -> list[dict[str, Value]]:
+    """Uniform allocations, dense to sparse, tried first: what anybody would try by hand.
+
+    Every range under `allocation.` stands at the same fraction of its width; other fields keep the
+    sweep file's own value, if the space allows it.
+    """
+    ranges = searched_sparsities(sweep)
+    rungs = min(LADDER_RUNGS, max(1, sweep.trials // 4))
+    if not ranges:
+        return []
+    steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
+    others = own_values(sweep)
+    return [
+        {**others, **{name: r.low + step * (r.high - r.low) for name, r in ranges.items()}}
+        for step in steps
+    ]
+
+
+def searched_sparsities(sweep: Sweep) -> dict[str, Range]:
+    """Fields of the space that say how much of a modality, stage or layer goes."""
+    return {
+        name: dimension
+        for name, dimension in sweep.space.items()
+        if name.startswith("allocation.per_") and isinstance(dimension, Range)
+    }
+
+
+def own_values(sweep: Sweep) -> dict[str, Value]:
+    """Fields as the sweep's own trial has them, where the space allows that value."""
+    own = {name: value_of(sweep.trial, name) for name in sweep.space}
+    return {name: value for name, value in own.items() if allowed_value(sweep, name, value)}
+
+
+def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:
+    """Whether the space allows this value of a field."""
+    field = {name: sweep.space[name]}
+    distribution = distributions(field, integers(sweep))[name]
+    with contextlib.suppress(ValueError, TypeError):
+        return bool(distribution._contains(distribution.to_internal_repr(encode(value))))
+    return False

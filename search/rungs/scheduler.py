@@ -1,0 +1,59 @@
+"""Ray Tune's scheduler for several objectives: at each rung it stops what is not among the best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.objectives import OBJECTIVES
+from search.run_store import RunFolder, Stop, write_stopped
+from search.rungs.halving import Halving, RungRecord, losses_of
+from search.sweep_file import Sweep
+from search.trials.checkpoint import looks_of, remove_checkpoint
+from search.trials.spec import Look
+
+
+class HalvingScheduler(FIFOScheduler):
+    """Multi-objective ASHA (halving.py). Whoever is stopped is so on disk before Ray acts;
+    `looks` are those of earlier trials, by trial id, as a resumed sweep finds them.
+    """
+
+    def __init__(
+        self, sweep: Sweep, halving: Halving, run: RunFolder, looks: dict[int, list[Look]]
+    ) -> None:
+        super().__init__()
+        self._sweep, self._run, self._halving = sweep, run, halving
+        self._records = [RungRecord(halving) for _ in halving.rungs]
+        for trial_id, seen in looks.items():
+            for look in seen:
+                self._goes_on(rung_of(halving, look), trial_id, look)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number = int(trial.config["trial_id"])
+        folder = self._run.trial_dir(number)
+        looks = looks_of(folder)
+        rung = rung_of(self._halving, looks[-1])
+        if self._goes_on(rung, number, looks[-1]):
+            return str(TrialScheduler.CONTINUE)
+        reason = (
+            f"rung {rung + 1} of {len(self._records)}: not among the best 1 in "
+            f"{self._halving.reduction:g} of {len(self._records[rung].seen)} trials"
+        )
+        costs = dict(looks[-1]["metrics"])
+        write_stopped(self._run, number, None, Stop(reason=reason, costs=costs, looks=looks))
+        remove_checkpoint(folder)
+        return str(TrialScheduler.STOP)
+
+    def _goes_on(self, rung: int, trial_id: int, look: Look) -> bool:
+        directions = {str(name): OBJECTIVES[name].direction for name in self._sweep.objectives}
+        losses = losses_of(look["metrics"], directions)
+        return self._records[rung].goes_on(trial_id, losses)
+
+
+def rung_of(halving: Halving, look: Look) -> int:
+    """Which of the rungs a look was taken on."""
+    return next(
+        i for i, rung in enumerate(halving.rungs)
+        if (rung.steps, rung.frames) == (look["steps"], look["frames"])
+    )  # fmt: skip

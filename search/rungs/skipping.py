@@ -1,0 +1,54 @@
+"""Trials that need no training: their cost is exact once they are pruned, and may tell enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from search.objectives import OBJECTIVES, Bound
+from search.tasks import BEFORE_TRAINING
+from search.trials.spec import TrialResult
+
+NEARLY_DENSE = 0.95
+"""Share of the dense cost from which a trial shows what quality is within reach."""
+
+Costs = dict[str, float]
+
+
+def unbeatable(objectives: Sequence[str], trials: Iterable[TrialResult]) -> list[Costs]:
+    """Costs (objective -> value) of finished trials that nothing as costly can beat: the best in
+    every quality, once a nearly dense trial is among those measured.
+    """
+    everyone = list(trials)
+    costs = [name for name in objectives if name in BEFORE_TRAINING]
+    qualities = [OBJECTIVES[name] for name in objectives if name not in BEFORE_TRAINING]
+    if not costs or not qualities or not any(_nearly_dense(t, costs) for t in everyone):
+        return []
+    best = {o.name: max(o.gain(t) for t in everyone) for o in qualities}
+    return [
+        {name: OBJECTIVES[name].function(trial) for name in costs}
+        for trial in everyone
+        if all(o.gain(trial) == best[o.name] for o in qualities)
+    ]
+
+
+def useless(
+    costs: Mapping[str, float], beaten_by: Sequence[Costs], constraints: Mapping[str, Bound]
+) -> str | None:
+    """Why a pruned trial of these costs need not be trained; None: it must."""
+    for name, bound in constraints.items():
+        value = costs.get(name)
+        if value is not None and bound.max is not None and value > bound.max:
+            return f"breaks {name}<={bound.max:g} before any training: {value:g}"
+        if value is not None and bound.min is not None and value < bound.min:
+            return f"breaks {name}>={bound.min:g} before any training: {value:g}"
+    for theirs in beaten_by:
+        if all(costs[name] >= value for name, value in theirs.items()):
+            shown = ", ".join(f"{name} {value:g}" for name, value in theirs.items())
+            return f"dominated before any training: the best quality measured needs {shown} only"
+    return None
+
+
+def _nearly_dense(trial: TrialResult, costs: Sequence[str]) -> bool:
+    return all(
+        OBJECTIVES[n].function(trial) >= NEARLY_DENSE * OBJECTIVES[n].worst(trial) for n in costs
+    )

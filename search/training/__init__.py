@@ -1,0 +1,1 @@
+"""Gradient steps: a dense model's, and a trial's under its mask."""

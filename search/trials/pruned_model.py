@@ -1,0 +1,67 @@
+"""From a trial's spec to a pruned model: scores, mask at the allocation, channels to take out."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor
+
+from models.fusion_model import FusionModel
+from pruning.channels.removal import Kept, shrink
+from pruning.channels.select import channel_mask
+from pruning.cost import ModelCost, combined
+from pruning.crossprune import admm, hard_prune
+from pruning.groups import ModalityGroups
+from pruning.mask import PruningMask
+from scenes.batch import SensorBatch
+from search.trials import score_cache
+from search.trials.shared import Shared, cost_key, cost_profile
+from search.trials.spec import TrialSpec
+
+
+def prune_model(
+    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+) -> tuple[PruningMask, list[dict[str, float]]]:
+    """Zeroes the model's least important weights or channels, in place. Returns the mask, to hold
+    while fine-tuning, and the residuals and terms of CrossPrune's rounds, if it ran.
+    """
+    statistics = shared.statistics[score_cache.key_of(spec)]
+    scores = score_cache.scores(spec, statistics, groups)
+    if spec.cross_prune is not None:
+        batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
+        rounds = admm(
+            model, groups, spec.allocation, batches, score_cache.task_loss, _features,
+            spec.cross_prune, scores=scores,
+        )  # fmt: skip
+        return hard_prune(model, rounds)
+    if spec.allocation.pattern == "channel":
+        mask = channel_mask(scores, spec.allocation, groups, shared.graphs[cost_key(spec)], model)
+    else:
+        mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
+    mask.apply(model)
+    return mask, []
+
+
+def deployed(model: FusionModel, channels: Kept) -> FusionModel:
+    """The model as it is measured: without the channels that went, else the model itself."""
+    if not channels:
+        return model
+    smaller = shrink(copy.deepcopy(model), channels)
+    assert isinstance(smaller, FusionModel)
+    return smaller
+
+
+def deployed_cost(
+    spec: TrialSpec, shared: Shared, mask: PruningMask, smaller: FusionModel, device: str
+) -> ModelCost:
+    """Cost beside the dense model's: of the weights that the mask keeps, or of all of the smaller
+    model, where channels went. A kept weight counts whatever its value, as training moves it.
+    """
+    dense = shared.profiles[cost_key(spec)].cost(mask)
+    if not mask.channels:
+        return dense
+    return combined(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
+
+
+def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
+    return model.features(batch)
