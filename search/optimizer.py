@@ -77,7 +77,7 @@ class Optimizer:
                 None: this process alone
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
     first       values tried before any are proposed; fields left out are drawn at random
-    prediction  what importance scores predict (proposals/prediction.py): allocations are tried where
+    prediction  what importance scores predict (proposals/prediction.py): allocations tried where
                 the predicted front, recalibrated on what was measured, promises most; other
                 fields are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds
