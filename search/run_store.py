@@ -217,6 +217,12 @@ def read_finished(run: RunFolder) -> list[StoredTrial]:
     return [read_trial(run, trial_id) for trial_id in run.finished()]
 
 
+def read_spec(run: RunFolder, trial_id: int) -> TrialSpec | None:
+    """What a trial was, finished or not; None where it never got to say so."""
+    file = run.trial_dir(trial_id) / "spec.json"
+    return spec_from_dict(read_json(file)) if file.is_file() else None
+
+
 def remove_unfinished(run: RunFolder, trial_id: int) -> None:
     """Deletes what a killed trial left, but for a checkpoint to go on from; a finished trial is
     never touched.

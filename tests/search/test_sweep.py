@@ -105,7 +105,7 @@ def test_predicted_sweep(
     assert len({t["GFLOPs"] for t in trials}) == 6
     assert len({t["mIoU"] for t in trials}) > 1
     parent = runs_of(out)[0][0].data.metrics
-    for name in ("rank_correlation.mIoU", "rank_correlation_recalibrated.mIoU"):
+    for name in ("rank_correlation/mIoU", "rank_correlation_recalibrated/mIoU"):
         assert -1 <= parent[name] <= 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from search.inspection.tracking import make_database
+from search.inspection.mlflow_store import make_database
 
 
 @pytest.mark.long
