@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.inspect import Inspect
 from search.verbs.models import Model
 from search.verbs.scenes import Scenes
 from search.verbs.sweeps import (
@@ -28,6 +29,7 @@ Verb = (
     | Annotated[SweepVerb, subcommand("sweep")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Front, subcommand("front")]
+    | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Trial, subcommand("trial")]
     | Annotated[Train, subcommand("train")]

@@ -1,0 +1,1 @@
+"""One trial looked at closely: its layers, its feature maps, its detections."""
