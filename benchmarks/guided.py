@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.allocation_problem import MOST, Floats, Problem
+from benchmarks.driven import searched_with
 from pruning.predicted_front import BudgetCurve
 from search.optimizer import Optimizer
 from search.proposals.prediction import Prediction
@@ -32,17 +33,8 @@ def searched(
 ) -> Floats:
     """True values [trials, 2] of what was tried; the search is told the noisy loss."""
     layers = list(prediction.curves)
-    random = np.random.default_rng([seed, 7])
     optimizer = Optimizer(
         {name: Range(low=0.0, high=MOST) for name in layers}, {"loss": "min", "cost": "min"},
         None, seed, prediction=prediction,
     )  # fmt: skip
-    found = []
-    for _ in range(trials):
-        proposal = optimizer.ask()
-        assert proposal is not None
-        values = problem.values(np.array([proposal.values[name] for name in layers], float))
-        found.append(values)
-        loss, cost = values + [noise * random.normal(), 0.0]
-        optimizer.tell(proposal.trial_id, {"loss": float(loss), "cost": float(cost)})
-    return np.array(found)
+    return searched_with(optimizer, layers, problem, trials, seed, noise)

@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from benchmarks.allocation_problem import MOST, Floats, Problem, share
+from benchmarks.driven import searched_with
 from search.optimizer import Optimizer
 from search.space import Range
 
@@ -22,7 +23,6 @@ OBJECTIVES = {"loss": "min", "cost": "min"}
 def searched(problem: Problem, sampler: str, trials: int, seed: int, noise: float) -> Floats:
     """True values [trials, 2] of what was tried; the sampler is told the noisy loss."""
     layers = [f"s{i:02d}" for i in range(len(problem.a))]
-    random = np.random.default_rng([seed, 7])
     first = []
     if sampler != "random":  # as a sweep: uniform allocations are tried first
         steps = [MOST * (1 - (1 - i / (LADDER - 1)) ** 1.5) for i in range(LADDER)]
@@ -31,15 +31,7 @@ def searched(problem: Problem, sampler: str, trials: int, seed: int, noise: floa
         {name: Range(low=0.0, high=MOST) for name in layers}, OBJECTIVES, None, seed,
         sampler=sampler, first=first,
     )  # fmt: skip
-    found = []
-    for _ in range(trials):
-        proposal = optimizer.ask()
-        assert proposal is not None
-        values = problem.values(np.array([proposal.values[name] for name in layers], float))
-        found.append(values)
-        loss, cost = values + [noise * random.normal(), 0.0]
-        optimizer.tell(proposal.trial_id, {"loss": float(loss), "cost": float(cost)})
-    return np.array(found)
+    return searched_with(optimizer, layers, problem, trials, seed, noise)
 
 
 def one_knob(problem: Problem, trials: int) -> Floats:

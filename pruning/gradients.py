@@ -28,6 +28,27 @@ def summed_gradients(
     return total
 
 
+def summed_over_batches(
+    model: nn.Module,
+    weights: Mapping[str, nn.Parameter],
+    batches: Sequence[Any],
+    loss: Loss,
+    score: Callable[[str, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Sum over the batches of score(name, g * w), g a batch's dL/dw, by weight name.
+
+    ArithmeticError and ValueError as above.
+    """
+    if len(batches) == 0:
+        raise ValueError("batches: none given; allowed: at least one")
+    total: dict[str, Tensor] = {}
+    for batch in batches:
+        for name, gradient in gradients(model, weights, batch, loss).items():
+            value = score(name, gradient * weights[name].detach())
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
 def gradients(
     model: nn.Module, weights: Mapping[str, nn.Parameter], batch: Any, loss: Loss
 ) -> dict[str, Tensor]:

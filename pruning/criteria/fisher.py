@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from pruning.criteria.criterion import CriterionBase, Statistics
-from pruning.gradients import Loss, gradients
+from pruning.gradients import Loss, summed_over_batches
 from pruning.groups import ModalityGroups
 from pruning.preserved import scoring
 from pruning.scores import ImportanceScores
@@ -29,16 +29,13 @@ class Fisher(CriterionBase):
     def statistics(
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
-        if len(batches) == 0:
-            raise ValueError("batches: none given; allowed: at least one")
         weights = prunable_weights(model)
-        total: dict[str, Tensor] = {}
+
+        def score(name: str, product: Tensor) -> Tensor:
+            return product.square() / (2 * len(batches))
+
         with scoring(model, weights, weights_too=False):
-            for batch in batches:
-                for name, gradient in gradients(model, weights, batch, loss).items():
-                    score = (gradient * weights[name].detach()).square() / (2 * len(batches))
-                    total[name] = total[name] + score if name in total else score
-        return {"fisher": total}
+            return {"fisher": summed_over_batches(model, weights, batches, loss, score)}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["fisher"], channels="sum")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from pruning.criteria.criterion import CriterionBase, Statistics
-from pruning.gradients import Loss, gradients
+from pruning.gradients import Loss, summed_over_batches
 from pruning.groups import ModalityGroups
 from pruning.preserved import scoring
 from pruning.scores import ImportanceScores
@@ -29,16 +29,14 @@ class Taylor(CriterionBase):
     def statistics(
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
-        if len(batches) == 0:
-            raise ValueError("batches: none given; allowed: at least one")
         weights = prunable_weights(model)
         axes = {name: filter_axis(model, name) for name in weights}
-        total: dict[str, Tensor] = {}
+
+        def score(name: str, product: Tensor) -> Tensor:
+            return self._filters(product, axes[name])
+
         with scoring(model, weights, weights_too=False):
-            for batch in batches:
-                for name, gradient in gradients(model, weights, batch, loss).items():
-                    score = self._filters(gradient * weights[name].detach(), axes[name])
-                    total[name] = total[name] + score if name in total else score
+            total = summed_over_batches(model, weights, batches, loss, score)
         return {"taylor": {n: total[n].expand_as(w).clone() for n, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:

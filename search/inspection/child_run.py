@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search.run_store import Stop, StoredTrial
@@ -59,15 +59,12 @@ def of_stopped(
     trial_id: int, values: Mapping[str, Any], spec: TrialSpec | None, stop: Stop
 ) -> ChildRun:
     """With the costs that it had before any training."""
-    return ChildRun(
-        trial_id=trial_id,
-        name=run_name(trial_id, spec, _asked(spec)),
+    return replace(
+        of_failed(trial_id, values, spec, stop.reason),
         status="KILLED",
-        params=_params(values, spec),
         metrics={name: value for name, value in stop.costs.items() if name in BEFORE_TRAINING},
         curves=_at_rungs(stop.looks),
         seconds=stop.looks[-1]["total_s"] if stop.looks else 0.0,
-        reason=stop.reason,
     )
 
 

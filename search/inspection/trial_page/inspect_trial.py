@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +14,7 @@ from models.fusion_model import FusionModel
 from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
+from scenes.new_folder import new_folder
 from search.data import Scenes, open_scenes, with_root
 from search.front import ParetoFront, load_front
 from search.inspection.trial_page.detection_picture import boxes_of, draw_detections
@@ -61,18 +59,9 @@ def inspect_trial(
     trial = front.pick(pick)
     spec = trial.spec if data_root is None else _moved(trial.spec, data_root)
     looked = look(trial, spec, _frames(spec, samples), least_score)
-    destination = Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
-        _write(made, trial, front, looked)
-        os.chmod(made, 0o755)
-        if destination.is_dir():
-            destination.rmdir()  # only where it is empty
-        os.rename(made, destination)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return destination
+    with new_folder(Path(destination)) as folder:
+        _write(folder, trial, front, looked)
+    return Path(destination)
 
 
 def look(trial: StoredTrial, spec: TrialSpec, frames: Scenes, least_score: float) -> Looked:
