@@ -10,9 +10,10 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -52,6 +53,8 @@ from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+MOST_TOGETHER = 64
+"""Combinations of choices that are scored before the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,20 +240,27 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def scored_specs(sweep: Sweep) -> list[TrialSpec]:
-    """The trials whose statistics are worth computing before the first one starts: those of every
-    choice (another criterion, another checkpoint), and the sweep's own where nothing else tells
-    them or its scores predict the first allocations.
+    """The trials whose statistics are worth computing before the first one starts: those of all
+    choices together (a criterion with each fuser, each checkpoint), or of every choice alone where
+    there are too many; and the sweep's own where nothing else tells them or its scores predict
+    the first allocations.
     """
-    choices = [
-        {name: choice}
-        for name, dimension in sweep.space.items()
-        if isinstance(dimension, Choices)
-        for choice in dimension.choices
-    ]
-    own = [sweep.trial] if predicts(sweep) or not choices else []
+    chosen = {n: d.choices for n, d in sweep.space.items() if isinstance(d, Choices)}
+    together = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
+    if len(together) > MOST_TOGETHER:
+        together = [{name: value} for name, values in chosen.items() for value in values]
+    own = [sweep.trial] if predicts(sweep) or not chosen else []
     if sweep.sampler == "predicted":
         own.append(by(sweep.trial, sweep.predicted_by))
-    return own + [with_values(sweep.trial, values) for values in choices]
+    return own + [spec for values in together if values and (spec := _spec_of(sweep, values))]
+
+
+def _spec_of(sweep: Sweep, values: Mapping[str, object]) -> TrialSpec | None:
+    """None for choices that do not go together: their trials fail, each with the reason."""
+    try:
+        return with_values(sweep.trial, values)
+    except ValueError:
+        return None
 
 
 def _absolute(sweep: Sweep) -> Sweep:
