@@ -1,0 +1,63 @@
+(function () {
+  "use strict";
+  var figures = JSON.parse(document.getElementById("figures").textContent);
+  var config = { responsive: true, displaylogo: false, displayModeBar: false };
+  var places = [];
+
+  function colours() {
+    var style = getComputedStyle(document.documentElement);
+    function read(name) { return style.getPropertyValue("--" + name).trim(); }
+    return { ink: read("ink"), grid: read("grid"), background: read("background") };
+  }
+
+  // Colours of texts, grids and grounds; those of points and lines are fit for both pages.
+  function themed(layout, page) {
+    var clear = "rgba(0,0,0,0)";
+    layout.font = Object.assign({ size: 13 }, layout.font, { color: page.ink });
+    layout.paper_bgcolor = clear;
+    layout.plot_bgcolor = clear;
+    layout.hoverlabel = {
+      bgcolor: page.background, bordercolor: page.grid, align: "left",
+      font: { color: page.ink, size: 13 }
+    };
+    Object.keys(layout).forEach(function (key) {
+      if (/^[xy]axis/.test(key)) { axis(layout[key], page); }
+    });
+    if (layout.scene) {
+      ["xaxis", "yaxis", "zaxis"].forEach(function (key) { axis(layout.scene[key], page); });
+    }
+    (layout.annotations || []).forEach(function (note) { note.font = { color: page.ink, size: 12 }; });
+    return layout;
+  }
+
+  function axis(found, page) {
+    found.gridcolor = page.grid;
+    found.linecolor = page.grid;
+    found.tickcolor = page.grid;
+    found.color = page.ink;
+  }
+
+  function inked(data, page) {
+    data.forEach(function (trace) {
+      if (trace.error_x) { trace.error_x.color = page.ink; }
+    });
+    return data;
+  }
+
+  function draw() {
+    var page = colours();
+    places.forEach(function (place, at) {
+      var figure = figures[at];
+      Plotly.react(place, inked(figure.data, page), themed(figure.layout, page), config);
+    });
+  }
+
+  figures.forEach(function (figure, at) {
+    var place = document.getElementById("chart-" + at);
+    var wide = figure.layout.meta && figure.layout.meta.wide;
+    if (wide) { place.style.minWidth = wide + "px"; }
+    places.push(place);
+  });
+  draw();
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+}());
