@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.inspect import Front, Ui
 from search.verbs.models import Model
 from search.verbs.scenes import Scenes
 from search.verbs.sweeps import (
@@ -16,7 +17,6 @@ from search.verbs.sweeps import (
     Cost,
     Evaluate,
     Export,
-    Front,
     Resume,
     SweepVerb,
     Train,
@@ -28,6 +28,7 @@ Verb = (
     | Annotated[SweepVerb, subcommand("sweep")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Front, subcommand("front")]
+    | Annotated[Ui, subcommand("ui")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Trial, subcommand("trial")]
     | Annotated[Train, subcommand("train")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.inspection.charts.hover import hover
+from search.inspection.charts.on_page import LEGEND
 from search.inspection.charts.on_paper import blank
 from search.inspection.charts.style import BLUE, GREY, ORANGE, PAPER, axis_of
 from search.inspection.sweep_view import SweepView
@@ -12,8 +13,8 @@ from search.objectives import Objective
 
 NAME, HEADING = "front-3d", "The front in space"
 READING = (
-    "The first two objectives along the floor's sides and height as named on the axes; drag to "
-    "turn it. Filled points are the front, grey ones are beaten, the ring is the knee."
+    "Three objectives at once; drag to turn it, pinch or scroll to come closer. Filled points are "
+    "the front, grey ones are not on it, the ring is the knee."
 )
 
 
@@ -50,9 +51,9 @@ def pages(view: SweepView) -> list[Any]:
         for key, o in zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
     }
     figure.update_layout(
-        scene={**titles, "camera": {"eye": {"x": -1.55, "y": -1.65, "z": 0.75}}}, height=520,
+        scene={**titles, "camera": {"eye": {"x": -1.4, "y": -1.5, "z": 0.7}}}, height=480,
         margin={"l": 0, "r": 0, "t": 10, "b": 10},
-        legend={"orientation": "h", "y": 0, "x": 0},
+        legend=LEGEND,
     )  # fmt: skip
     return [figure]
 

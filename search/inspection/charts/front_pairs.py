@@ -111,7 +111,7 @@ def _panel(view: SweepView, pair: Pair) -> Panel:
         _points(view, pair, view.dominated(), "dominated", GREY, "circle-open", faint=True),
         _points(view, pair, view.infeasible(), "breaks a constraint", GREY, "x-thin", faint=True),
         Series(
-            name=f"best of {x.name} and {y.name}", colour=BLUE, in_legend=False, faint=True,
+            name=f"best of {x.name} and {y.name}", colour=BLUE, in_legend=False,
             x=[x.function(t.result) for t in best], y=[y.function(t.result) for t in best],
             draw="over_up" if x.direction == "min" else "up_over",
         ),

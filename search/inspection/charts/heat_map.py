@@ -8,7 +8,7 @@ from typing import Any
 from search.front import shown
 from search.inspection.charts.modality_quality import quality_of
 from search.inspection.charts.on_paper import blank
-from search.inspection.charts.style import PAPER, REMOVED
+from search.inspection.charts.style import ON_REMOVED, PAPER, REMOVED
 from search.inspection.sweep_view import SweepView
 from search.run_store import StoredTrial
 
@@ -43,9 +43,7 @@ def allocations(view: SweepView) -> Allocations:
     for point in points:
         cost, value = point.result.metrics["GFLOPs"], objective.function(point.result)
         mark = " ◯" if ringed is not None and point.trial_id == ringed.trial_id else ""
-        rows.append(
-            f"trial {point.trial_id}: {cost:.2f} GFLOPs, {objective.name} {shown(value)}{mark}"
-        )
+        rows.append(f"{point.trial_id}: {cost:.2f} GFLOPs, {objective.name} {shown(value)}{mark}")
     return Allocations(
         rows=tuple(rows), stages=stages,
         percent=tuple(tuple(100 * row.get(s, 0.0) for s in stages) for row in removed),
@@ -79,16 +77,20 @@ def pages(view: SweepView) -> list[Any]:
     texts = [[f"{value:.0f}" for value in row] for row in found.percent]
     cells = Heatmap(
         z=[list(row) for row in found.percent], x=[_broken(s) for s in found.stages],
-        y=list(found.rows), text=texts, texttemplate="%{text}", zmin=0, zmax=100, xgap=2, ygap=2,
+        y=list(found.rows), text=texts, texttemplate="%{text}", textfont={"color": ON_REMOVED},
+        zmin=0, zmax=100, xgap=2, ygap=2,
         colorscale=[[at, colour] for at, colour in REMOVED],
         colorbar={"title": {"text": "removed, %", "side": "right"}, "thickness": 12},
         hovertemplate="%{y}<br>%{x}: %{z:.1f} % removed<extra></extra>",
     )  # fmt: skip
     figure = Figure(cells, layout={"template": "none"})
     figure.update_layout(
-        height=150 + 27 * max(4, len(found.rows)), margin={"l": 10, "r": 10, "t": 20, "b": 70},
+        height=110 + 27 * max(4, len(found.rows)), margin={"l": 10, "r": 10, "t": 10, "b": 10},
         xaxis={"side": "top", "tickangle": 0, "automargin": True, "showgrid": False},
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
+        yaxis={
+            "autorange": "reversed", "automargin": True, "showgrid": False,
+            "title": {"text": "trial: cost, quality", "standoff": 6, "font": {"size": 13}},
+        },
         meta={"wide": 90 * len(found.stages) + 330},
     )  # fmt: skip
     return [figure]
@@ -105,10 +107,12 @@ def picture(view: SweepView) -> Any:
     cells = axis.imshow(found.percent, cmap=colours, vmin=0, vmax=100, aspect="auto")
     for row, values in enumerate(found.percent):
         for column, value in enumerate(values):
-            ink = "white" if value > 55 else PAPER["ink"]
-            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9, color=ink)
+            axis.text(
+                column, row, f"{value:.0f}", ha="center", va="center", fontsize=9, color=ON_REMOVED
+            )
     axis.set_xticks(range(len(found.stages)), [s.replace(".", "\n") for s in found.stages])
     axis.set_yticks(range(len(found.rows)), [row.replace("◯", "(knee)") for row in found.rows])
+    axis.set_ylabel("trial: cost, quality", fontsize=10)
     axis.tick_params(
         length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False
     )

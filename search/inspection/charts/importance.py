@@ -164,8 +164,11 @@ def _page(found: Importance, upto: float) -> Any:
     figure = Figure(bars, layout={"template": "none"})
     figure.update_layout(
         title=title_at(f"for {found.objective}"),
-        height=130 + 30 * len(names), margin=MARGIN, showlegend=False,
-        xaxis={"title": {"text": "variance explained alone, %"}, "range": [0, upto]},
+        height=120 + 30 * len(names), margin={**MARGIN, "b": 50}, showlegend=False,
+        xaxis={
+            "title": {"text": "variance explained alone, %", "font": {"size": 13}},
+            "range": [0, upto],
+        },
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False},
     )  # fmt: skip
     return figure

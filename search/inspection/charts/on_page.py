@@ -4,12 +4,17 @@ set there (page.js).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from search.inspection.charts.panel import Axis, Panel, Series
 from search.inspection.charts.style import GREY, ORANGE
 
-MARGIN = {"l": 64, "r": 16, "t": 44, "b": 56}
+MARGIN = {"l": 64, "r": 16, "t": 44, "b": 96}
+LEGEND = {
+    "orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0,
+    "font": {"size": 13},
+}  # fmt: skip
 
 
 def figures(panels: list[Panel]) -> list[Any]:
@@ -42,9 +47,9 @@ def figure_of(panel: Panel) -> Any:
         figure.add_trace(_trace(series))
     figure.update_layout(
         title=title(panel.title),
-        xaxis=_axis(panel.x, (left, right)), yaxis=_axis(panel.y, (low, high)),
+        xaxis=_axis(_in_two_lines(panel.x), (left, right)), yaxis=_axis(panel.y, (low, high)),
         margin=MARGIN, height=400, hovermode="closest", showlegend=panel.legend,
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 12}},
+        legend=LEGEND,
     )  # fmt: skip
     return figure
 
@@ -56,13 +61,19 @@ def title(text: str) -> dict[str, Any]:
 
 def _axis(axis: Axis, limits: tuple[float, float]) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "title": {"text": axis.text, "standoff": 8}, "range": list(limits), "zeroline": False,
-        "automargin": True,
+        "title": {"text": axis.text, "standoff": 8, "font": {"size": 13}},
+        "range": list(limits), "zeroline": False, "automargin": True,
     }  # fmt: skip
     if axis.ticks:
         places, texts = zip(*axis.ticks, strict=True)
         found |= {"tickvals": list(places), "ticktext": list(texts)}
     return found
+
+
+def _in_two_lines(axis: Axis) -> Axis:
+    """A long title below the axes, broken before what is better."""
+    text = axis.text.replace(", lower is better", "<br>lower is better")
+    return replace(axis, text=text.replace(", higher is better", "<br>higher is better"))
 
 
 def _trace(series: Series) -> Any:
@@ -83,7 +94,7 @@ def _trace(series: Series) -> Any:
     }  # fmt: skip
     return Scatter(
         x=list(series.x), y=list(series.y), mode=kind or "lines", name=series.name, marker=marker,
-        line=line if lines else None, opacity=0.45 if series.faint else 1.0,
+        line=line if lines else None, opacity=0.6 if series.faint else 1.0,
         hovertext=list(series.hover) or None, hoverinfo="text" if series.hover else "skip",
         showlegend=series.in_legend,
     )  # fmt: skip

@@ -101,7 +101,7 @@ def _draw_series(axis: Any, series: Series) -> None:
         style = {"over_up": "steps-post", "up_over": "steps-pre"}.get(series.draw, "default")
         axis.plot(
             series.x, series.y, color=series.colour, alpha=alpha, drawstyle=style, label=name,
-            lw=0.9 if series.faint else 1.6, ls="--" if series.dash else "-", zorder=2,
+            lw=0.9 if series.faint else 1.4, ls="--" if series.dash else "-", zorder=2,
         )  # fmt: skip
 
 

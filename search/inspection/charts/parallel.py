@@ -51,7 +51,14 @@ def dimensions(view: SweepView) -> list[Dimension]:
 
 def pages(view: SweepView) -> list[Any]:
     figure = on_page.figure_of(panel(view))
-    figure.update_layout(height=460, meta={"wide": 95 * len(dimensions(view)) + 60})
+    for place, text, at in _end_texts(view):
+        figure.add_annotation(
+            x=place, y=at, text=text, showarrow=False, xanchor="left", yshift=9 if at else -9,
+            xshift=3,
+        )  # fmt: skip
+    figure.update_layout(
+        height=440, margin={"t": 16, "b": 86}, meta={"wide": 95 * len(dimensions(view)) + 60}
+    )
     return [figure]
 
 
@@ -63,7 +70,7 @@ def picture(view: SweepView) -> Any:
     on_paper.shared_legend(figure, [axis])
     for place, text, at in _end_texts(view):
         axis.annotate(
-            text, (place, at), (3, 2), textcoords="offset points", fontsize=8,
+            text, (place, at), (3, 3 if at else -11), textcoords="offset points", fontsize=8,
             bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.5},
         )  # fmt: skip
     figure.suptitle(f"{view.name}: what the front agrees on, field by field", fontsize=14)

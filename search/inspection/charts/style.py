@@ -23,8 +23,10 @@ MARKERS = {
 """Of matplotlib, by plotly's name."""
 
 DENSE_TO_SPARSE = ((0.0, BLUE), (0.5, PURPLE), (1.0, ORANGE))
-REMOVED = ((0.0, "#eef4fa"), (0.35, "#9ec7e6"), (0.7, "#2f7fb8"), (1.0, "#08305b"))
-"""Share of weights removed, from none to all: one hue, ever darker, so that grey prints keep it."""
+REMOVED = ((0.0, "#f3f7fb"), (0.35, "#bcd8ee"), (0.7, "#77b4df"), (1.0, "#3f93cf"))
+"""Share of weights removed, from none to all: one hue, ever darker, so that grey prints keep it,
+and never too dark for the number on it."""
+ON_REMOVED = "#0d1720"
 
 PAPER = {"ink": "#1b2430", "background": "#ffffff", "grid": "#d9dee5", "soft": "#556070"}
 DARK = {"ink": "#e6eaf0", "background": "#12161c", "grid": "#343c48", "soft": "#a3adbb"}

@@ -30,6 +30,13 @@
     return layout;
   }
 
+  // On a narrow page the whole box is seen from farther away.
+  function farther(layout) {
+    var eye = layout.scene.camera.eye;
+    Object.keys(eye).forEach(function (key) { eye[key] *= 1.4; });
+    layout.height = 380;
+  }
+
   function axis(found, page) {
     found.gridcolor = page.grid;
     found.linecolor = page.grid;
@@ -55,6 +62,7 @@
   figures.forEach(function (figure, at) {
     var place = document.getElementById("chart-" + at);
     var wide = figure.layout.meta && figure.layout.meta.wide;
+    if (figure.layout.scene && place.clientWidth < 500) { farther(figure.layout); }
     if (wide) { place.style.minWidth = wide + "px"; }
     places.push(place);
   });
