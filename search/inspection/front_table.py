@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from search.inspection.charts.files import put
 from search.inspection.charts.heat_map import stage_sparsity
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial
+from search.run_store import StoredTrial, write_bytes
 from search.space import Value
 
 
@@ -21,7 +20,7 @@ def save_table(view: SweepView, path: Path) -> None:
     """Writes the table of all finished trials, those of the front first, by a temporary name."""
     content = io.BytesIO()
     parquet.write_table(table(view), content)
-    put(path, content.getvalue())
+    write_bytes(path, content.getvalue())
 
 
 def table(view: SweepView) -> pa.Table:

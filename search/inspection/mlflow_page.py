@@ -25,6 +25,7 @@ from search.run_store import RunFolder, read_json
 
 HOST = "127.0.0.1"
 PAGE = re.compile(r"#/experiments/[^/\s?]+/runs/\w+")
+TRAINING = "?workflowType=machine_learning"  # else MLflow shows it as an evaluation of prompts
 SQLITE = "sqlite:///"
 STARTS_WITHIN_S, ENDS_WITHIN_S = 120.0, 10.0
 ENVIRONMENT = {
@@ -56,7 +57,7 @@ def look_of(run: RunFolder) -> Look:
     if found is None:
         raise ValueError(f"ui: {run.look_file} names no page; `sparsefront resume` writes it anew")
     uri = str(read_json(run.launch_file)["tracking_uri"])
-    return Look(tracking_uri=_database(uri, run), page=found.group())
+    return Look(tracking_uri=_database(uri, run), page=found.group() + TRAINING)
 
 
 def free_port(wanted: int | None) -> int:

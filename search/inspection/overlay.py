@@ -35,7 +35,7 @@ class Overlay:
 
     def alone(self, at: int) -> int:
         """How many points of a sweep's front no other sweep beats."""
-        return sum(self._unbeaten()[at])
+        return int(sum(self._unbeaten()[at]))
 
     def _unbeaten(self) -> list[list[bool]]:
         losses, sizes = _losses(self.views)

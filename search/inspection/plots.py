@@ -6,10 +6,10 @@ from pathlib import Path
 
 from search.front import ParetoFront
 from search.inspection.charts import FRONT
-from search.inspection.charts.files import check_suffix, put, save_picture
+from search.inspection.charts.files import check_suffix, save_picture
 from search.inspection.pages.sweep_page import chart_page
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial
+from search.run_store import StoredTrial, write_bytes
 
 
 def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None) -> None:
@@ -24,4 +24,4 @@ def save_view(view: SweepView, path: Path) -> None:
     if path.suffix.lower() == ".png":
         save_picture(FRONT.picture(view), path)
     else:
-        put(path, (chart_page(view, FRONT) or "").encode())
+        write_bytes(path, (chart_page(view, FRONT) or "").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,24 +70,20 @@ class Front:
                 raise ValueError(f"{option}: is of one sweep; allowed with several: --plot, --html")
 
     def _one(self, view: SweepView) -> str:
-        from search.inspection.charts.files import put
         from search.inspection.files_of_sweep import save_all
         from search.inspection.front_table import save_table
         from search.inspection.pages.sweep_page import sweep_page
         from search.inspection.plots import save_view
         from search.inspection.sweep_view import require_finished
         from search.inspection.terminal import scatter
+        from search.run_store import write_bytes
 
         if self.plot or self.html or self.table or self.charts:
             require_finished(view)
-        if self.plot is not None:
-            save_view(view, self.plot)
-        if self.html is not None:
-            put(self.html, sweep_page(view).encode())
-        if self.table is not None:
-            save_table(view, self.table)
-        if self.charts is not None:
-            save_all(view, self.charts)
+        _saved("--plot", self.plot, lambda path: save_view(view, path))
+        _saved("--html", self.html, lambda path: write_bytes(path, sweep_page(view).encode()))
+        _saved("--table", self.table, lambda path: save_table(view, path))
+        _saved("--charts", self.charts, lambda path: save_all(view, path))
         if self.json:
             return as_json(view.front.to_dict())
         sketch = scatter([view]) if self.sketch else ""
@@ -94,22 +91,39 @@ class Front:
 
     def _several(self, views: list[SweepView]) -> str:
         from search.inspection.charts import fronts_overlaid
-        from search.inspection.charts.files import put, save_picture
+        from search.inspection.charts.files import save_picture
         from search.inspection.overlay import overlay, text_table, to_dict
         from search.inspection.pages.overlay_page import overlay_page
         from search.inspection.terminal import scatter
+        from search.run_store import write_bytes
 
         found = overlay(views)
-        pages = [self.html, self.plot if self.plot and self.plot.suffix == ".html" else None]
-        for path in pages:
-            if path is not None:
-                put(path, overlay_page(found).encode())
-        if self.plot is not None and self.plot.suffix == ".png":
-            save_picture(fronts_overlaid.picture(found), self.plot)
+
+        def page(path: Path) -> None:
+            write_bytes(path, overlay_page(found).encode())
+
+        def plot(path: Path) -> None:
+            if path.suffix.lower() == ".html":
+                page(path)
+            else:
+                save_picture(fronts_overlaid.picture(found), path)
+
+        _saved("--plot", self.plot, plot)
+        _saved("--html", self.html, page)
         if self.json:
             return as_json(to_dict(found))
         sketch = scatter(views) if self.sketch else ""
         return "\n\n".join(part for part in (text_table(found), sketch) if part)
+
+
+def _saved(option: str, path: Path | None, save: Callable[[Path], None]) -> None:
+    """Saves to the path of an option, if given, and says so."""
+    from search.inspection.charts.files import writable
+
+    if path is not None:
+        with writable(option, path):
+            save(path)
+        print(f"saved {path}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +15,23 @@ def save_picture(figure: Any, path: Path) -> None:
     """A matplotlib figure as PNG."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    put(path, content.getvalue())
+    write_bytes(path, content.getvalue())
 
 
-def put(path: Path, content: bytes) -> None:
-    """Any content. ValueError in one line where the place cannot be written to."""
+@contextmanager
+def writable(option: str, path: Path) -> Iterator[None]:
+    """ValueError in one line where what is inside cannot write to the user's path."""
     try:
-        write_bytes(Path(path), content)
+        yield
     except OSError as error:
         raise ValueError(
-            f"{path}: cannot be written ({error.strerror}); allowed: a file in a folder of yours"
+            f"{option}: value {str(path)!r} cannot be written ({error.strerror}); allowed: a place "
+            "in a folder that you may write to"
         ) from error
 
 
 def check_suffix(option: str, path: Path, allowed: tuple[str, ...]) -> None:
     """ValueError unless the file's name ends in one of these."""
     if path.suffix.lower() not in allowed:
-        names = " or ".join(f"FILE{suffix}" for suffix in allowed)
-        raise ValueError(f"{option}: value {str(path)!r}; allowed: {names}")
+        names = " or ".join(allowed)
+        raise ValueError(f"{option}: value {str(path)!r}; allowed: a name ending in {names}")

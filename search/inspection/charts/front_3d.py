@@ -51,7 +51,7 @@ def pages(view: SweepView) -> list[Any]:
         for key, o in zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
     }
     figure.update_layout(
-        scene={**titles, "camera": {"eye": {"x": -1.4, "y": -1.5, "z": 0.7}}}, height=480,
+        scene={**titles, "camera": {"eye": {"x": -1.6, "y": -1.7, "z": 0.75}}}, height=500,
         margin={"l": 0, "r": 0, "t": 10, "b": 10},
         legend=LEGEND,
     )  # fmt: skip

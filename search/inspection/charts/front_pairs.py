@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -47,6 +48,17 @@ def pages(view: SweepView) -> list[Any]:
 
 def picture(view: SweepView) -> Any:
     return on_paper.picture_of(panels(view), title(view))
+
+
+def small_picture(view: SweepView) -> Any:
+    """The first pair alone, small enough for a page's column: 720 x 380 points."""
+    panel = panels(view)[0]
+    figure = on_paper.blank(7.2, 3.8)
+    figure.set_dpi(100)
+    axis = figure.subplots()
+    on_paper.draw(axis, replace(panel, title=""))
+    on_paper.shared_legend(figure, [axis])
+    return figure
 
 
 def title(view: SweepView) -> str:

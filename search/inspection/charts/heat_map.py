@@ -74,6 +74,8 @@ def pages(view: SweepView) -> list[Any]:
     from plotly.graph_objects import Figure, Heatmap
 
     found = allocations(view)
+    if not found.rows:
+        return []
     texts = [[f"{value:.0f}" for value in row] for row in found.percent]
     cells = Heatmap(
         z=[list(row) for row in found.percent], x=[_broken(s) for s in found.stages],
@@ -100,6 +102,8 @@ def picture(view: SweepView) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     found = allocations(view)
+    if not found.rows:
+        return None
     size = (4.2 + 1.05 * max(3, len(found.stages)), 1.7 + 0.3 * max(4, len(found.rows)))
     figure = blank(max(7.0, size[0]), size[1])
     axis = figure.subplots()

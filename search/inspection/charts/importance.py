@@ -117,7 +117,13 @@ def _of(study: Any, at: int, name: str) -> Importance:
 
 
 def _known(view: SweepView, number: int) -> bool:
-    return view.sweep is not None and set(view.sweep.space) <= set(view.values.get(number, {}))
+    """Whether all searched fields of a trial are known, and where the space has them."""
+    from search.proposals.for_sweep import allowed_value
+
+    values, sweep = view.values.get(number, {}), view.sweep
+    return sweep is not None and all(
+        name in values and allowed_value(sweep, name, values[name]) for name in sweep.space
+    )
 
 
 def _encoded(view: SweepView, number: int) -> dict[str, Any]:

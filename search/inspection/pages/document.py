@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -91,16 +94,24 @@ def _section(section: Section, anchor: str, first: int) -> str:
 
 
 def _scripts(figures: Sequence[Any]) -> list[str]:
-    from plotly.offline import get_plotlyjs
-
     data = json.dumps([json.loads(figure.to_json()) for figure in figures]).replace("</", "<\\/")
     return [
         "<noscript><p>The charts need JavaScript; all of it is inside this file.</p></noscript>",
         f'<script type="application/json" id="figures">{data}</script>',
-        f"<script>{get_plotlyjs()}</script>",
+        f'<script type="text/plain" id="plotly">{_plotly()}</script>',
         f"<script>\n{_file('page.js')}</script>",
     ]
 
 
+@cache
+def _plotly() -> str:
+    """plotly.js, gzip in base64: 2 MB a page instead of 5."""
+    from plotly.offline import get_plotlyjs
+
+    packed = gzip.compress(get_plotlyjs().encode(), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode()
+
+
+@cache
 def _file(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")

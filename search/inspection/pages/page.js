@@ -66,6 +66,24 @@
     if (wide) { place.style.minWidth = wide + "px"; }
     places.push(place);
   });
-  draw();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+  // plotly.js is in the page, packed.
+  async function unpacked(element) {
+    var bytes = Uint8Array.from(atob(element.textContent), function (c) { return c.charCodeAt(0); });
+    var stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+
+  unpacked(document.getElementById("plotly")).then(function (source) {
+    var script = document.createElement("script");
+    script.textContent = source;
+    document.head.appendChild(script);
+    draw();
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }).catch(function (error) {
+    var note = document.createElement("p");
+    note.textContent = "The charts cannot be drawn by this browser (one of 2023 or later can): " + error;
+    document.querySelector("main").prepend(note);
+    console.error(error);
+  });
 }());

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from search.front import shown
 from search.inspection.charts import CHARTS, Chart
@@ -31,11 +32,11 @@ def chart_page(view: SweepView, chart: Chart) -> str | None:
     )  # fmt: skip
 
 
-def sweep_page(view: SweepView) -> str:
+def sweep_page(view: SweepView, charts: Sequence[Chart] = CHARTS) -> str:
     """Everything about a sweep on one page."""
     sections = [
         Section(heading="The front as a table", body=front_table(view)),
-        *(section for chart in CHARTS if (section := _chart(view, chart)).figures),
+        *(section for chart in charts if (section := _chart(view, chart)).figures),
         Section(heading="What the sweep was", body=_what(view)),
         Section(heading="How its trials ended", body=_endings(view)),
     ]
