@@ -157,6 +157,14 @@ def load_front(name: str, out: Path) -> ParetoFront:
     return pareto_front(read_sweep(run.sweep_file), name, read_finished(run))
 
 
+def gains_of(front: ParetoFront) -> Any:
+    """[trials, objectives] of all finished trials by id: 0 at the worst value of the whole sweep, 1
+    at the best possible one.
+    """
+    trials = sorted((*front.points, *front.others), key=lambda t: t.trial_id)
+    return _gains(tuple(trials), front.objectives)
+
+
 def _gains(trials: tuple[StoredTrial, ...], objectives: tuple[Objective, ...]) -> Any:
     """[trials, objectives], 1 is the best possible; one worst value for all trials."""
     results = [t.result for t in trials]

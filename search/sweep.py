@@ -24,8 +24,10 @@ from search.cluster.finished import FinishedTrials
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
 from search.data import DataSpec, root_of, with_root
-from search.front import ParetoFront, load_front
-from search.inspection.plots import save_front
+from search.front import ParetoFront
+from search.inspection.files_of_sweep import save_all
+from search.inspection.live_front import LiveFront
+from search.inspection.sweep_view import read_view
 from search.inspection.tracking import Tracking
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import predicts, prepare_search
@@ -109,10 +111,12 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
                 for line in taken:
                     live.say(line)
                 if optimizer.told() < sweep.trials:
-                    _tune(sweep, run, optimizer, Listeners(finished, live, tracking), live, again)
-            front = load_front(run.name, run.out)
-            save_front(front, run.path / "front.png")
-            save_front(front, run.path / "front.html")
+                    drawn = LiveFront(sweep, run, tracking.show)
+                    listeners = Listeners(finished, live, tracking, drawn)
+                    _tune(sweep, run, optimizer, listeners, live, again)
+            view = read_view(run.name, run.out)
+            save_all(view, run.path)
+            front = view.front
             tracking.finish(front)
     if not front.points and not front.others:
         raise Failed(f"sweep {run.name!r}: every trial failed; see {run.trials}/*/failure.json")

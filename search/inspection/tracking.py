@@ -22,6 +22,7 @@ from search.exports.allocation_file import allocation_document
 from search.front import ParetoFront
 from search.inspection.child_run import ChildRun, of_failed, of_finished, of_stopped
 from search.inspection.mlflow_store import SQLITE, client_of, experiment_of, one_line, runs_where
+from search.inspection.parent_run import log_all, log_front
 from search.optimizer import Optimizer
 from search.proposals.prediction import Agreement
 from search.run_store import (
@@ -152,6 +153,11 @@ class Tracking:
             self._client.log_metric(self.parent_id, "hypervolume", value, step=step)
             del self._volumes[0]
 
+    def show(self, front: ParetoFront) -> None:
+        """The front so far, as its files are in the run folder: artifacts and description."""
+        parts = (self._client, self.experiment_id, self.parent_id, front, self._run.path)
+        self._attempt(lambda: log_front(*parts), in_folder=False)
+
     def agreed(self, agreement: Mapping[str, Agreement]) -> None:
         """Metrics of the parent: rank correlation of predicted and measured loss."""
         values = {
@@ -195,10 +201,8 @@ class Tracking:
 
     def _finish(self, front: ParetoFront) -> None:
         self._client.log_table(self.parent_id, _columns(front), "front/front.json")
-        for name in ("front.png", "front.html"):
-            self._client.log_artifact(self.parent_id, str(self._run.path / name), "front")
+        log_all(self._client, self.experiment_id, self.parent_id, front, self._run.path)
         self._client.log_artifact(self.parent_id, str(self._run.sweep_file))
-        self._client.set_tag(self.parent_id, "mlflow.note.content", description(front))
         best = {f"best/{o.name}": _best(front, o) for o in front.objectives if front.points}
         for name, value in best.items():
             self._client.log_metric(self.parent_id, name, value)
@@ -268,16 +272,6 @@ class Tracking:
         parent = str(made.info.run_id)
         self._client.log_batch(parent, params=[Param(k, v) for k, v in spec.items()])
         return parent
-
-
-def description(front: ParetoFront) -> str:
-    """The front as the parent's note: what one sees first on its page."""
-    return (
-        f"Pareto front of **{front.name}** by {', '.join(o.name for o in front.objectives)}.\n\n"
-        f"```\n{front.table()}\n```\n\n"
-        f"Picture and table: artifacts, folder `front`. Export a point: "
-        f"`sparsefront export {front.name} --pick knee --out DIR`"
-    )
 
 
 def _columns(front: ParetoFront) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.front import Front, Ui
 from search.verbs.inspect import Inspect
 from search.verbs.models import Model
 from search.verbs.scenes import Scenes
@@ -17,7 +18,6 @@ from search.verbs.sweeps import (
     Cost,
     Evaluate,
     Export,
-    Front,
     Resume,
     SweepVerb,
     Train,
@@ -29,6 +29,7 @@ Verb = (
     | Annotated[SweepVerb, subcommand("sweep")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Front, subcommand("front")]
+    | Annotated[Ui, subcommand("ui")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Trial, subcommand("trial")]

@@ -1,4 +1,4 @@
-"""The verbs that search, show, export, train and measure."""
+"""The verbs that search, export, train and measure."""
 
 from __future__ import annotations
 
@@ -102,33 +102,6 @@ class Resume:
 
         front = resume_sweep(self.name, self.out, self.address)
         return f"{front.table()}\n{where_to_look(self.name, self.out)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Front:
-    """Print the Pareto front of a sweep, or save its plot."""
-
-    name: Positional[str]
-    """Name of the sweep."""
-    json: bool = False
-    """One JSON document on stdout."""
-    plot: Path | None = None
-    """Also save the picture: FILE.png or FILE.html."""
-    out: Path = RUNS
-    """Folder of all runs."""
-
-    def run(self) -> str:
-        if self.plot is not None and self.plot.suffix not in (".png", ".html"):
-            raise ValueError(f"--plot: value {str(self.plot)!r}; allowed: FILE.png or FILE.html")
-        require_sweep(self.name, self.out)
-        from search.front import load_front
-
-        front = load_front(self.name, self.out)
-        if self.plot is not None:
-            from search.inspection.plots import save_front
-
-            save_front(front, self.plot)
-        return as_json(front.to_dict()) if self.json else front.table()
 
 
 @dataclass(frozen=True, kw_only=True)

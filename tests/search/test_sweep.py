@@ -63,8 +63,9 @@ def test_sweep_front_export_evaluate(
     assert f"hypervolume {front['hypervolume']:.4f}" in parents[0].data.tags["mlflow.note.content"]
     artifacts = Path(parents[0].info.artifact_uri.removeprefix("file://"))
     assert {p.name for p in (artifacts / "front").iterdir()} == {
-        "front.json", "front.png", "front.html",
+        "front.json", "front.png", "front.html", "small.png", "report.html", "front.parquet",
     }  # fmt: skip
+    assert (artifacts / "charts" / "allocation.png").is_file()
 
     exported = tmp_path / "exported"
     knee = ["--pick", "knee", "--runs", str(out)]
