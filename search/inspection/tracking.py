@@ -168,7 +168,7 @@ class Tracking:
         with self._child(trial.trial_id, values, metrics, result.timings["total_s"]) as run_id:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "allocation.json"
-                write_json(path, allocation_document(trial, self._run.name))
+                write_json(path, allocation_document(trial, self._sweep, self._run))
                 self._client.log_artifact(run_id, str(path))
             self._client.log_artifact(run_id, str(trial.path / "result.json"))
             self._curves(run_id, trial.result)

@@ -9,13 +9,13 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.exports import Apply, Export
 from search.verbs.models import Model
 from search.verbs.scenes import Scenes
 from search.verbs.sweeps import (
     Check,
     Cost,
     Evaluate,
-    Export,
     Front,
     Resume,
     SweepVerb,
@@ -29,6 +29,7 @@ Verb = (
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Front, subcommand("front")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Apply, subcommand("apply")]
     | Annotated[Trial, subcommand("trial")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]

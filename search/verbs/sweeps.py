@@ -1,4 +1,4 @@
-"""The verbs that search, show, export, train and measure."""
+"""The verbs that search, show, train and measure."""
 
 from __future__ import annotations
 
@@ -129,28 +129,6 @@ class Front:
 
             save_front(front, self.plot)
         return as_json(front.to_dict()) if self.json else front.table()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write the allocation, masks, pruned weights and report of one point of the front."""
-
-    name: Positional[str]
-    """Name of the sweep."""
-    pick: str
-    """knee, best:METRIC, trial:ID or 'max:METRIC,METRIC<=X'."""
-    out: Path
-    """Folder to write."""
-    runs: Path = RUNS
-    """Folder of all runs."""
-
-    def run(self) -> str:
-        require_sweep(self.name, self.runs)
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
-        from search.exports.export import export
-
-        return str(export(self.name, self.runs, self.pick, self.out))
 
 
 @dataclass(frozen=True, kw_only=True)
