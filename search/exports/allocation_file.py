@@ -45,7 +45,7 @@ class FoundBy:
     searched    dotted field of the trial -> its value: what the search varied
     code        commit of the folder that the sweep was launched from, and whether it was dirty
     checkpoint  the dense weights: path, and SHA-256 where the file was there
-    data        training and evaluation frames
+    data        training and evaluation frames, the images' size, batches that were scored on
     seeds       of the sweep and of the trial
     versions    of the trial's process, with its device
     metrics     what the trial measured
@@ -128,7 +128,7 @@ def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dic
             "searched": searched(trial, sweep),
             "code": _launch(run).get("code"),
             "checkpoint": {"path": spec["checkpoint"], "sha256": _cached_hash(spec["checkpoint"])},
-            "data": {"train": spec["train"], "val": spec["val"]},
+            "data": {name: spec[name] for name in ("train", "val", "image", "score_batches")},
             "seeds": {"sweep": sweep.seed, "trial": trial.spec.seed},
             "versions": trial.result.environment,
             "metrics": trial.result.metrics,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +11,12 @@ from torch import Tensor
 
 from models import FusionModel, build
 from models.checkpoint import store
-from pruning.channels.removal import Kept, kept_from_json, kept_to_json, shrink
+from pruning.channels.removal import Kept, shrink
 from search.exports.allocation_file import FILE as ALLOCATION
-from search.exports.allocation_file import allocation_document, hash_of
+from search.exports.allocation_file import allocation_document
+from search.exports.format_names import Format
 from search.exports.formats import (
     ORIGINAL,
-    Format,
     Say,
     require_formats,
     write_deployment,
@@ -25,25 +24,24 @@ from search.exports.formats import (
 )
 from search.exports.nm_groups import verified
 from search.exports.picking import picked
+from search.exports.pruned import (
+    MANIFEST,
+    SMALL,
+    WEIGHTS,
+    Pruned,
+    deployed,
+    read_manifest,
+    read_pruned,
+    write_manifest,
+    write_pruned,
+)
 from search.exports.whole_folder import whole_folder
 from search.front import ParetoFront, load_front
 from search.inspection.plots import save_front
 from search.inspection.report import report
-from search.run_store import (
-    RunFolder,
-    StoredTrial,
-    load_tensors,
-    read_json,
-    write_bytes,
-    write_json,
-    write_tensors,
-)
+from search.run_store import RunFolder, StoredTrial, load_tensors, write_bytes, write_json
 from search.sweep_file import read_sweep
 from search.trials.spec import TrialSpec, spec_from_dict
-
-SCHEMA_VERSION = 1
-WEIGHTS, MASKS, MANIFEST = "weights.safetensors", "masks.safetensors", "manifest.json"
-CHANNELS, SMALL = "channels.json", "small.safetensors"
 
 
 def export(
@@ -97,45 +95,36 @@ def load_small(folder: Path) -> FusionModel:
     """The model of an export without its removed channels, in eval mode: built from the spec, cut
     to channels.json, filled from small.safetensors. ValueError where the export has none.
     """
-    found = load_export(folder)
+    found = read_pruned(folder)
     if not found.channels:
         raise ValueError(f"{folder}: no channel was removed; allowed: exports of pattern channel")
-    model = build(found.spec.model)
+    model = build(found.model)
     shrink(model, found.channels)
     store.load_into(model, load_tensors(Path(folder) / SMALL), Path(folder) / SMALL)
     return model.eval()
 
 
 def load_export(folder: Path) -> Exported:
-    """ValueError where a file is missing or was changed."""
+    """ValueError where a file is missing or was changed, or no trial is behind the folder."""
     folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        raise ValueError(f"{folder}: not an exported folder; allowed: one that holds {MANIFEST}")
-    manifest = read_json(folder / MANIFEST)
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+    manifest = read_manifest(folder)
+    if "spec" not in manifest:
         raise ValueError(
-            f"{folder / MANIFEST}: field schema_version: value "
-            f"{manifest.get('schema_version')!r}; allowed: {SCHEMA_VERSION}"
+            f"{folder}: no trial measured it; allowed: `sparsefront evaluate --model "
+            f"{manifest['model']['name']} --checkpoint {folder / WEIGHTS} --data ROOT`"
         )
-    for name, expected in manifest["sha256"].items():
-        found = hash_of(folder / name) or "of no such file"
-        if found != expected:
-            raise ValueError(
-                f"{folder / name}: missing or changed since it was exported: SHA-256 {found[:15]}; "
-                f"allowed: {expected[:15]}, as {MANIFEST} has it"
-            )
     try:
         spec = spec_from_dict(manifest["spec"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{folder / MANIFEST}: field spec.{where}: {first['msg']}") from error
-    cut = CHANNELS in manifest["sha256"]
+    pruned = read_pruned(folder, manifest)
     return Exported(
         spec=spec,
-        state=load_tensors(folder / WEIGHTS),
-        mask=load_tensors(folder / MASKS),
-        channels=kept_from_json(read_json(folder / CHANNELS)) if cut else {},
+        state=pruned.state,
+        mask=pruned.mask,
+        channels=pruned.channels,
         manifest=manifest,
     )
 
@@ -143,37 +132,33 @@ def load_export(folder: Path) -> Exported:
 def _write(
     folder: Path, trial: StoredTrial, front: ParetoFront, run: RunFolder, wanted: Wanted
 ) -> None:
-    sweep = read_sweep(run.sweep_file)
-    state, channels = trial.state_dict(), trial.channels()
-    write_json(folder / ALLOCATION, allocation_document(trial, sweep, run))
-    write_tensors(folder / MASKS, trial.mask())
-    write_tensors(folder / WEIGHTS, state, model_metadata(trial.spec))
-    model = build(trial.spec.model)
-    store.load_into(model, state, trial.path)
+    spec = trial.spec
+    pruned = Pruned(
+        model=spec.model, image=spec.image, state=trial.state_dict(), mask=trial.mask(),
+        channels=trial.channels(),
+    )  # fmt: skip
+    write_pruned(folder, pruned)
+    document = allocation_document(trial, read_sweep(run.sweep_file), run)
+    write_json(folder / ALLOCATION, document)
     notes: dict[str, Any] = {}
-    pattern = trial.spec.allocation.pattern
-    if pattern not in ("unstructured", "channel"):
-        notes["nm"] = verified(model, state, trial.result.per_layer_sparsity, pattern)
+    if spec.allocation.pattern not in ("unstructured", "channel"):
+        removed = trial.result.per_layer_sparsity
+        notes["nm"] = verified(build(spec.model), pruned.state, removed, spec.allocation.pattern)
     if "original" in wanted.formats:
         wanted.say(ORIGINAL)
-        notes["original"] = write_original(trial.spec.model, state, folder)
-    if channels:
-        write_json(folder / CHANNELS, kept_to_json(channels))
-        shrink(model, channels)
-        write_tensors(folder / SMALL, dict(model.state_dict()), model_metadata(trial.spec))
-    notes |= write_deployment(model, trial.spec, wanted.formats, folder, wanted.say)
+        notes["original"] = write_original(spec.model, pruned.state, folder)
+    model = deployed(pruned, trial.path)
+    notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say)
     save_front(front, folder / "front.png", marked=trial)
     write_bytes(folder / "report.md", report(trial, front, wanted.pick).encode())
-    write_json(folder / MANIFEST, _manifest(folder, trial, front, wanted.pick, notes))
+    write_manifest(folder, _fields(trial, front, wanted.pick, notes))
 
 
-def _manifest(
-    folder: Path, trial: StoredTrial, front: ParetoFront, pick: str, notes: dict[str, Any]
+def _fields(
+    trial: StoredTrial, front: ParetoFront, pick: str, notes: dict[str, Any]
 ) -> dict[str, Any]:
     metrics = trial.result.metrics
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        "schema_version": SCHEMA_VERSION,
         "sweep": front.name,
         "trial": trial.trial_id,
         "pick": pick,
@@ -186,12 +171,4 @@ def _manifest(
         "latency": trial.result.latency,
         "formats": notes,
         "spec": trial.spec.to_dict(),
-        "bytes": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
-        "sha256": {path.relative_to(folder).as_posix(): hash_of(path) for path in files},
     }
-
-
-def model_metadata(spec: TrialSpec) -> dict[str, str]:
-    """What `--checkpoint` needs beside the tensors: the model's spec and the images' size."""
-    data = spec.to_dict()
-    return {"model": json.dumps(data["model"]), "image": json.dumps(data["image"])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import Tensor
 
@@ -18,10 +18,9 @@ from search.exports.deployment.dense_onnx import require_packages, write_onnx
 from search.exports.deployment.parts import Parts, dense_parts, supports_parts
 from search.exports.deployment.programs import require_compiler, write_program
 from search.exports.deployment.sparse_graph import FILE, sparse_encoder, write_sparse_onnx
+from search.exports.format_names import Format
 from search.trials.spec import TrialSpec
 
-Format = Literal["original", "onnx", "pt2", "aotinductor"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 ORIGINAL = "original.pth"
 SURROUND, KITTI_CAMERAS = 6, 1
 """Cameras of a nuScenes and of a KITTI frame."""
@@ -43,20 +42,20 @@ def require_formats(spec: ModelSpec, formats: tuple[Format, ...]) -> None:
         require_compiler()
 
 
-def original_dialect(spec: ModelSpec) -> Dialect:
-    """The dialect of the code base that the model is from. ValueError where there is none, or where
-    it has not the model's fuser.
+def original_dialect(spec: ModelSpec, asked: str = "--format: value 'original'") -> Dialect:
+    """The dialect of the code base that the model is from. ValueError, naming what `asked` for it,
+    where there is none, or where it has not the model's fuser.
     """
     dialect = dialect_of(spec.name)
     if dialect is None:
         raise ValueError(
-            f"--format: value 'original': model {spec.name!r} is of no other code base; allowed "
+            f"{asked}: model {spec.name!r} is of no other code base; allowed "
             "for mit_*, mmdet3d_*, pcdet_* and pku_*"
         )
     fuser = getattr(spec, "fuser", "concat")
     if fuser != "concat":
         raise ValueError(
-            f"--format: value 'original': the code of {spec.name!r} has no fuser {fuser!r}; "
+            f"{asked}: the code of {spec.name!r} has no fuser {fuser!r}; "
             "allowed with model.fuser concat"
         )
     return dialect

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from search.answers import require_sweep
+from search.exports.format_names import Format
 
 RUNS = Path("runs")
-Format = Literal["original", "onnx", "pt2", "aotinductor"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,10 +157,13 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a model densely; reads a YAML file, writes a safetensors checkpoint."""
+    """Train a model densely, or an exported one on with its zeros held; reads a YAML file, writes
+    a safetensors checkpoint."""
 
     file: Positional[Path]
     """Training file (YAML)."""
+    from_: Annotated[Path | None, arg(name="from")] = None
+    """Exported folder to start from instead of the file's `init`: what was pruned stays zero."""
     out: Path | None = None
     """Checkpoint to write; default: the file's name with .safetensors, in this folder."""
     json: bool = False
@@ -170,7 +173,12 @@ class Train:
         from search.training.train import read_train, train
 
         spec = read_train(self.file)
-        result = train(spec, self.out or Path(self.file.stem + ".safetensors"))
+        pruned = None
+        if self.from_ is not None:
+            from search.exports.pruned import read_pruned
+
+            pruned = read_pruned(self.from_)
+        result = train(spec, self.out or Path(self.file.stem + ".safetensors"), pruned=pruned)
         summary: dict[str, Any] = {
             "checkpoint": str(result.checkpoint),
             "steps": result.steps,
@@ -184,9 +192,11 @@ class Train:
 class Evaluate:
     """Official metrics of an exported folder, or of a model with a checkpoint on some data."""
 
-    export: Positional[Path | None] = None
-    """Exported folder; its metrics come out bit for bit as the trial reported them, but for a
-    latency, which is measured anew."""
+    export: Positional[str | None] = None
+    """Exported folder, or models:/NAME@ALIAS of a registered one; its metrics come out bit for bit
+    as the trial reported them, but for a latency, which is measured anew."""
+    runs: Path = RUNS
+    """Folder of all runs, whose MLflow has registered models (else: MLFLOW_TRACKING_URI)."""
     model: str | None = None
     """Model name, with --checkpoint and --data."""
     checkpoint: Path | None = None
@@ -218,14 +228,14 @@ class Evaluate:
         from search.measuring import measure
 
         if self.export is not None:
-            own = ("export", "data", "json")
+            own = ("export", "runs", "data", "json")
             others = [f for f in fields(self) if f.name not in own]
             if more := [f.name for f in others if getattr(self, f.name) != f.default]:
                 raise ValueError(
                     f"--{more[0]}: the exported folder says what was measured; allowed with it: "
                     "--data, --json"
                 )
-            answer = measure.of_export(self.export, self.data)
+            answer = self._of_export(self.export)
         else:
             model, checkpoint, data = all_given(
                 "evaluate",
@@ -242,6 +252,15 @@ class Evaluate:
         if self.json:
             return as_json(answer)
         return f"{as_table(answer['metrics'])}\n{measure.latency_note(answer)}".rstrip()
+
+    def _of_export(self, export: str) -> dict[str, Any]:
+        from search.exports.registry import SCHEME, fetched
+        from search.measuring import measure
+
+        if not export.startswith(SCHEME):
+            return measure.of_export(Path(export), self.data)
+        with fetched(export, self.runs) as folder:
+            return measure.of_export(folder, self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
