@@ -107,9 +107,20 @@ class ParetoFront:
         for term in terms:
             fitting = [p for p in fitting if _fits(p, term, text)]
         if not fitting:
-            raise ValueError(f"--pick: value {text!r}: no point of the front fits")
+            raise ValueError(
+                f"--pick: value {text!r}: no point of the front fits; on the front "
+                f"{self._ranges(terms)}"
+            )
         sign = 1 if direction == "max" else -1
         return max(fitting, key=lambda p: (sign * _value(p, metric, text), -p.trial_id))
+
+    def _ranges(self, terms: list[str]) -> str:
+        """What the metrics of the terms are on the front, in words."""
+        said = []
+        for metric in dict.fromkeys(re.split("<=|>=", term)[0].strip() for term in terms):
+            values = [p.result.metrics[metric] for p in self.points]
+            said.append(f"{metric} is {min(values):.6g} to {max(values):.6g}")
+        return ", ".join(said)
 
     def _require_points(self) -> None:
         if not self.points:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -33,6 +34,7 @@ from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
+from search.provenance import git_state
 from search.run_store import (
     RunFolder,
     drop_torn_line,
@@ -61,11 +63,15 @@ MOST_TOGETHER = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How a sweep was started: kept beside it for `resume`."""
+    """How a sweep was started: kept beside it for `resume`.
+
+    code  commit of the folder it was launched from, and whether that was dirty; None outside git
+    """
 
     run_id: str
     address: str | None
     tracking_uri: str
+    code: dict[str, Any] | None = None
 
 
 def run_sweep(
@@ -78,6 +84,7 @@ def run_sweep(
         run_id=uuid.uuid4().hex,
         address=address,
         tracking_uri=sweep.tracking_uri or f"sqlite:///{run.out / 'mlflow.db'}",
+        code=git_state(Path.cwd()),
     )
     with _ending_well(run), connected(address, sweep):
         write_json(run.launch_file, asdict(launch))

@@ -21,7 +21,15 @@ from search.answers import Failed, program
 from search.exports.allocation_file import allocation_document
 from search.front import ParetoFront
 from search.inspection.child_run import ChildRun, of_failed, of_finished, of_stopped
-from search.inspection.mlflow_store import SQLITE, client_of, experiment_of, one_line, runs_where
+from search.inspection.mlflow_store import (
+    EXPERIMENT,
+    SQLITE,
+    SWEEP,
+    client_of,
+    experiment_of,
+    one_line,
+    runs_where,
+)
 from search.inspection.parent_run import log_all, log_front
 from search.optimizer import Optimizer
 from search.proposals.prediction import Agreement
@@ -30,6 +38,7 @@ from search.run_store import (
     RunFolder,
     Stop,
     StoredTrial,
+    read_json,
     read_spec,
     read_stopped,
     read_trial,
@@ -37,8 +46,7 @@ from search.run_store import (
 )
 from search.sweep_file import Sweep
 
-EXPERIMENT = "sparsefront"
-TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
+TRIAL, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "front", "reason"))
 PARENT = "mlflow.parentRunId"
 METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 RETRY_S = 20.0
@@ -64,6 +72,7 @@ class Tracking:
                 f"tracking_uri: value {tracking_uri!r}: {one_line(error)}; allowed: a server that "
                 "answers, or a database"
             ) from error
+        self._code = _commit(run)
         self._children: dict[int, str] = {}
         self._volumes: list[tuple[float, int]] = []
         self._optimizer: Optimizer | None = None
@@ -217,6 +226,7 @@ class Tracking:
 
         ended = int(time.time() * 1000)
         tags = {PARENT: self.parent_id, TRIAL: str(child.trial_id), SWEEP: self._run.name}
+        tags |= {**self._code, **child.tags}
         if child.reason is not None:
             tags |= {REASON: child.reason, "mlflow.note.content": child.reason}
         run_id = self._client.create_run(
@@ -242,7 +252,7 @@ class Tracking:
     def _files(self, run_id: str, child: ChildRun, trial: StoredTrial) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "allocation.json"
-            write_json(path, allocation_document(trial, self._run.name))
+            write_json(path, allocation_document(trial, self._sweep, self._run))
             self._client.log_artifact(run_id, str(path))
         self._client.log_artifact(run_id, str(trial.path / "result.json"))
         self._client.log_table(run_id, dict(child.layers), "layers.json")
@@ -267,11 +277,20 @@ class Tracking:
         }
         from mlflow.entities import Param
 
-        tags = {"sparsefront_launch": run_id, SWEEP: self._run.name}
+        tags = {"sparsefront_launch": run_id, SWEEP: self._run.name, **_commit(self._run)}
         made = self._client.create_run(self.experiment_id, tags=tags, run_name=self._run.name)
         parent = str(made.info.run_id)
         self._client.log_batch(parent, params=[Param(k, v) for k, v in spec.items()])
         return parent
+
+
+def _commit(run: RunFolder) -> dict[str, str]:
+    """MLflow's own tag for the code that a run is of; none outside a repository."""
+    code = read_json(run.launch_file).get("code") if run.launch_file.is_file() else None
+    if not code:
+        return {}
+    dirty = {"sparsefront.uncommitted_changes": "yes"} if code["dirty"] else {}
+    return {"mlflow.source.git.commit": code["commit"], **dirty}
 
 
 def _columns(front: ParetoFront) -> dict[str, list[Any]]:

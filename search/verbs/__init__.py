@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.exports import Apply, Export
 from search.verbs.front import Front, Ui
 from search.verbs.inspect import Inspect
 from search.verbs.models import Model
@@ -17,7 +18,6 @@ from search.verbs.sweeps import (
     Check,
     Cost,
     Evaluate,
-    Export,
     Resume,
     SweepVerb,
     Train,
@@ -32,6 +32,7 @@ Verb = (
     | Annotated[Ui, subcommand("ui")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Apply, subcommand("apply")]
     | Annotated[Trial, subcommand("trial")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
