@@ -50,6 +50,7 @@ TRIAL, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "front", "reaso
 PARENT = "mlflow.parentRunId"
 METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 RETRY_S = 20.0
+UNFINISHED = "attributes.status = 'RUNNING'"
 
 
 class Tracking:
@@ -185,10 +186,13 @@ class Tracking:
         self._client.log_metric(self.parent_id, name, value)
 
     def interrupted(self) -> None:
-        """The parent ends KILLED; `resume` opens it again."""
-        self._attempt(
-            lambda: self._client.set_terminated(self.parent_id, "KILLED"), in_folder=False
-        )
+        """The parent ends KILLED; `resume` opens it again, and logs a child that was cut short."""
+        self._attempt(self._interrupted, in_folder=False)
+
+    def _interrupted(self) -> None:
+        for child in self._runs(f"tags.`{PARENT}` = '{self.parent_id}' and {UNFINISHED}"):
+            self._client.delete_run(child.info.run_id)
+        self._client.set_terminated(self.parent_id, "KILLED")
 
     def finish(self, front: ParetoFront) -> None:
         """The front as table, picture, page and description; the parent ends FINISHED. Failed where

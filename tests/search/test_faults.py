@@ -237,7 +237,7 @@ def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> N
     """The sweep stops with one line instead of failing trial after trial. Lost: of the trials
     under way, what came after their last rungs.
     """
-    driver = start()
+    driver = start(halving=EVERYBODY)
     assert driver.wait(200) == 1, log.read_text()
     last = log.read_text().splitlines()[-1]
     assert last.startswith("sparsefront: no space left on ")
