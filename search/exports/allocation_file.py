@@ -112,7 +112,7 @@ def read_allocation(path: Path) -> AllocationFile:
 def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dict[str, Any]:
     """The allocation of a trial as plain data, `read_allocation`'s."""
     spec = trial.spec.to_dict()
-    layers = trial.result.cost["per_layer"]
+    layers = trial.result.cost.get("per_layer", {})
     return {
         "schema_version": SCHEMA_VERSION,
         "per_modality": trial.result.per_modality_sparsity,
