@@ -6,6 +6,7 @@ docs/export.md says what each field means; docs/allocation.schema.json is the JS
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -111,7 +112,7 @@ def read_allocation(path: Path) -> AllocationFile:
 def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dict[str, Any]:
     """The allocation of a trial as plain data, `read_allocation`'s."""
     spec = trial.spec.to_dict()
-    layers = trial.result.cost["per_layer"]
+    layers = trial.result.cost.get("per_layer", {})
     return {
         "schema_version": SCHEMA_VERSION,
         "per_modality": trial.result.per_modality_sparsity,
@@ -172,3 +173,7 @@ def _hash_at(path: str, changed: int, size: int) -> str | None:
 
 def _launch(run: RunFolder) -> dict[str, Any]:
     return dict(read_json(run.launch_file)) if run.launch_file.is_file() else {}
+
+
+if __name__ == "__main__":
+    print(json.dumps(strict_yaml.adapter(AllocationFile).json_schema(), indent=2))

@@ -13,14 +13,13 @@ from typing import Any
 
 import torch
 
-from search.answers import Failed
+from search.exports.deployment.agreement import largest_error
 from search.exports.deployment.parts import Part
 
 OPSET = 17
 """LayerNormalization is an operator from here on; TensorRT reads it from 8.6."""
 EXPORTED_AT = 18
 """The exporter's lowest."""
-TOLERANCE = 1e-3
 LATER_ATTRIBUTES = {"Resize": {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"}}
 """Those that opset 18 added, with the value that says what opset 17 always did."""
 
@@ -36,9 +35,7 @@ class Checked:
 
 
 def write_onnx(part: Part, path: Path) -> Checked:
-    """Writes one part. Failed where onnxruntime and torch differ by more than 1e-3 (relative to the
-    largest value above 1).
-    """
+    """Writes one part. Failed where onnxruntime and torch do not agree."""
     onnx = require_packages()
     with quietly(), torch.no_grad():
         torch.onnx.export(
@@ -95,15 +92,7 @@ def _difference(part: Part, path: Path) -> tuple[float, dict[str, list[int]]]:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     arrays = {name: tensor.numpy() for name, tensor in part.inputs.items()}
     found = session.run(list(part.outputs), arrays)
-    with torch.no_grad():
-        wanted = part.module(*part.inputs.values())
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    error = 0.0
-    for name, got, want in zip(part.outputs, found, wanted, strict=True):
-        off = float((torch.from_numpy(got) - want).abs().max())
-        error = max(error, off)
-        if not off <= TOLERANCE * max(1.0, float(want.abs().max())):
-            raise Failed(f"{path.name}: output {name} differs from torch by {off:.2g}")
+    error = largest_error(part, [torch.from_numpy(array) for array in found], path.name)
     return error, {n: list(got.shape) for n, got in zip(part.outputs, found, strict=True)}
 
 

@@ -32,12 +32,16 @@ QUERY_OUTPUTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """inputs: made ones, by name; outputs: names, in the order that the module gives them."""
+    """inputs: made ones, by name; outputs: names, in the order that the module gives them.
+
+    a_set  the outputs' last axis is in no order: queries, which rounding ranks otherwise
+    """
 
     name: str
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
+    a_set: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,10 +231,11 @@ def fuser_and_head(fuser: nn.Module, maps: Mapping[str, Tensor], head: nn.Module
     first = Part(name="fuser", module=fuser, inputs=maps, outputs=("middle",))
     if isinstance(head, TransFusionHead):
         names = ("score", *QUERY_OUTPUTS)
-        return [
-            first,
-            Part(name="head.bbox", module=QueryHeadPart(head).eval(), inputs=inputs, outputs=names),
-        ]
+        queries = Part(
+            name="head.bbox", module=QueryHeadPart(head).eval(), inputs=inputs, outputs=names,
+            a_set=True,
+        )  # fmt: skip
+        return [first, queries]
     names = tuple(head(inputs["middle"]))
     module = MapsHeadPart(head, names).eval()
     name = "head.map" if names == ("map",) else "head.bbox"
