@@ -35,7 +35,7 @@ WEIGHTS, MASKS, MANIFEST = "weights.safetensors", "masks.safetensors", "manifest
 CHANNELS, SMALL = "channels.json", "small.safetensors"
 
 
-def export(name: str, runs: Path, pick: str, destination: Path) -> Path:
+def export(name: str, runs: str | Path, pick: str, destination: Path) -> Path:
     """Writes DESTINATION whole or not at all; ValueError where the pick fits no trial.
 
     allocation.json, masks.safetensors (bool, True = kept), weights.safetensors (state dict, pruned

@@ -20,7 +20,7 @@ from search.answers import (
     where_to_look,
 )
 
-RUNS = Path("runs")
+RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,11 @@ class SweepVerb:
     """Number of trials instead of the file's."""
     address: str | None = None
     """Ray cluster: auto, local or HOST:PORT; default: a local one."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
-        from search.run_store import RunFolder
+        from search.run_store import run_folder
         from search.sweep_file import check_name, read_checked
 
         if self.trials is not None and self.trials < 1:
@@ -74,7 +74,7 @@ class SweepVerb:
         sweep = read_checked(self.sweep)
         name = self.name or sweep.name
         check_name(name)
-        if RunFolder(out=self.out, name=name).exists():
+        if run_folder(self.out, name).exists():
             raise ValueError(
                 f"--name: value {name!r} exists in {self.out}; "
                 f"allowed: a new name, or `sparsefront resume {name}`"
@@ -93,8 +93,8 @@ class Resume:
     """Name of the sweep."""
     address: str | None = None
     """Ray cluster, where it is another one now; default: as launched."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
         require_sweep(self.name, self.out)
@@ -114,8 +114,8 @@ class Front:
     """One JSON document on stdout."""
     plot: Path | None = None
     """Also save the picture: FILE.png or FILE.html."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
         if self.plot is not None and self.plot.suffix not in (".png", ".html"):
@@ -141,11 +141,11 @@ class Export:
     """knee, best:METRIC, trial:ID or 'max:METRIC,METRIC<=X'."""
     out: Path
     """Folder to write."""
-    runs: Path = RUNS
-    """Folder of all runs."""
+    runs: str = RUNS
+    """Folder of all runs, or a URI."""
 
     def run(self) -> str:
-        require_sweep(self.name, self.runs)
+        require_sweep(self.name, self.runs, "--runs")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
         from search.exports.export import export
