@@ -95,8 +95,10 @@ class SharedStorage:
 
     def names(self, folder: Path) -> list[str]:
         """The files right below a folder, hidden ones too."""
+        top = f"{self._remote(folder)}/"
         found = self._persistently(lambda: self._opened().find(self._remote(folder)))
-        return sorted(name.rpartition("/")[2] for name in found)
+        inside = sorted(path.removeprefix(top) for path in found)
+        return [name for name in inside if "/" not in name]
 
     def folders_with(self, name: str) -> list[str]:
         """The folders right below the root that hold such a file."""
