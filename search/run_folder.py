@@ -90,7 +90,7 @@ class RunFolder:
         """Itself, or ValueError naming the sweeps that do exist."""
         if self.exists():
             return self
-        known = ", ".join(list_sweeps(self)) or "none yet"
+        known = ", ".join(list_sweeps(self.runs)) or "none yet"
         raise ValueError(
             f"sweep name: value {self.name!r} not found in {self.runs}; known: {known}"
         )
@@ -162,11 +162,12 @@ def run_folder(out: str | Path, name: str, option: str = "--out") -> RunFolder:
     return RunFolder(out=shared.local, name=name, shared=shared)
 
 
-def list_sweeps(run: RunFolder) -> list[str]:
-    """Names of the sweeps beside this one, sorted."""
-    if run.shared is not None:
-        return run.shared.folders_with("sweep.yaml")
-    return sorted(p.parent.name for p in Path(run.out).glob("*/sweep.yaml"))
+def list_sweeps(out: str | Path) -> list[str]:
+    """Names of the sweeps under a path or a URI, sorted."""
+    shared = run_folder(out, "").shared
+    if shared is not None:
+        return shared.folders_with("sweep.yaml")
+    return sorted(p.parent.name for p in Path(out).glob("*/sweep.yaml"))
 
 
 @contextmanager

@@ -178,3 +178,29 @@ def test_s3(
     monkeypatch.setenv(CACHE, str(tmp_path / "third"))
     assert main(["resume", "hurt", "--out", bucket]) == 0
     assert front(bucket, capsys) == swept
+
+
+@pytest.mark.faults
+def test_storage_is_lost(
+    killed: tuple[RunFolder, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep ends with one line and no trial fails; it goes on when the storage is back."""
+    kept, cache = killed
+    aside = kept.out.rename(tmp_path / "aside")
+    kept.out.touch()  # neither to be read nor written
+    deadline = time.monotonic() + 200
+    while any(is_driver(p, tmp_path) for p in Path("/proc").glob("[0-9]*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    last = (tmp_path / "driver.log").read_text().splitlines()[-1]
+    assert last.startswith("sparsefront: ") and "`sparsefront resume hurt --out file://" in last
+    kept.out.unlink()
+    aside.rename(kept.out)
+    assert not list(kept.trials.glob("*/failure.json"))
+    before = finished(kept)
+    monkeypatch.setenv(CACHE, str(cache))
+    monkeypatch.setattr(one_driver, "LEASE_S", 10.0)
+    monkeypatch.setattr(one_driver, "RENEW_S", 1.0)
+    assert main(["resume", "hurt", "--out", kept.out.as_uri()]) == 0
+    records = run_folder(kept.out.as_uri(), "hurt").records / "mlflow.db"
+    check_complete(kept, before, f"sqlite:///{records}")
