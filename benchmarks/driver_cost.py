@@ -21,6 +21,7 @@ from search.cluster.limits import resident_gb
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
 from search.cluster.searcher import OptunaSearcher, TrialWatcher
+from search.inspection.live_front import LiveFront
 from search.inspection.tracking import Tracking
 from search.proposals.for_sweep import optimizer_of
 from search.run_store import RunFolder, write_json, write_trial
@@ -56,7 +57,8 @@ def drive(sweep: Sweep, run: RunFolder, template: dict[str, object], trials: int
     finished = FinishedTrials(sweep, run)
     random = np.random.default_rng(0)
     live = Live(sweep, optimizer, finished)
-    listeners = Listeners(finished, live, tracking)
+    drawn = LiveFront(sweep, run, tracking.show)
+    listeners = Listeners(finished, live, tracking, drawn)
     searcher = OptunaSearcher(sweep, optimizer, run, listeners, TrialWatcher(live), [])
     spec = (run.out / "template" / "spec.json").read_text()
     began, last = time.process_time(), 0
@@ -75,6 +77,7 @@ def drive(sweep: Sweep, run: RunFolder, template: dict[str, object], trials: int
                 f"{number + 1} trials: {spent:.3f} CPU s a trial since the last line, resident "
                 f"{resident_gb():.2f} GB", flush=True,
             )  # fmt: skip
+    print(f"the front was drawn {drawn.drawings} times in {drawn.spent_s:.1f} s")
 
 
 def result_of(

@@ -107,9 +107,20 @@ class ParetoFront:
         for term in terms:
             fitting = [p for p in fitting if _fits(p, term, text)]
         if not fitting:
-            raise ValueError(f"--pick: value {text!r}: no point of the front fits")
+            raise ValueError(
+                f"--pick: value {text!r}: no point of the front fits; on the front "
+                f"{self._ranges(terms)}"
+            )
         sign = 1 if direction == "max" else -1
         return max(fitting, key=lambda p: (sign * _value(p, metric, text), -p.trial_id))
+
+    def _ranges(self, terms: list[str]) -> str:
+        """What the metrics of the terms are on the front, in words."""
+        said = []
+        for metric in dict.fromkeys(re.split("<=|>=", term)[0].strip() for term in terms):
+            values = [p.result.metrics[metric] for p in self.points]
+            said.append(f"{metric} is {min(values):.6g} to {max(values):.6g}")
+        return ", ".join(said)
 
     def _require_points(self) -> None:
         if not self.points:
@@ -159,6 +170,14 @@ def load_front(name: str, out: str | Path) -> ParetoFront:
 def front_of(run: RunFolder) -> ParetoFront:
     """The same of what is on this machine."""
     return pareto_front(read_sweep(run.sweep_file), run.name, read_finished(run))
+
+
+def gains_of(front: ParetoFront) -> Any:
+    """[trials, objectives] of all finished trials by id: 0 at the worst value of the whole sweep, 1
+    at the best possible one.
+    """
+    trials = sorted((*front.points, *front.others), key=lambda t: t.trial_id)
+    return _gains(tuple(trials), front.objectives)
 
 
 def _gains(trials: tuple[StoredTrial, ...], objectives: tuple[Objective, ...]) -> Any:

@@ -35,6 +35,7 @@ from search.space import Range, Space, Value
 Direction = Literal["max", "min"]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
+BASELINE = "baseline"
 MAX_REDRAWS = 50
 GROUND = 1_000_003
 
@@ -126,11 +127,15 @@ class Optimizer:
                 found[name] = self._prediction.agreement(name, [t.params for t in done], values)
         return {name: agreed for name, agreed in found.items() if agreed is not None}
 
-    def enqueue(self, first: Sequence[Mapping[str, Value]]) -> None:
-        """Values to try before any are proposed; those known already are not tried again."""
+    def enqueue(self, first: Sequence[Mapping[str, Value]], baseline: str | None = None) -> None:
+        """Values to try before any are proposed; those known already are not tried again.
+
+        baseline  what they are called beside the proposals, kept with each trial
+        """
+        attributes = None if baseline is None else {BASELINE: baseline}
         for values in first:
             encoded = {field: encode(value) for field, value in values.items()}
-            self._study.enqueue_trial(encoded, skip_if_exists=True)
+            self._study.enqueue_trial(encoded, user_attrs=attributes, skip_if_exists=True)
 
     def adopt(self, values: Mapping[str, Value]) -> int | None:
         """Id of a new trial with these values of all fields, to be told what is known of it; it
@@ -234,7 +239,7 @@ class Optimizer:
         )
 
     def _proposal(self, trial: FrozenTrial) -> Proposal:
-        values = {name: _decoded(trial.params[name]) for name in self._distributions}
+        values = {name: decoded(trial.params[name]) for name in self._distributions}
         return Proposal(trial.number, values)
 
     def _suggested(self, at_random: bool) -> dict[str, Any]:
@@ -307,10 +312,11 @@ def encode(value: Value) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
 
 
-def _decoded(value: Any) -> Value:
+def decoded(value: Any) -> Value:
+    """What `encode` made of a value, undone."""
     if isinstance(value, str) and value.startswith("{"):
-        decoded: dict[str, Any] = json.loads(value)
-        return decoded
+        loaded: dict[str, Any] = json.loads(value)
+        return loaded
     return value
 
 

@@ -18,7 +18,7 @@ from search.shared_storage import SharedStorage, is_uri
 
 ENDINGS = ("result.json", "failure.json", "stopped.json")
 CHECKPOINT = "checkpoint.json"
-SMALL = ("*.json", "*.yaml")
+SMALL = ("*.json", "*.yaml", "optuna.log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +104,15 @@ class RunFolder:
         if self.shared is not None:
             self.shared.push(*files)
 
-    def pulled(self, *also: str) -> RunFolder:
-        """Itself, with everything small that the storage has (no tensors), and files `also`. A
-        copy that an earlier sweep of this name left is forgotten.
+    def pulled(self) -> RunFolder:
+        """Itself, with everything small that the storage has (no tensors). A copy that an earlier
+        sweep of this name left is forgotten.
         """
         if self.shared is not None:
             before = self.launch_file.read_bytes() if self.launch_file.is_file() else b""
             if before and self.shared.read(self.launch_file) != before:
                 shutil.rmtree(self.path)
-            self.shared.pull(self.path, *SMALL, *also)
+            self.shared.pull(self.path, *SMALL)
         return self
 
     def pull_trial(self, trial_id: int, *also: str) -> None:

@@ -15,7 +15,9 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
                      checkpoint.json   looks so far, only of a trial under way, with
                      checkpoint-N.safetensors  all it needs to go on after its N-th look
                      result.json       written LAST: its existence means finished
-         front.png front.html          the front, as a picture and as a page
+         front.png front.html small.png  the front, as pictures and as a page
+         report.html front.parquet     everything on one page; all finished trials as a table
+         charts/NAME.png .html         every chart (docs/inspect.md)
          ray/                          Ray Tune's own records
 """
 

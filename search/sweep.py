@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,14 +26,17 @@ from search.cluster.finished import FinishedTrials
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
 from search.data import DataSpec, root_of, with_root
-from search.front import ParetoFront, front_of
-from search.inspection.plots import save_front
+from search.front import ParetoFront
+from search.inspection.files_of_sweep import files_in, save_all
+from search.inspection.live_front import LiveFront
+from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
 from search.one_driver import Lease, only_driver
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
+from search.provenance import git_state
 from search.run_folder import at_work
 from search.run_store import (
     RunFolder,
@@ -57,17 +62,23 @@ from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+MOST_TOGETHER = 64
+"""Combinations of choices that are scored before the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How a sweep was started: kept beside it for `resume`. No tracking_uri: MLflow's database is
-    on the machine of whoever drives.
+    """How a sweep was started: kept beside it for `resume`.
+
+    tracking_uri  None: MLflow's database is on the machine of whoever drives
+    code          commit of the folder it was launched from, and whether that was dirty; None
+                  outside git
     """
 
     run_id: str
     address: str | None
     tracking_uri: str | None
+    code: dict[str, Any] | None = None
 
 
 def run_sweep(
@@ -85,7 +96,10 @@ def run_sweep(
             raise ValueError(f"--name: value {name!r} exists in {run.runs}; allowed: a new name")
         own = None if run.shared is not None else f"sqlite:///{run.records / 'mlflow.db'}"
         launch = Launch(
-            run_id=uuid.uuid4().hex, address=address, tracking_uri=sweep.tracking_uri or own
+            run_id=uuid.uuid4().hex,
+            address=address,
+            tracking_uri=sweep.tracking_uri or own,
+            code=git_state(Path.cwd()),
         )
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
@@ -98,7 +112,7 @@ def resume_sweep(name: str, out: str | Path, address: str | None = None) -> Pare
     """Finishes a sweep after any crash; finished trials are not run again."""
     found = run_folder(out, name).require()
     with at_work(found) as run, _ending_well(run), only_driver(run) as lease:
-        run.pulled(run.storage.name)
+        run.pulled()
         launch = Launch(**read_json(run.launch_file))
         if address is not None:
             launch = replace(launch, address=address)
@@ -120,13 +134,13 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
             for line in taken:
                 live.say(line)
             if optimizer.told() < sweep.trials:
-                listeners = Listeners(finished, live, tracking)
+                drawn = LiveFront(sweep, run, tracking.show)
+                listeners = Listeners(finished, live, tracking, drawn)
                 _tune(sweep, run, optimizer, listeners, live, again, lease)
-        front = front_of(run)
-        pictures = (run.path / "front.png", run.path / "front.html")
-        for picture in pictures:
-            save_front(front, picture)
-        run.push(run.storage, run.look_file, *pictures)
+        view = view_of(run)
+        save_all(view, run.path)
+        front = view.front
+        run.push(run.storage, run.look_file, *files_in(run.path))
         tracking.finish(front)
     if not front.points and not front.others:
         reasons = f"{run.place}/trials/*/failure.json"
@@ -269,20 +283,27 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def scored_specs(sweep: Sweep) -> list[TrialSpec]:
-    """The trials whose statistics are worth computing before the first one starts: those of every
-    choice (another criterion, another checkpoint), and the sweep's own where nothing else tells
-    them or its scores predict the first allocations.
+    """The trials whose statistics are worth computing before the first one starts: those of all
+    choices together (a criterion with each fuser, each checkpoint), or of every choice alone where
+    there are too many; and the sweep's own where nothing else tells them or its scores predict
+    the first allocations.
     """
-    choices = [
-        {name: choice}
-        for name, dimension in sweep.space.items()
-        if isinstance(dimension, Choices)
-        for choice in dimension.choices
-    ]
-    own = [sweep.trial] if predicts(sweep) or not choices else []
+    chosen = {n: d.choices for n, d in sweep.space.items() if isinstance(d, Choices)}
+    together = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
+    if len(together) > MOST_TOGETHER:
+        together = [{name: value} for name, values in chosen.items() for value in values]
+    own = [sweep.trial] if predicts(sweep) or not chosen else []
     if sweep.sampler == "predicted":
         own.append(by(sweep.trial, sweep.predicted_by))
-    return own + [with_values(sweep.trial, values) for values in choices]
+    return own + [spec for values in together if values and (spec := _spec_of(sweep, values))]
+
+
+def _spec_of(sweep: Sweep, values: Mapping[str, object]) -> TrialSpec | None:
+    """None for choices that do not go together: their trials fail, each with the reason."""
+    try:
+        return with_values(sweep.trial, values)
+    except ValueError:
+        return None
 
 
 def _absolute(sweep: Sweep) -> Sweep:

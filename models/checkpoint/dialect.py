@@ -36,6 +36,7 @@ class Dialect:
     swin       how patch merging orders its 4 C inputs: mmdetection's by channel, the official
                Swin's by neighbour
     buffers    entries that theirs has and ours has not
+    wrapper    key of their files under which the state dict stands
     """
 
     names: tuple[tuple[str, str], ...]
@@ -44,6 +45,7 @@ class Dialect:
     maps: str = r"$^"
     swin: Literal["mmdetection", "official"] = "mmdetection"
     buffers: tuple[str, ...] = ()
+    wrapper: Literal["state_dict", "model_state"] = "state_dict"
 
     def name(self, ours: str) -> str:
         """Our name of a module, parameter or buffer -> theirs."""

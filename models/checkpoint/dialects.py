@@ -75,6 +75,7 @@ PCDET = Dialect(
     z_first=True,
     maps=r"^fusion\.",
     buffers=("global_step",),
+    wrapper="model_state",
 )
 """OpenPCDet."""
 

@@ -1,4 +1,4 @@
-"""Published checkpoints: read safely, loaded strictly, all or nothing.
+"""Published checkpoints: read safely, loaded strictly, all or nothing; and written back.
 
 dx, bx, nx, frustum and relative_position_index follow from the configuration: they are compared,
 not loaded.
@@ -102,6 +102,17 @@ def load_into(
     model.load_state_dict(ours)
     loaded = len(wanted) - len(absent) - sum(key in wanted for key in constants)
     return Matched(loaded, turned, len(compared), tuple(absent))
+
+
+def save(model: nn.Module, dialect: Dialect, path: str | Path) -> None:
+    """Writes the model's weights as its code base has them, names, layouts, constants and wrapper,
+    for `torch.load(..., weights_only=True)` there and `read` here.
+    """
+    state = {
+        key: entry.tensor.detach().cpu().contiguous().clone()
+        for key, entry in published_entries(model, dialect).items()
+    }
+    torch.save({dialect.wrapper: state}, path)
 
 
 def _same(tensor: Tensor, constant: Tensor) -> bool:

@@ -6,6 +6,7 @@ Shape legend: B frames, C channels, K classes, Q queries, X x Y cells (x slow), 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ from models.precision import at_least_float32
 REGRESSIONS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
 POINT_LIKE = (8, 9)
 """Pedestrian and traffic cone: no suppression between neighbouring cells."""
+Best = Callable[[Tensor, int], Tensor]
+"""Scores [B, M] and a count -> places of the highest, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +155,17 @@ class TransFusionHead(nn.Module):
         assert last.bias is not None
         nn.init.constant_(last.bias, -2.19)  # prior probability of 0.1
 
-    def forward(self, bev: Tensor) -> dict[str, Tensor]:
-        """[B, C, X, Y] -> outputs by name"""
+    def forward(self, bev: Tensor, best: Best | None = None) -> dict[str, Tensor]:
+        """[B, C, X, Y] -> outputs by name; `best` finds the proposals, of equal ones the first
+        where it is not given.
+        """
         x = self.shared_conv(bev)
         memory = x.flatten(2)
         positions = grid_positions(x.shape[2], x.shape[3]).to(x)
         dense = self.heatmap_head(x)
         peaks = local_peaks(at_least_float32(dense.detach()).sigmoid()).flatten(2)  # [B, K, P]
-        best = peaks.flatten(1).argsort(dim=1, descending=True, stable=True)[:, : self.proposals]
-        label, place = best // peaks.shape[2], best % peaks.shape[2]
+        found = (best or stable_best)(peaks.flatten(1), self.proposals)
+        label, place = found // peaks.shape[2], found % peaks.shape[2]
         query = memory.gather(2, place.unsqueeze(1).expand(-1, memory.shape[1], -1))
         one_hot = F.one_hot(label, self.classes).transpose(1, 2).to(query.dtype)
         query = query + self.class_encoding(one_hot)
@@ -190,6 +195,11 @@ class TransFusionHead(nn.Module):
             (b[kept], s[kept], c[kept])
             for b, s, c, kept in zip(boxes, scores, labels, inside, strict=True)
         ]
+
+
+def stable_best(scores: Tensor, count: int) -> Tensor:
+    """[B, M] -> places [B, count] of the highest, best first; of equal ones the first."""
+    return scores.argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def grid_positions(cells_x: int, cells_y: int) -> Tensor:

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +19,12 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 
 
 class CriterionBase(ABC):
-    """Statistics are the slow part, taken once per model; combining them is free of passes."""
+    """Statistics are the slow part, taken once per model; combining them is free of passes.
+
+    uses_batches  False where weights alone say everything: no batches need be given
+    """
+
+    uses_batches: ClassVar[bool] = True
 
     def scores(
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss

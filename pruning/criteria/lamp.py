@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -21,6 +21,8 @@ class LAMP(CriterionBase):
     """w_u^2 over the sum of the squares of the layer's weights at least as large; the largest
     weight of every layer scores 1. Made for one global threshold. Uses no batches and no loss.
     """
+
+    uses_batches: ClassVar[bool] = False
 
     name: Literal["lamp"] = "lamp"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ from pruning.weights import prunable_weights
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(CriterionBase):
     """|w|. Uses no batches and no loss."""
+
+    uses_batches: ClassVar[bool] = False
 
     name: Literal["magnitude"] = "magnitude"
 

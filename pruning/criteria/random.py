@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from pruning.weights import prunable_weights
 @dataclass(frozen=True, kw_only=True)
 class Random(CriterionBase):
     """Uniform in [0, 1), by `seed`; torch's global generator is not touched."""
+
+    uses_batches: ClassVar[bool] = False
 
     name: Literal["random"] = "random"
     seed: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from search.cluster.finished import FinishedTrials
 from search.cluster.live import Live
+from search.inspection.live_front import LiveFront
 from search.inspection.tracking import Tracking
 from search.optimizer import Proposal
 from search.proposals.prediction import Agreement
@@ -15,9 +16,11 @@ from search.run_store import Ending
 class Listeners:
     """finished: the trials on which front and hypervolume rest."""
 
-    def __init__(self, finished: FinishedTrials, live: Live, tracking: Tracking) -> None:
+    def __init__(
+        self, finished: FinishedTrials, live: Live, tracking: Tracking, drawn: LiveFront
+    ) -> None:
         self.finished = finished
-        self._live, self._tracking = live, tracking
+        self._live, self._tracking, self._drawn = live, tracking, drawn
 
     def started(self, proposal: Proposal) -> None:
         self._live.started(proposal.trial_id)
@@ -31,6 +34,7 @@ class Listeners:
         self._tracking.ended(proposal.trial_id, proposal.values, how)
         front = self._live.ended(proposal.trial_id, how)
         self._tracking.hypervolume(front.hypervolume, self._live.done)
+        self._drawn.ended(proposal.trial_id, proposal.values, front)
 
     def agreed(self, agreement: Mapping[str, Agreement]) -> None:
         """How far the predicted losses turned out right, by quality."""

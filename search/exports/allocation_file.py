@@ -1,35 +1,179 @@
-"""allocation.json: how sparse each modality and layer is, and how that was found."""
+"""allocation.json: how sparse each modality and layer is, and how that was found.
+
+docs/export.md says what each field means; docs/allocation.schema.json is the JSON schema.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
-from search.run_store import StoredTrial
+from pydantic import ConfigDict
 
-SCHEMA_VERSION = 1
+from pruning.allocation import SparsityAllocation
+from search import strict_yaml
+from search.run_store import RunFolder, StoredTrial, read_json
+from search.space import value_of
+from search.sweep_file import Sweep
+
+SCHEMA_VERSION = 2
+FILE = "allocation.json"
 
 
-def allocation_document(trial: StoredTrial, sweep_name: str) -> dict[str, Any]:
-    """The allocation of a trial as plain data: fractions REMOVED, asked for and achieved."""
-    asked = trial.spec.allocation
+@dataclass(frozen=True, kw_only=True)
+class LayerShare:
+    """Of one layer's weights: how many there are, the fraction removed."""
+
+    weights: int
+    removed: float
+
+    def __post_init__(self) -> None:
+        if self.weights < 1:
+            raise ValueError(f"weights: value {self.weights!r}; allowed: 1 and above")
+        if not 0.0 <= self.removed <= 1.0:
+            raise ValueError(f"removed: value {self.removed!r}; allowed: 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBy:
+    """Which trial found an allocation, with what.
+
+    searched    dotted field of the trial -> its value: what the search varied
+    code        commit of the folder that the sweep was launched from, and whether it was dirty
+    checkpoint  the dense weights: path, and SHA-256 where the file was there
+    data        training and evaluation frames, the images' size, batches that were scored on
+    seeds       of the sweep and of the trial
+    versions    of the trial's process, with its device
+    metrics     what the trial measured
+    """
+
+    sweep: str
+    trial: int
+    searched: dict[str, Any]
+    code: dict[str, Any] | None
+    checkpoint: dict[str, str | None]
+    data: dict[str, Any]
+    seeds: dict[str, int]
+    versions: dict[str, str]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocationFile:
+    """What allocation.json holds; fractions are of weights REMOVED.
+
+    per_modality  as achieved
+    per_layer     as achieved, of every prunable weight: what `sparsefront apply` takes over
+    asked         the allocation that was resolved into these
+    model         the model's spec
+    criterion     whose scores chose the weights
+    found_by      the trial; None where nobody searched
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    schema_version: Literal[2]
+    per_modality: dict[str, float]
+    per_layer: dict[str, LayerShare]
+    asked: SparsityAllocation
+    model: dict[str, Any]
+    criterion: dict[str, Any]
+    found_by: FoundBy | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        for name, removed in self.per_modality.items():
+            if not 0.0 <= removed <= 1.0:
+                raise ValueError(f"per_modality.{name}: value {removed!r}; allowed: 0 to 1")
+        if not self.per_layer:
+            raise ValueError("per_layer: is empty; allowed: an entry a prunable weight")
+        for part in ("model", "criterion"):
+            if not isinstance(getattr(self, part).get("name"), str):
+                raise ValueError(f"{part}: has no name; allowed: the fields of a {part}")
+
+
+def read_allocation(path: Path) -> AllocationFile:
+    """ValueError, one line with file, field and value, for anything else."""
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: holds no JSON object; allowed: an allocation.json")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: field schema_version: value {version!r}; allowed: {SCHEMA_VERSION}"
+        )
+    return strict_yaml.from_data(data, AllocationFile, path)
+
+
+def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dict[str, Any]:
+    """The allocation of a trial as plain data, `read_allocation`'s."""
+    spec = trial.spec.to_dict()
+    layers = trial.result.cost.get("per_layer", {})
     return {
         "schema_version": SCHEMA_VERSION,
         "per_modality": trial.result.per_modality_sparsity,
-        "per_layer": trial.result.per_layer_sparsity,
-        "asked": {
-            "overall": asked.overall,
-            "per_modality": dict(asked.per_modality),
-            "per_stage": dict(asked.per_stage),
-            "per_layer": dict(asked.per_layer),
-            "rule": asked.rule,
-            "pattern": asked.pattern,
-            "min_keep": asked.min_keep,
+        "per_layer": {
+            name: {"weights": layers[name]["parameters"], "removed": removed}
+            for name, removed in trial.result.per_layer_sparsity.items()
         },
-        "model": trial.spec.to_dict()["model"],
+        "asked": spec["allocation"],
+        "model": spec["model"],
+        "criterion": spec["criterion"],
         "found_by": {
-            "sweep": sweep_name,
+            "sweep": run.name,
             "trial": trial.trial_id,
-            "criterion": trial.spec.to_dict()["criterion"],
+            "searched": searched(trial, sweep),
+            "code": _launch(run).get("code"),
+            "checkpoint": {"path": spec["checkpoint"], "sha256": _cached_hash(spec["checkpoint"])},
+            "data": {name: spec[name] for name in ("train", "val", "image", "score_batches")},
+            "seeds": {"sweep": sweep.seed, "trial": trial.spec.seed},
+            "versions": trial.result.environment,
             "metrics": trial.result.metrics,
         },
     }
+
+
+def searched(trial: StoredTrial, sweep: Sweep) -> dict[str, Any]:
+    """The value of each field that the sweep searches; a trade-off's became the allocation."""
+    found = {}
+    for name in sweep.space:
+        try:
+            found[name] = value_of(trial.spec, name)
+        except ValueError:
+            continue  # of a part that this trial has not, such as a resolved trade-off
+    return found
+
+
+def hash_of(path: str | os.PathLike[str]) -> str | None:
+    """SHA-256 of a file; None where it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _cached_hash(path: str) -> str | None:
+    """A sweep has one checkpoint, or a few, and a document a trial."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return _hash_at(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)
+def _hash_at(path: str, changed: int, size: int) -> str | None:
+    return hash_of(path)
+
+
+def _launch(run: RunFolder) -> dict[str, Any]:
+    return dict(read_json(run.launch_file)) if run.launch_file.is_file() else {}
+
+
+if __name__ == "__main__":
+    print(json.dumps(strict_yaml.adapter(AllocationFile).json_schema(), indent=2))

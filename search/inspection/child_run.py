@@ -25,6 +25,7 @@ class ChildRun:
 
     status   FINISHED, FAILED, or KILLED for one that was stopped early
     metrics  one value each
+    tags     versions and device of the trial's process: version.torch, ...
     curves   fine_tune/loss by step, admm/... by round, rung/... by step of fine-tuning
     layers   columns of a table: a row a prunable weight
     reason   why it failed or was stopped
@@ -35,6 +36,7 @@ class ChildRun:
     status: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    tags: Mapping[str, str] = field(default_factory=dict)
     curves: list[Point] = field(default_factory=list)
     layers: Mapping[str, list[Any]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -49,6 +51,7 @@ def of_finished(trial: StoredTrial, values: Mapping[str, Any]) -> ChildRun:
         status="FINISHED",
         params=_params(values, trial.spec),
         metrics=_metrics(result),
+        tags={f"version.{name}": version for name, version in result.environment.items()},
         curves=[*_training(result), *_at_rungs(result.looks)],
         layers=layer_table(result),
         seconds=result.timings["total_s"],

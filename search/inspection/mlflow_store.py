@@ -8,12 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+EXPERIMENT = "sparsefront"
+SWEEP = "sparsefront.sweep"
+"""Tag of every run of a sweep: its name."""
 SQLITE = "sqlite:///"
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, where there is a server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 would hold up the sweep for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 
@@ -27,7 +31,7 @@ def client_of(tracking_uri: str) -> Any:
         logging.getLogger(logger).setLevel(logging.WARNING)
     if tracking_uri.startswith(SQLITE):
         make_database(Path(tracking_uri.removeprefix(SQLITE)))
-    return MlflowClient(tracking_uri=tracking_uri)
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
 def make_database(path: Path) -> None:

@@ -21,7 +21,16 @@ from search.answers import Failed, program
 from search.exports.allocation_file import allocation_document
 from search.front import ParetoFront
 from search.inspection.child_run import ChildRun, of_failed, of_finished, of_stopped
-from search.inspection.mlflow_store import SQLITE, client_of, experiment_of, one_line, runs_where
+from search.inspection.mlflow_store import (
+    EXPERIMENT,
+    SQLITE,
+    SWEEP,
+    client_of,
+    experiment_of,
+    one_line,
+    runs_where,
+)
+from search.inspection.parent_run import log_all, log_front
 from search.optimizer import Optimizer
 from search.proposals.prediction import Agreement
 from search.run_store import (
@@ -29,6 +38,7 @@ from search.run_store import (
     RunFolder,
     Stop,
     StoredTrial,
+    read_json,
     read_spec,
     read_stopped,
     read_trial,
@@ -36,11 +46,11 @@ from search.run_store import (
 )
 from search.sweep_file import Sweep
 
-EXPERIMENT = "sparsefront"
-TRIAL, SWEEP, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "sweep", "front", "reason"))
+TRIAL, ON_FRONT, REASON = (f"sparsefront.{t}" for t in ("trial", "front", "reason"))
 PARENT = "mlflow.parentRunId"
 METRICS_A_CALL = 1000  # MLflow takes no more in one batch
 RETRY_S = 20.0
+UNFINISHED = "attributes.status = 'RUNNING'"
 
 
 class Tracking:
@@ -63,6 +73,7 @@ class Tracking:
                 f"tracking_uri: value {tracking_uri!r}: {one_line(error)}; allowed: a server that "
                 "answers, or a database"
             ) from error
+        self._code = _commit(run)
         self._children: dict[int, str] = {}
         self._volumes: list[tuple[float, int]] = []
         self._optimizer: Optimizer | None = None
@@ -152,6 +163,11 @@ class Tracking:
             self._client.log_metric(self.parent_id, "hypervolume", value, step=step)
             del self._volumes[0]
 
+    def show(self, front: ParetoFront) -> None:
+        """The front so far, as its files are in the run folder: artifacts and description."""
+        parts = (self._client, self.experiment_id, self.parent_id, front, self._run.path)
+        self._attempt(lambda: log_front(*parts), in_folder=False)
+
     def agreed(self, agreement: Mapping[str, Agreement]) -> None:
         """Metrics of the parent: rank correlation of predicted and measured loss."""
         values = {
@@ -170,10 +186,13 @@ class Tracking:
         self._client.log_metric(self.parent_id, name, value)
 
     def interrupted(self) -> None:
-        """The parent ends KILLED; `resume` opens it again."""
-        self._attempt(
-            lambda: self._client.set_terminated(self.parent_id, "KILLED"), in_folder=False
-        )
+        """The parent ends KILLED; `resume` opens it again, and logs a child that was cut short."""
+        self._attempt(self._interrupted, in_folder=False)
+
+    def _interrupted(self) -> None:
+        for child in self._runs(f"tags.`{PARENT}` = '{self.parent_id}' and {UNFINISHED}"):
+            self._client.delete_run(child.info.run_id)
+        self._client.set_terminated(self.parent_id, "KILLED")
 
     def finish(self, front: ParetoFront) -> None:
         """The front as table, picture, page and description; the parent ends FINISHED. Failed where
@@ -195,10 +214,8 @@ class Tracking:
 
     def _finish(self, front: ParetoFront) -> None:
         self._client.log_table(self.parent_id, _columns(front), "front/front.json")
-        for name in ("front.png", "front.html"):
-            self._client.log_artifact(self.parent_id, str(self._run.path / name), "front")
+        log_all(self._client, self.experiment_id, self.parent_id, front, self._run.path)
         self._client.log_artifact(self.parent_id, str(self._run.sweep_file))
-        self._client.set_tag(self.parent_id, "mlflow.note.content", description(front))
         best = {f"best/{o.name}": _best(front, o) for o in front.objectives if front.points}
         for name, value in best.items():
             self._client.log_metric(self.parent_id, name, value)
@@ -213,6 +230,7 @@ class Tracking:
 
         ended = int(time.time() * 1000)
         tags = {PARENT: self.parent_id, TRIAL: str(child.trial_id), SWEEP: self._run.name}
+        tags |= {**self._code, **child.tags}
         if child.reason is not None:
             tags |= {REASON: child.reason, "mlflow.note.content": child.reason}
         run_id = self._client.create_run(
@@ -238,7 +256,7 @@ class Tracking:
     def _files(self, run_id: str, child: ChildRun, trial: StoredTrial) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "allocation.json"
-            write_json(path, allocation_document(trial, self._run.name))
+            write_json(path, allocation_document(trial, self._sweep, self._run))
             self._client.log_artifact(run_id, str(path))
         self._client.log_artifact(run_id, str(trial.path / "result.json"))
         self._client.log_table(run_id, dict(child.layers), "layers.json")
@@ -263,21 +281,20 @@ class Tracking:
         }
         from mlflow.entities import Param
 
-        tags = {"sparsefront_launch": run_id, SWEEP: self._run.name}
+        tags = {"sparsefront_launch": run_id, SWEEP: self._run.name, **_commit(self._run)}
         made = self._client.create_run(self.experiment_id, tags=tags, run_name=self._run.name)
         parent = str(made.info.run_id)
         self._client.log_batch(parent, params=[Param(k, v) for k, v in spec.items()])
         return parent
 
 
-def description(front: ParetoFront) -> str:
-    """The front as the parent's note: what one sees first on its page."""
-    return (
-        f"Pareto front of **{front.name}** by {', '.join(o.name for o in front.objectives)}.\n\n"
-        f"```\n{front.table()}\n```\n\n"
-        f"Picture and table: artifacts, folder `front`. Export a point: "
-        f"`sparsefront export {front.name} --pick knee --out DIR`"
-    )
+def _commit(run: RunFolder) -> dict[str, str]:
+    """MLflow's own tag for the code that a run is of; none outside a repository."""
+    code = read_json(run.launch_file).get("code") if run.launch_file.is_file() else None
+    if not code:
+        return {}
+    dirty = {"sparsefront.uncommitted_changes": "yes"} if code["dirty"] else {}
+    return {"mlflow.source.git.commit": code["commit"], **dirty}
 
 
 def _columns(front: ParetoFront) -> dict[str, list[Any]]:

@@ -29,10 +29,10 @@ def prepare_search(sweep: Sweep, optimizer: Optimizer, shared: Shared) -> None:
         optimizer.guide(prediction_of(sweep, shared))
     if "erk" in first_of(sweep):
         totals = [SparsityAllocation(overall=total, rule="erk") for total in ERK_TOTALS]
-        optimizer.enqueue([resolved_by(sweep, shared, total) for total in totals])
+        optimizer.enqueue([resolved_by(sweep, shared, t) for t in totals], "ERK")
     if "papers" in first_of(sweep):
         totals = [SparsityAllocation(overall=total) for total in PAPER_TOTALS]
-        optimizer.enqueue([resolved_by(sweep, shared, total) for total in totals])
+        optimizer.enqueue([resolved_by(sweep, shared, t) for t in totals], "papers")
 
 
 def resolved_by(sweep: Sweep, shared: Shared, allocation: SparsityAllocation) -> dict[str, Value]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import ConfigDict
@@ -24,6 +24,7 @@ from models import ModelSpec, build
 from models.checkpoint import store
 from models.checkpoint.other_fuser import for_fuser_of
 from models.fusion_model import FusionModel
+from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
 from scenes.frame import OnBadSample
 from scenes.loader import AugmentSpec, ImageSpec, Loader
@@ -32,6 +33,10 @@ from search.data import DataSpec, open_scenes
 from search.tasks import measured, require_maps
 from search.training.final_metrics import Log, final_metrics
 from search.training.moving_average import MovingAverage
+from search.training.pruned_start import go_on
+
+if TYPE_CHECKING:
+    from search.exports.pruned import Pruned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +116,11 @@ def read_train(path: str | Path) -> TrainSpec:
     return strict_yaml.read(path, TrainSpec)
 
 
-def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
+def train(
+    spec: TrainSpec, out: Path, log: Log | None = None, pruned: Pruned | None = None
+) -> TrainResult:
     """Trains, saves OUT (a .safetensors file), evaluates on spec.val with and without each sensor.
+    A pruned model is trained on from its weights, all that was removed held at zero.
 
     Deterministic given seed, threads and machine type, unless max_minutes cuts in. A loss that is
     not finite raises ArithmeticError.
@@ -121,7 +129,11 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     seed_everything(spec.seed, spec.threads)
     scenes = open_scenes(spec.data, spec.on_bad_sample)
     model = build(spec.model).to(spec.device)
-    _initialise(model, spec.init)
+    held = PruningMask({})
+    if pruned is None:
+        _initialise(model, spec.init)
+    else:
+        held = go_on(model, spec.model, spec.init, pruned)
     loader = Loader(
         scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
         drop_last=len(scenes.tokens) > spec.batch_size, workers=spec.loader_workers,
@@ -130,10 +142,11 @@ def train(spec: TrainSpec, out: Path, log: Log | None = None) -> TrainResult:
     count = sum(p.numel() for p in model.parameters())
     log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
     started = time.monotonic()
-    losses, averaged = _optimise(model, loader, steps, spec, Path(out), log)
+    losses, averaged = _optimise(model, loader, steps, spec, Path(out), log, held)
     for token, reason in scenes.skipped.items():
         log(f"skipped {token}: {reason}")
     model.load_state_dict(averaged)
+    held.check(model)
     minutes = (time.monotonic() - started) / 60
     store.save(out, model, _metadata(spec, len(losses)))
     metrics: dict[str, float] = {}
@@ -207,7 +220,13 @@ def endless(loader: Loader) -> Iterator[SensorBatch]:
 
 
 def _optimise(
-    model: FusionModel, loader: Loader, steps: int, spec: TrainSpec, out: Path, log: Log
+    model: FusionModel,
+    loader: Loader,
+    steps: int,
+    spec: TrainSpec,
+    out: Path,
+    log: Log,
+    held: PruningMask,
 ) -> tuple[list[float], dict[str, Tensor]]:
     optimizer = torch.optim.AdamW(
         parameter_groups(model.parameters(), spec.weight_decay), lr=spec.lr
@@ -218,23 +237,24 @@ def _optimise(
     losses: list[float] = []
     average = MovingAverage(model, spec.average)
     model.train()
-    for step in range(steps):
-        progress = max(step / steps, _clock(started, spec.max_minutes))
-        if progress >= 1.0:
-            log(f"stopped after {spec.max_minutes} minutes at step {step}")
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = spec.lr * one_cycle(progress, spec.warmup_fraction)
-        if progress >= spec.freeze_norms:
-            _freeze_norms(model)
-        batch = next(batches).to(spec.device)
-        loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec))
-        losses.append(loss)
-        average.update(model)
-        if (step + 1) % spec.log_every == 0 or step + 1 == steps:
-            _log_step(log, step + 1, steps, losses[-spec.log_every :], norm, started)
-        if (step + 1) % spec.save_every == 0:
-            store.save(out, model, _metadata(spec, step + 1))
+    with held.hold(model, optimizer):
+        for step in range(steps):
+            progress = max(step / steps, _clock(started, spec.max_minutes))
+            if progress >= 1.0:
+                log(f"stopped after {spec.max_minutes} minutes at step {step}")
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = spec.lr * one_cycle(progress, spec.warmup_fraction)
+            if progress >= spec.freeze_norms:
+                _freeze_norms(model)
+            batch = next(batches).to(spec.device)
+            loss, norm = _step(model, batch, optimizer, spec, _masked(chooser, spec))
+            losses.append(loss)
+            average.update(model)
+            if (step + 1) % spec.log_every == 0 or step + 1 == steps:
+                _log_step(log, step + 1, steps, losses[-spec.log_every :], norm, started)
+            if (step + 1) % spec.save_every == 0:
+                store.save(out, model, _metadata(spec, step + 1))
     return losses, average.state
 
 

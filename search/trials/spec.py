@@ -157,6 +157,7 @@ class TrialResult:
     looks                  on the way there: steps, frames, total_s so far and metrics of each rung
     notes                  what else one should know, such as a checkpoint that was unreadable
     latency                of the deployed and the dense model, with quartiles and device, if timed
+    environment            versions and device of the process that ran it; empty in older results
     """
 
     metrics: dict[str, float]
@@ -172,6 +173,7 @@ class TrialResult:
     looks: list[Look] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     latency: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():

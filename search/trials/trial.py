@@ -22,6 +22,7 @@ from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search.data import share_of
 from search.measuring.evaluate import Evaluation, evaluate
+from search.provenance import environment
 from search.rungs.halving import Rung
 from search.tasks import SKIPPED_TRAINING
 from search.training.fine_tune import FineTuner
@@ -158,6 +159,7 @@ class TrialRun:
             latency=latency_record(self._timed),
             looks=list(looks),
             notes=list(notes),
+            environment=environment(self._device),
         )
         return TrialOutcome(
             result=result,

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from tyro.conf import subcommand
 
+from search.verbs.exports import Apply, Export
+from search.verbs.front import Front, Ui
 from search.verbs.inspect import Inspect
 from search.verbs.models import Model
 from search.verbs.scenes import Scenes
@@ -16,8 +18,6 @@ from search.verbs.sweeps import (
     Check,
     Cost,
     Evaluate,
-    Export,
-    Front,
     Resume,
     SweepVerb,
     Train,
@@ -29,8 +29,10 @@ Verb = (
     | Annotated[SweepVerb, subcommand("sweep")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Front, subcommand("front")]
+    | Annotated[Ui, subcommand("ui")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Apply, subcommand("apply")]
     | Annotated[Trial, subcommand("trial")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]

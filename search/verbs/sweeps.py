@@ -1,4 +1,4 @@
-"""The verbs that search, show, export, train and measure."""
+"""The verbs that search, train and measure."""
 
 from __future__ import annotations
 
@@ -105,55 +105,6 @@ class Resume:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Front:
-    """Print the Pareto front of a sweep, or save its plot."""
-
-    name: Positional[str]
-    """Name of the sweep."""
-    json: bool = False
-    """One JSON document on stdout."""
-    plot: Path | None = None
-    """Also save the picture: FILE.png or FILE.html."""
-    out: str = RUNS
-    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
-
-    def run(self) -> str:
-        if self.plot is not None and self.plot.suffix not in (".png", ".html"):
-            raise ValueError(f"--plot: value {str(self.plot)!r}; allowed: FILE.png or FILE.html")
-        require_sweep(self.name, self.out)
-        from search.front import load_front
-
-        front = load_front(self.name, self.out)
-        if self.plot is not None:
-            from search.inspection.plots import save_front
-
-            save_front(front, self.plot)
-        return as_json(front.to_dict()) if self.json else front.table()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write the allocation, masks, pruned weights and report of one point of the front."""
-
-    name: Positional[str]
-    """Name of the sweep."""
-    pick: str
-    """knee, best:METRIC, trial:ID or 'max:METRIC,METRIC<=X'."""
-    out: Path
-    """Folder to write."""
-    runs: str = RUNS
-    """Folder of all runs, or a URI."""
-
-    def run(self) -> str:
-        require_sweep(self.name, self.runs, "--runs")
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
-        from search.exports.export import export
-
-        return str(export(self.name, self.runs, self.pick, self.out))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trial:
     """Run one trial here, without Ray."""
 
@@ -179,10 +130,13 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a model densely; reads a YAML file, writes a safetensors checkpoint."""
+    """Train a model densely, or an exported one on with its zeros held; reads a YAML file, writes
+    a safetensors checkpoint."""
 
     file: Positional[Path]
     """Training file (YAML)."""
+    from_: Annotated[Path | None, arg(name="from")] = None
+    """Exported folder to start from instead of the file's `init`: what was pruned stays zero."""
     out: Path | None = None
     """Checkpoint to write; default: the file's name with .safetensors, in this folder."""
     json: bool = False
@@ -192,7 +146,12 @@ class Train:
         from search.training.train import read_train, train
 
         spec = read_train(self.file)
-        result = train(spec, self.out or Path(self.file.stem + ".safetensors"))
+        pruned = None
+        if self.from_ is not None:
+            from search.exports.pruned import read_pruned
+
+            pruned = read_pruned(self.from_)
+        result = train(spec, self.out or Path(self.file.stem + ".safetensors"), pruned=pruned)
         summary: dict[str, Any] = {
             "checkpoint": str(result.checkpoint),
             "steps": result.steps,
@@ -206,9 +165,11 @@ class Train:
 class Evaluate:
     """Official metrics of an exported folder, or of a model with a checkpoint on some data."""
 
-    export: Positional[Path | None] = None
-    """Exported folder; its metrics come out bit for bit as the trial reported them, but for a
-    latency, which is measured anew."""
+    export: Positional[str | None] = None
+    """Exported folder, or models:/NAME@ALIAS of a registered one; its metrics come out bit for bit
+    as the trial reported them, but for a latency, which is measured anew."""
+    runs: str = RUNS
+    """Folder of all runs, whose MLflow has registered models (else: MLFLOW_TRACKING_URI)."""
     model: str | None = None
     """Model name, with --checkpoint and --data."""
     checkpoint: Path | None = None
@@ -240,14 +201,14 @@ class Evaluate:
         from search.measuring import measure
 
         if self.export is not None:
-            own = ("export", "data", "json")
+            own = ("export", "runs", "data", "json")
             others = [f for f in fields(self) if f.name not in own]
             if more := [f.name for f in others if getattr(self, f.name) != f.default]:
                 raise ValueError(
                     f"--{more[0]}: the exported folder says what was measured; allowed with it: "
                     "--data, --json"
                 )
-            answer = measure.of_export(self.export, self.data)
+            answer = self._of_export(self.export)
         else:
             model, checkpoint, data = all_given(
                 "evaluate",
@@ -264,6 +225,15 @@ class Evaluate:
         if self.json:
             return as_json(answer)
         return f"{as_table(answer['metrics'])}\n{measure.latency_note(answer)}".rstrip()
+
+    def _of_export(self, export: str) -> dict[str, Any]:
+        from search.exports.registry import SCHEME, fetched
+        from search.measuring import measure
+
+        if not export.startswith(SCHEME):
+            return measure.of_export(Path(export), self.data)
+        with fetched(export, self.runs) as folder:
+            return measure.of_export(folder, self.data)
 
 
 @dataclass(frozen=True, kw_only=True)

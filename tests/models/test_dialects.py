@@ -43,6 +43,30 @@ def test_every_checkpoint_there_and_back(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_files_of_the_original_code_base(name: str, tmp_path: Path) -> None:
+    """Nested as their readers expect, nothing but tensors, with the zeros where they were."""
+    dialect = dialect_of(name)
+    assert dialect is not None
+    torch.manual_seed(0)
+    model, other = (build(NAMES[name]().tiny()) for _ in range(2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(torch.rand(parameter.shape) > 0.5)
+    published.save(model, dialect, tmp_path / "original.pth")
+    found = torch.load(tmp_path / "original.pth", weights_only=True)
+    assert set(found) == {"model_state" if name.startswith("pcdet_") else "state_dict"}
+    (state,) = found.values()
+    assert set(state) == set(published_entries(model, dialect))
+    published.load_into(other, dialect, published.read(tmp_path / "original.pth"), "file")
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], tensor), key
+        if key.rpartition(".")[2] not in FIXED:
+            theirs = state[dialect.name(key)]
+            assert int((theirs == 0).sum()) == int((tensor == 0).sum()), key
+
+
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="no list of published keys here")
 @pytest.mark.parametrize(
     "name", sorted(p.stem for p in (REFERENCE / "keys").glob("*.json") if p.stem in NAMES)

@@ -10,7 +10,36 @@ from typing import Any
 import pytest
 
 from benchmarks.faults import halved, kill_workers, spawn
+from benchmarks.tiny_sweep import tiny_sweep
 from search.run_store import RunFolder
+
+
+@pytest.fixture(scope="session")
+def exported_run(
+    tiny_root: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    """A sweep `one` with trial 0 finished, trial 1 failed and trial 2 stopped; only to be read."""
+    import yaml
+
+    from search.run_store import Stop, write_failure, write_json, write_stopped, write_trial
+    from search.sweep_file import read_sweep
+    from search.trials.trial import run_trial
+
+    run = RunFolder(out=tmp_path_factory.mktemp("exported"), name="one")
+    run.path.mkdir()
+    run.sweep_file.write_text(yaml.safe_dump(tiny_sweep(tiny_root, tiny_checkpoint)))
+    write_json(
+        run.launch_file,
+        {
+            "run_id": "x", "address": None, "code": {"commit": "0" * 40, "dirty": True},
+            "tracking_uri": f"sqlite:///{run.out / 'mlflow.db'}",
+        },
+    )  # fmt: skip
+    spec = read_sweep(run.sweep_file).trial
+    write_trial(run, 0, run_trial(spec))
+    write_failure(run, 1, spec, "ValueError: nothing left")
+    write_stopped(run, 2, spec, Stop(reason="dominated", costs={}, looks=[]))
+    return run
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from search.inspection.child_run import of_failed, of_finished, of_stopped
 from search.run_store import RunFolder, Stop, read_trial, write_trial
@@ -27,6 +28,8 @@ def test_finished_trial(sweep: Any, tmp_path: Any) -> None:
     assert child.name == "cam 0.50 lid 0.30 fus 0.20 · magnitude"
     assert child.params["fine_tune.lr"] == "0.5"
     assert child.params["seed"] == "0"
+
+    assert child.tags["version.torch"] == torch.__version__
 
     result, metrics = trial.result, child.metrics
     assert metrics["mAP"] == result.metrics["mAP"]

@@ -199,6 +199,10 @@ def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) 
     ("fields", "reason"),
     [
         ({"space": {"fine_tune.lr": {"choices": [1e-3, 1e30]}}}, "not finite"),
+        (
+            {"space": {"allocation.min_keep": {"choices": [1, 10_000_000]}}},
+            "min_keep 10000000 needs",
+        ),
         ({"max_memory_gb": 0.05}, "killed for memory"),
         ({"rung_timeout_s": 0.01, "steps": 200}, "killed for time"),
     ],
@@ -206,7 +210,7 @@ def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) 
 def test_failing_trials(
     start: Any, run: RunFolder, log: Path, fields: dict[str, Any], reason: str
 ) -> None:
-    """NaN, memory or time: failed once with the reason, never tried again. Lost: that trial."""
+    """Not finite, raising, memory, time: failed once with the reason. Lost: that trial."""
     everyone = "space" not in fields
     driver = start(trials=2, **fields)
     assert driver.wait(150) == (1 if everyone else 0), log.read_text()
@@ -233,7 +237,7 @@ def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> N
     """The sweep stops with one line instead of failing trial after trial. Lost: of the trials
     under way, what came after their last rungs.
     """
-    driver = start()
+    driver = start(halving=EVERYBODY)
     assert driver.wait(200) == 1, log.read_text()
     last = log.read_text().splitlines()[-1]
     assert last.startswith("sparsefront: no space left on ")

@@ -1,0 +1,1 @@
+"""A model as an inference engine takes it: dense parts, and the LiDAR backbone's sparse graph."""
