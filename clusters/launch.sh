@@ -2,7 +2,7 @@
 # Starts a sweep on the cluster this runs on, or goes on with it where its folder exists: a job
 # that is tried again, on a new cluster too, repeats no finished trial.
 #
-#   launch.sh SWEEP.yaml NAME RUNS [ADDRESS]      ADDRESS: auto (default) or HOST:PORT
+#   launch.sh SWEEP.yaml NAME RUNS [ADDRESS]      RUNS: a path or a URI; ADDRESS: auto (default) or HOST:PORT
 set -euo pipefail
 
 if (($# < 3 || $# > 4)); then
@@ -11,7 +11,15 @@ if (($# < 3 || $# > 4)); then
 fi
 sweep=$1 name=$2 runs=$3 address=${4:-auto}
 
-if [[ -f $runs/$name/sweep.yaml ]]; then
+exists() {
+  if [[ $runs == *://* ]]; then
+    sparsefront front "$name" --out "$runs" > /dev/null 2>&1
+  else
+    [[ -f $runs/$name/sweep.yaml ]]
+  fi
+}
+
+if exists; then
   exec sparsefront resume "$name" --out "$runs" --address "$address"
 fi
 exec sparsefront sweep "$sweep" --name "$name" --out "$runs" --address "$address"

@@ -15,21 +15,21 @@ class Failed(Exception):
     """The work itself failed, for a reason that one line says: exit status 1."""
 
 
-def require_sweep(name: str, out: Path) -> None:
+def require_sweep(name: str, out: str | Path, option: str = "--out") -> None:
     """ValueError naming the sweeps there are, unless OUT holds this one."""
-    from search.run_store import RunFolder
+    from search.run_store import run_folder
 
-    RunFolder(out=out, name=name).require()
+    run_folder(out, name, option).require()
 
 
-def where_to_look(name: str, out: Path) -> str:
+def where_to_look(name: str, out: str | Path) -> str:
     """The lines under a finished sweep's table: picture, MLflow page, export."""
-    from search.run_store import RunFolder, read_json
+    from search.run_store import read_json, run_folder
 
-    run = RunFolder(out=out, name=name)
+    run = run_folder(out, name).pulled()
     runs = "" if str(out) == "runs" else f" --runs {out}"
     return (
-        f"picture {run.path / 'front.png'}\n"
+        f"picture {run.place}/front.png\n"
         f"MLflow  {read_json(run.look_file)['mlflow']}\n"
         f"export  {program('sparsefront')} export {name} --pick knee --out {name}-knee{runs}"
     )

@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 
 from search.objectives import OBJECTIVES, Objective, feasible
-from search.run_store import RunFolder, StoredTrial, read_finished
+from search.run_store import RunFolder, StoredTrial, read_finished, run_folder
 from search.sweep_file import Sweep, read_sweep
 
 TERM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+.\deE]+)\s*")
@@ -162,10 +162,14 @@ def pareto_front(sweep: Sweep, name: str, trials: list[StoredTrial]) -> ParetoFr
     )
 
 
-def load_front(name: str, out: Path) -> ParetoFront:
-    """The front of a sweep as its folder stands, finished or not."""
-    run = RunFolder(out=Path(out), name=name).require()
-    return pareto_front(read_sweep(run.sweep_file), name, read_finished(run))
+def load_front(name: str, out: str | Path) -> ParetoFront:
+    """The front of a sweep as its folder stands, finished or not; `out`: a path or a URI."""
+    return front_of(run_folder(out, name).require().pulled())
+
+
+def front_of(run: RunFolder) -> ParetoFront:
+    """The same of what is on this machine."""
+    return pareto_front(read_sweep(run.sweep_file), run.name, read_finished(run))
 
 
 def gains_of(front: ParetoFront) -> Any:

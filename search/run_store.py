@@ -1,5 +1,7 @@
 """The folder of one sweep: its layout, and reads and writes that never leave half a file.
 
+Under a URI (run_folder.py) the layout is the same, but for MLflow's files, ray/ and .lock.
+
 OUT/mlflow.db mlflow-artifacts/        what MLflow shows, of all sweeps under OUT
 OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absolute
          launch.json                   its id, Ray address and tracking URI, for resume
@@ -21,10 +23,8 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -37,6 +37,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pruning.channels.removal import Kept, kept_from_json, kept_to_json
+from search.run_folder import RunFolder as RunFolder
+from search.run_folder import has_ended as has_ended
+from search.run_folder import list_sweeps as list_sweeps
+from search.run_folder import run_folder as run_folder
+from search.shared_storage import FULL, SharedStorage
 from search.trials.spec import (
     Look,
     TrialOutcome,
@@ -45,63 +50,6 @@ from search.trials.spec import (
     result_from_dict,
     spec_from_dict,
 )
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFolder:
-    """Paths of one sweep. Making the object touches nothing on disk."""
-
-    out: Path
-    name: str
-
-    @property
-    def path(self) -> Path:
-        return Path(self.out) / self.name
-
-    @property
-    def sweep_file(self) -> Path:
-        return self.path / "sweep.yaml"
-
-    @property
-    def storage(self) -> Path:
-        return self.path / "optuna.log"
-
-    @property
-    def launch_file(self) -> Path:
-        return self.path / "launch.json"
-
-    @property
-    def look_file(self) -> Path:
-        return self.path / "look.json"
-
-    @property
-    def trials(self) -> Path:
-        return self.path / "trials"
-
-    def trial_dir(self, trial_id: int) -> Path:
-        return self.trials / str(trial_id)
-
-    def exists(self) -> bool:
-        return self.sweep_file.is_file()
-
-    def resume(self) -> str:
-        """The command that goes on with this sweep, from the current folder."""
-        if Path(self.out).absolute() == Path("runs").absolute():
-            return f"`sparsefront resume {self.name}`"
-        return f"`sparsefront resume {self.name} --out {shlex.quote(str(self.out))}`"
-
-    def require(self) -> RunFolder:
-        """Itself, or ValueError naming the sweeps that do exist."""
-        if self.exists():
-            return self
-        known = ", ".join(list_sweeps(self.out)) or "none yet"
-        raise ValueError(f"sweep name: value {self.name!r} not found in {self.out}; known: {known}")
-
-    def finished(self) -> list[int]:
-        """Ids of finished trials, ascending."""
-        return sorted(int(p.parent.name) for p in self.trials.glob("*/result.json"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,22 +60,29 @@ class StoredTrial:
     spec: TrialSpec
     result: TrialResult
     path: Path
+    shared: SharedStorage | None = None
 
     def mask(self) -> dict[str, Tensor]:
-        return load_tensors(self.path / "mask.safetensors")
+        return load_tensors(self._fetched("mask.safetensors"))
 
     def state_dict(self) -> dict[str, Tensor]:
-        return load_tensors(self.path / "weights.safetensors")
+        return load_tensors(self._fetched("weights.safetensors"))
 
     def channels(self) -> Kept:
         """Positions left of each tensor; empty where no channel was removed."""
         file = self.path / "channels.json"
         return kept_from_json(read_json(file)) if file.is_file() else {}
 
+    def whole(self) -> Path:
+        """Its folder, with every file in it."""
+        if self.shared is not None:
+            self.shared.pull(self.path, "*")
+        return self.path
 
-def list_sweeps(out: Path) -> list[str]:
-    """Names of the sweeps under a runs folder, sorted."""
-    return sorted(p.parent.name for p in Path(out).glob("*/sweep.yaml"))
+    def _fetched(self, name: str) -> Path:
+        if self.shared is not None:
+            self.shared.fetch(self.path / name)
+        return self.path / name
 
 
 def write_trial(
@@ -145,6 +100,7 @@ def write_trial(
         write_json(folder / "channels.json", kept_to_json(outcome.channels))
     (folder / "failure.json").unlink(missing_ok=True)
     write_json(folder / "result.json", outcome.result.to_dict())
+    run.publish(trial_id)
     return folder
 
 
@@ -157,6 +113,7 @@ def write_failure(run: RunFolder, trial_id: int, spec: TrialSpec | None, reason:
     if spec is not None:
         write_json(folder / "spec.json", spec.to_dict())
     write_json(folder / "failure.json", {"reason": reason})
+    run.publish(trial_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,17 +136,13 @@ def write_stopped(run: RunFolder, trial_id: int, spec: TrialSpec | None, stop: S
     if spec is not None:
         write_json(folder / "spec.json", spec.to_dict())
     write_json(folder / "stopped.json", asdict(stop))
+    run.publish(trial_id)
 
 
 def read_stopped(run: RunFolder, trial_id: int) -> Stop | None:
     """None for a trial that was not stopped."""
     file = run.trial_dir(trial_id) / "stopped.json"
     return Stop(**read_json(file)) if file.is_file() else None
-
-
-def has_ended(folder: Path) -> bool:
-    """Whether a trial's folder says how it ended."""
-    return any((folder / f"{end}.json").is_file() for end in ("result", "failure", "stopped"))
 
 
 def read_failure(run: RunFolder, trial_id: int) -> str | None:
@@ -204,13 +157,14 @@ def read_trial(run: RunFolder, trial_id: int) -> StoredTrial:
     if not (folder / "result.json").is_file():
         known = ", ".join(map(str, run.finished())) or "none"
         raise ValueError(
-            f"trial: value {trial_id!r} is not finished in {run.path}; finished: {known}"
+            f"trial: value {trial_id!r} is not finished in {run.place}; finished: {known}"
         )
     return StoredTrial(
         trial_id=trial_id,
         spec=spec_from_dict(read_json(folder / "spec.json")),
         result=result_from_dict(read_json(folder / "result.json")),
         path=folder,
+        shared=run.shared,
     )
 
 
@@ -231,8 +185,11 @@ def remove_unfinished(run: RunFolder, trial_id: int) -> None:
     """
     folder = run.trial_dir(trial_id)
     kept = ("result.json", "checkpoint.json")
-    if folder.exists() and not any((folder / name).exists() for name in kept):
+    if any((folder / name).exists() for name in kept):
+        return
+    if folder.exists():
         shutil.rmtree(folder)
+    run.withdraw(trial_id)
 
 
 def looks_at_all(run: RunFolder) -> dict[int, list[Look]]:

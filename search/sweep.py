@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,15 +27,17 @@ from search.cluster.listeners import Listeners
 from search.cluster.live import Live
 from search.data import DataSpec, root_of, with_root
 from search.front import ParetoFront
-from search.inspection.files_of_sweep import save_all
+from search.inspection.files_of_sweep import files_in, save_all
 from search.inspection.live_front import LiveFront
-from search.inspection.sweep_view import read_view
+from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
+from search.one_driver import Lease, only_driver
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
 from search.provenance import git_state
+from search.run_folder import at_work
 from search.run_store import (
     RunFolder,
     drop_torn_line,
@@ -47,9 +50,11 @@ from search.run_store import (
     read_stopped,
     read_trial,
     remove_unfinished,
+    run_folder,
     write_bytes,
     write_json,
 )
+from search.shared_storage import is_uri
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
 from search.trials.checkpoint import tidy
@@ -65,69 +70,93 @@ MOST_TOGETHER = 64
 class Launch:
     """How a sweep was started: kept beside it for `resume`.
 
-    code  commit of the folder it was launched from, and whether that was dirty; None outside git
+    tracking_uri  None: MLflow's database is on the machine of whoever drives
+    code          commit of the folder it was launched from, and whether that was dirty; None
+                  outside git
     """
 
     run_id: str
     address: str | None
-    tracking_uri: str
+    tracking_uri: str | None
     code: dict[str, Any] | None = None
 
 
 def run_sweep(
-    sweep: Sweep, *, name: str, out: Path, address: str | None, trials: int | None
+    sweep: Sweep, *, name: str, out: str | Path, address: str | None, trials: int | None
 ) -> ParetoFront:
-    """Runs a new sweep to its end; OUT/NAME must not exist. Returns the front."""
-    run = RunFolder(out=Path(out).absolute(), name=name)
+    """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
     sweep = _absolute(replace(sweep, name=name, trials=trials or sweep.trials))
-    launch = Launch(
-        run_id=uuid.uuid4().hex,
-        address=address,
-        tracking_uri=sweep.tracking_uri or f"sqlite:///{run.out / 'mlflow.db'}",
-        code=git_state(Path.cwd()),
-    )
-    with _ending_well(run), connected(address, sweep):
+    with (
+        at_work(run_folder(out, name)) as run,
+        _ending_well(run),
+        connected(address, sweep),
+        only_driver(run) as lease,
+    ):
+        if run.exists():
+            raise ValueError(f"--name: value {name!r} exists in {run.runs}; allowed: a new name")
+        own = None if run.shared is not None else f"sqlite:///{run.records / 'mlflow.db'}"
+        launch = Launch(
+            run_id=uuid.uuid4().hex,
+            address=address,
+            tracking_uri=sweep.tracking_uri or own,
+            code=git_state(Path.cwd()),
+        )
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
         write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
-        return _run(sweep, run, launch)
+        run.push(run.launch_file, run.sweep_file)
+        return _run(sweep, run, launch, lease)
 
 
-def resume_sweep(name: str, out: Path, address: str | None = None) -> ParetoFront:
+def resume_sweep(name: str, out: str | Path, address: str | None = None) -> ParetoFront:
     """Finishes a sweep after any crash; finished trials are not run again."""
-    run = RunFolder(out=Path(out).absolute(), name=name).require()
-    launch = Launch(**read_json(run.launch_file))
-    if address is not None:
-        launch = replace(launch, address=address)
-    sweep = read_sweep(run.sweep_file)
-    with _ending_well(run), connected(launch.address, sweep):
-        return _run(sweep, run, launch)
+    found = run_folder(out, name).require()
+    with at_work(found) as run, _ending_well(run), only_driver(run) as lease:
+        run.pulled()
+        launch = Launch(**read_json(run.launch_file))
+        if address is not None:
+            launch = replace(launch, address=address)
+        sweep = read_sweep(run.sweep_file)
+        with connected(launch.address, sweep):
+            return _run(sweep, run, launch, lease)
 
 
-def _run(sweep: Sweep, run: RunFolder, launch: Launch) -> ParetoFront:
+def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> ParetoFront:
     _listen()  # again, as Ray has put its own handler in place
-    with _locked(run):
-        drop_torn_line(run.storage)
-        optimizer = optimizer_of(sweep, sweep.storage or run.storage)
-        tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri)
-        with _ended(tracking):
-            taken = take_over(sweep, optimizer, run)
-            finished = FinishedTrials(sweep, run)
-            again = _reconcile(sweep, optimizer, tracking, run, finished)
-            with Live(sweep, optimizer, finished) as live:
-                for line in taken:
-                    live.say(line)
-                if optimizer.told() < sweep.trials:
-                    drawn = LiveFront(sweep, run, tracking.show)
-                    listeners = Listeners(finished, live, tracking, drawn)
-                    _tune(sweep, run, optimizer, listeners, live, again)
-            view = read_view(run.name, run.out)
-            save_all(view, run.path)
-            front = view.front
-            tracking.finish(front)
+    drop_torn_line(run.storage)
+    optimizer = optimizer_of(sweep, sweep.storage or run.storage)
+    tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri or _own_records(run))
+    with _ended(tracking):
+        taken = take_over(sweep, optimizer, run)
+        finished = FinishedTrials(sweep, run)
+        again = _reconcile(sweep, optimizer, tracking, run, finished)
+        with Live(sweep, optimizer, finished) as live:
+            for line in taken:
+                live.say(line)
+            if optimizer.told() < sweep.trials:
+                drawn = LiveFront(sweep, run, tracking.show)
+                listeners = Listeners(finished, live, tracking, drawn)
+                _tune(sweep, run, optimizer, listeners, live, again, lease)
+        view = view_of(run)
+        save_all(view, run.path)
+        front = view.front
+        run.push(run.storage, run.look_file, *files_in(run.path))
+        tracking.finish(front)
     if not front.points and not front.others:
-        raise Failed(f"sweep {run.name!r}: every trial failed; see {run.trials}/*/failure.json")
+        reasons = f"{run.place}/trials/*/failure.json"
+        raise Failed(f"sweep {run.name!r}: every trial failed; see {reasons}")
     return front
+
+
+def _own_records(run: RunFolder) -> str:
+    """MLflow's database where nobody named one for a sweep whose runs are behind a URI."""
+    file = run.records / "mlflow.db"
+    print(
+        f"MLflow: no tracking_uri in the sweep file, so its records are in {file} of this machine; "
+        "`sparsefront resume` writes them elsewhere",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return f"sqlite:///{file}"
 
 
 def _reconcile(
@@ -145,7 +174,7 @@ def _reconcile(
     for proposal in optimizer.running():
         number = proposal.trial_id
         if has_ended(run.trial_dir(number)):
-            tidy(run.trial_dir(number))
+            tidy(run, number)
         if number in done:
             tell(optimizer, sweep, number, read_trial(run, number).result)
         elif stop := read_stopped(run, number):
@@ -166,6 +195,7 @@ def _tune(
     listeners: Listeners,
     live: Live,
     again: list[Proposal],
+    lease: Lease | None,
 ) -> None:
     import ray
     from ray import tune
@@ -183,7 +213,7 @@ def _tune(
     prepare_search(sweep, optimizer, shared)
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
-    watcher = TrialWatcher(live)
+    watcher = TrialWatcher(live, lease)
     searcher = OptunaSearcher(sweep, optimizer, run, listeners, watcher, again)
     scheduler = None
     if sweep.halving is not None:
@@ -206,6 +236,8 @@ def _tune(
         ),
     )
     tuner.fit()
+    if watcher.stop is not None:
+        raise Failed(watcher.stop)
     listeners.agreed(optimizer.agreement())
 
 
@@ -218,7 +250,7 @@ def _ending_well(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if not run.exists():
+        if not run.sweep_file.is_file():
             raise
         raise Failed(f"interrupted; {run.resume()} goes on with the sweep") from None
     except Exception as error:
@@ -279,7 +311,7 @@ def _absolute(sweep: Sweep) -> Sweep:
     trial = sweep.trial
     return replace(
         sweep,
-        warm_start=[os.path.abspath(folder) for folder in sweep.warm_start],
+        warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),
@@ -293,16 +325,3 @@ def _at_home(data: DataSpec) -> DataSpec:
     """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
     root = os.path.expanduser(os.path.expandvars(root_of(data)))
     return with_root(data, os.path.abspath(root))
-
-
-@contextmanager
-def _locked(run: RunFolder) -> Iterator[None]:
-    """One driver a sweep; the lock goes with the process, however it ends."""
-    import fcntl
-
-    with open(run.path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"sweep {run.name!r} is running already in {run.path}") from None
-        yield

@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 from search.answers import Failed
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
-from search.cluster.worker import NO_SPACE
+from search.cluster.worker import NO_SPACE, NO_STORAGE
+from search.one_driver import Lease
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.for_sweep import tell, tell_stopped
 from search.run_store import (
@@ -24,6 +25,7 @@ from search.run_store import (
     write_failure,
 )
 from search.rungs.skipping import unbeatable
+from search.shared_storage import StorageLost
 from search.sweep_file import Sweep
 from search.trials.checkpoint import tidy
 
@@ -31,11 +33,16 @@ from search.trials.checkpoint import tidy
 class TrialWatcher(Callback):
     """Sees Tune's own trials: why Ray lost one, and when to redraw the table."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, live: Live, lease: Lease | None = None) -> None:
+        self._live, self._lease = live, lease
         self._trials: list[Any] = []
         self.stop: str | None = None
         """Why the sweep has to end now; Tune takes errors of a searcher for those of a trial."""
+
+    def has_to_stop(self) -> bool:
+        if self.stop is None and self._lease is not None:
+            self.stop = self._lease.lost
+        return self.stop is not None
 
     def reason(self, trial_id: str) -> str:
         """Why a trial's process ended: killed, out of memory, node gone."""
@@ -55,7 +62,7 @@ class TrialWatcher(Callback):
         self._trials = trials
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self.stop is not None:
+        if self.has_to_stop():
             raise Failed(self.stop)
         self._live.refresh()
 
@@ -95,12 +102,16 @@ class OptunaSearcher(Searcher):
         skipped for their cost do not count.
         """
         if trial_id not in self._asked:
+            if self._watcher.has_to_stop():
+                return str(Searcher.FINISHED)
             left = self._sweep.trials - self._optimizer.told() - len(self._running)
             if left <= 0:
                 return None if self._running else str(Searcher.FINISHED)
             proposal = self._again.pop(0) if self._again else self._optimizer.ask()
             if proposal is None:
                 return None if self._running else str(Searcher.FINISHED)
+            if not self._asked_for_all():
+                return str(Searcher.FINISHED)
             self._asked[trial_id] = proposal
             self._running.add(trial_id)
             self._listeners.started(proposal)
@@ -117,9 +128,20 @@ class OptunaSearcher(Searcher):
         if result is not None and NO_SPACE in result:
             self._watcher.stop = full_disk(result[NO_SPACE], self._run)
             return
+        if result is not None and NO_STORAGE in result:
+            self._watcher.stop = self._goes_on_after(result[NO_STORAGE])
+            return
+        try:
+            self._run.pull_trial(number)
+            self._ended(trial_id, proposal)
+        except StorageLost as lost:
+            self._watcher.stop = self._goes_on_after(lost)
+
+    def _ended(self, trial_id: str, proposal: Proposal) -> None:
+        number = proposal.trial_id
         if self._starts_again(trial_id, proposal):
             return
-        tidy(self._run.trial_dir(number))
+        tidy(self._run, number)
         stop = read_stopped(self._run, number)
         if (self._run.trial_dir(number) / "result.json").is_file():
             trial = self._listeners.finished.add(number)
@@ -134,6 +156,19 @@ class OptunaSearcher(Searcher):
             reason = self._reason(trial_id, number)
             self._optimizer.tell(number, Failure(reason))
             self._listeners.ended(proposal, reason)
+
+    def _asked_for_all(self) -> bool:
+        """Lets shared storage know what is asked before a worker writes anything about it there:
+        nothing of a trial is then found under another one's values.
+        """
+        try:
+            self._run.push(self._run.storage)
+        except StorageLost as lost:
+            self._watcher.stop = self._goes_on_after(lost)
+        return self._watcher.stop is None
+
+    def _goes_on_after(self, what: object) -> str:
+        return f"{what}; {self._run.resume()} goes on with the sweep"
 
     def _starts_again(self, trial_id: str, proposal: Proposal) -> bool:
         """A trial that did not end, as its worker or node died: as often as the sweep allows it

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
 
 from search.cluster.limits import Limit
+from search.run_folder import at_work
 from search.run_store import (
     RunFolder,
     Stop,
@@ -19,6 +22,7 @@ from search.run_store import (
 )
 from search.rungs.halving import Rung
 from search.rungs.skipping import Costs, useless
+from search.shared_storage import StorageLost
 from search.space import with_values
 from search.sweep_file import Sweep
 from search.trials.checkpoint import (
@@ -34,6 +38,8 @@ from search.trials.trial import TrialRun
 Answer = dict[str, Any]
 NO_SPACE = "no_space"
 """In an answer: what could not be written. The trial has not ended."""
+NO_STORAGE = "no_storage"
+"""In an answer: why shared storage could not be used. The trial has not ended."""
 
 
 class TrialActor(Trainable):
@@ -44,7 +50,9 @@ class TrialActor(Trainable):
     def setup(  # type: ignore[override]  # tune.with_parameters gives the rest
         self, config: dict[str, Any], shared: Shared, sweep: Sweep, run: RunFolder
     ) -> None:
-        self.shared, self.sweep, self.run_folder = shared, sweep, run
+        self._held = ExitStack()
+        self.run_folder = self._held.enter_context(at_work(run))
+        self.shared, self.sweep = shared, sweep
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -61,7 +69,18 @@ class TrialActor(Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: our own is in the trial's folder."""
 
+    def cleanup(self) -> None:
+        self._held.close()
+
     def _next(self) -> Answer:
+        try:
+            if self.open is None:
+                take_up(self.run_folder, self.number)
+            return self._looked()
+        except StorageLost as lost:
+            return {"done": True, NO_STORAGE: str(lost)}
+
+    def _looked(self) -> Answer:
         folder = self.run_folder.trial_dir(self.number)
         if has_ended(folder):
             return {"done": True}  # by a worker that died before it could say so
@@ -72,6 +91,8 @@ class TrialActor(Trainable):
                 return self.open.next_look()
             self.open = OpenTrial(spec, self)
             return self.open.first_answer()
+        except StorageLost:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if no_space(error):
@@ -119,6 +140,7 @@ class OpenTrial:
             "cpu_s": spent["cpu_s"], "metrics": metrics,
         }  # fmt: skip
         self._looks.append(look)
+        self._run_folder.pull_trial(self._number)
         if has_ended(self._folder):
             return {"done": True}  # elsewhere, while Ray could not reach this node
         if rung == self._trial.full:
@@ -127,6 +149,7 @@ class OpenTrial:
             remove_checkpoint(self._folder)
             return {"done": True}
         write_checkpoint(self._folder, self._trial.checkpoint(), self._looks)
+        self._run_folder.publish(self._number)
         return self._answer(look)
 
     def _answer(self, look: dict[str, Any]) -> Answer:
@@ -145,6 +168,13 @@ class OpenTrial:
             self._notes.append(f"checkpoint not readable, started again: {error}")
             remove_checkpoint(self._folder)
             return TrialRun(spec, shared)
+
+
+def take_up(run: RunFolder, trial_id: int) -> None:
+    """Brings here what other machines have of a trial, with the checkpoint to go on from."""
+    if run.shared is not None:
+        shutil.rmtree(run.trials, ignore_errors=True)
+        run.pull_trial(trial_id, "checkpoint-*")
 
 
 def rungs_of(sweep: Sweep, full: Rung) -> list[Rung]:

@@ -36,17 +36,24 @@ from search.exports.pruned import (
     write_pruned,
 )
 from search.exports.whole_folder import whole_folder
-from search.front import ParetoFront, load_front
+from search.front import ParetoFront, front_of
 from search.inspection.plots import save_front
 from search.inspection.report import report
-from search.run_store import RunFolder, StoredTrial, load_tensors, write_bytes, write_json
+from search.run_store import (
+    RunFolder,
+    StoredTrial,
+    load_tensors,
+    run_folder,
+    write_bytes,
+    write_json,
+)
 from search.sweep_file import read_sweep
 from search.trials.spec import TrialSpec, spec_from_dict
 
 
 def export(
     name: str,
-    runs: Path,
+    runs: str | Path,
     pick: str,
     destination: Path,
     formats: tuple[Format, ...] = (),
@@ -60,8 +67,8 @@ def export(
     report.md, front.png; where channels were removed also channels.json (positions left of each
     tensor) and small.safetensors (state dict of the smaller model). Each format: formats.py.
     """
-    run = RunFolder(out=Path(runs), name=name).require()
-    front = load_front(name, runs)
+    run = run_folder(runs, name).require().pulled()
+    front = front_of(run)
     trial = picked(front, run, pick)
     require_formats(trial.spec.model, formats)
     destination = Path(destination)

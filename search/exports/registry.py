@@ -20,7 +20,7 @@ from search.inspection.mlflow_store import (
     experiment_of,
     one_line,
 )
-from search.run_store import RunFolder, read_json
+from search.run_store import RunFolder, read_json, run_folder
 
 ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.IGNORECASE)
 SCHEME = "models:/"
@@ -39,12 +39,12 @@ def check_names(name: str, alias: str) -> None:
         )
 
 
-def register(folder: Path, sweep: str, runs: Path, name: str, alias: str) -> str:
+def register(folder: Path, sweep: str, runs: str | Path, name: str, alias: str) -> str:
     """Logs an exported folder to the sweep's MLflow, makes it the next version of the registered
     model and moves the alias there; says how to fetch it. Failed where MLflow does not answer.
     """
     manifest = read_manifest(folder)
-    run = RunFolder(out=Path(runs).absolute(), name=sweep)
+    run = run_folder(runs, sweep)
     uri = _tracking_uri(run)
     client, error_type = _client(uri)
     try:
@@ -64,7 +64,7 @@ def register(folder: Path, sweep: str, runs: Path, name: str, alias: str) -> str
 
 
 @contextmanager
-def fetched(uri: str, runs: Path) -> Iterator[Path]:
+def fetched(uri: str, runs: str | Path) -> Iterator[Path]:
     """The exported folder of models:/NAME@ALIAS or models:/NAME/VERSION, for as long as it is open.
     ValueError where there is no such version.
     """
@@ -85,15 +85,15 @@ def fetched(uri: str, runs: Path) -> Iterator[Path]:
         yield Path(place) / FOLDER
 
 
-def default_uri(runs: Path) -> str:
+def default_uri(runs: str | Path) -> str:
     """The database that sweeps under RUNS log to, where nobody says otherwise."""
-    return f"{SQLITE}{Path(runs).absolute() / 'mlflow.db'}"
+    return f"{SQLITE}{run_folder(runs, '').records.absolute() / 'mlflow.db'}"
 
 
 def _tracking_uri(run: RunFolder) -> str:
     if run.launch_file.is_file():
-        return str(read_json(run.launch_file)["tracking_uri"])
-    return default_uri(run.out)
+        return str(read_json(run.launch_file)["tracking_uri"] or default_uri(run.runs))
+    return default_uri(run.runs)
 
 
 def _client(uri: str) -> tuple[Any, type[Exception]]:
@@ -107,7 +107,7 @@ def _version(client: Any, folder: Path, manifest: dict[str, Any], run: RunFolder
     """A run of its own holds the files; a trial's own run belongs to the sweep."""
     tags = {SWEEP: run.name, "sparsefront.exported_trial": str(manifest["trial"])}
     made = client.create_run(
-        experiment_of(client, EXPERIMENT, run.out / "mlflow-artifacts"),
+        experiment_of(client, EXPERIMENT, run.records.absolute() / "mlflow-artifacts"),
         tags=tags,
         run_name=f"{run.name}-{manifest['trial']}-export",
     )

@@ -46,6 +46,12 @@ def save_all(view: SweepView, folder: Path) -> None:
     write_bytes(folder / "report.html", sweep_page(view, drawn).encode())
 
 
+def files_in(folder: Path) -> list[Path]:
+    """All of these files that a sweep's folder has."""
+    named = [folder / name for name in (*FRONT_FILES, *REPORT_FILES)]
+    return [*named, *sorted((folder / "charts").glob("*"))]
+
+
 def _save(view: SweepView, chart: Chart, folder: Path) -> None:
     picture, page = chart.picture(view), chart_page(view, chart)
     if picture is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from search.front import ParetoFront
-from search.inspection.files_of_sweep import save_front_files
+from search.inspection.files_of_sweep import FRONT_FILES, save_front_files
 from search.inspection.sweep_view import SweepView, baselines_of
 from search.run_store import RunFolder
 from search.space import Value
@@ -51,6 +51,7 @@ class LiveFront:
         started, computed = self._clock(), self._cpu()
         try:
             save_front_files(self._view(front), self._run.path)
+            self._run.push(*(self._run.path / name for name in FRONT_FILES))
             self._tell(front)
         except Exception as error:  # a sweep never ends for a picture
             self._broken = True

@@ -56,7 +56,8 @@ def look_of(run: RunFolder) -> Look:
     found = PAGE.search(str(read_json(run.look_file).get("mlflow", "")))
     if found is None:
         raise ValueError(f"ui: {run.look_file} names no page; `sparsefront resume` writes it anew")
-    uri = str(read_json(run.launch_file)["tracking_uri"])
+    own = f"{SQLITE}{run.records.absolute() / 'mlflow.db'}"
+    uri = str(read_json(run.launch_file)["tracking_uri"] or own)
     return Look(tracking_uri=_database(uri, run), page=found.group() + TRAINING)
 
 
@@ -109,7 +110,7 @@ def _database(uri: str, run: RunFolder) -> str:
     """The sweep's database, or the one beside it where the whole folder was moved."""
     if not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file():
         return uri
-    moved = Path(run.out).absolute() / "mlflow.db"
+    moved = run.records.absolute() / "mlflow.db"
     if moved.is_file():
         return f"{SQLITE}{moved}"
     raise ValueError(

@@ -18,6 +18,7 @@ from search.run_store import (
     read_failure,
     read_finished,
     read_stopped,
+    run_folder,
 )
 from search.space import Value, value_of
 from search.sweep_file import Sweep, read_sweep
@@ -86,15 +87,21 @@ class SweepView:
         return sum(ended.how == how for ended in self.endings)
 
 
-def read_view(name: str, out: Path) -> SweepView:
-    """A sweep as its folder stands, finished or not. ValueError naming the sweeps there are."""
-    run = RunFolder(out=Path(out), name=name).require()
+def read_view(name: str, out: str | Path) -> SweepView:
+    """A sweep as its folder stands, finished or not; `out`: a path or a URI. ValueError naming the
+    sweeps there are.
+    """
+    return view_of(run_folder(out, name).require().pulled())
+
+
+def view_of(run: RunFolder) -> SweepView:
+    """The same of what is on this machine."""
     sweep = read_sweep(run.sweep_file)
     trials = read_finished(run)
     asked = read_asked(sweep, run)
     values = {t.trial_id: _values(sweep, t, asked.get(t.trial_id)) for t in trials}
     return SweepView(
-        front=pareto_front(sweep, name, trials),
+        front=pareto_front(sweep, run.name, trials),
         sweep=sweep,
         values=values,
         baselines=baselines_of(sweep, values, asked),

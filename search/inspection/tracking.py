@@ -65,7 +65,7 @@ class Tracking:
         try:
             local = tracking_uri.startswith(SQLITE)
             self.experiment_id = experiment_of(
-                self._client, EXPERIMENT, run.out / "mlflow-artifacts" if local else None
+                self._client, EXPERIMENT, run.records / "mlflow-artifacts" if local else None
             )
             self.parent_id = self._parent(run_id)
         except MlflowException as error:

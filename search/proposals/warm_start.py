@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from pathlib import Path
 
 from search.optimizer import Optimizer
 from search.proposals.for_sweep import allowed_value, tell
-from search.run_store import RunFolder, StoredTrial, read_finished
+from search.run_store import RunFolder, StoredTrial, read_finished, run_folder
 from search.space import Value, value_of, with_values
 from search.sweep_file import Sweep
 
@@ -18,7 +18,7 @@ def take_over(sweep: Sweep, optimizer: Optimizer, run: RunFolder) -> list[str]:
     """
     said = []
     for folder in sweep.warm_start:
-        trials = read_finished(earlier(folder))
+        trials = read_finished(earlier(folder).pulled())
         fitting = [(t, values) for t in trials if (values := values_in(sweep, t)) is not None]
         taken = [t for t, values in fitting if _take(sweep, optimizer, run, t, values)]
         said.append(
@@ -30,8 +30,8 @@ def take_over(sweep: Sweep, optimizer: Optimizer, run: RunFolder) -> list[str]:
 
 def earlier(folder: str) -> RunFolder:
     """The sweep in a folder. ValueError where there is none."""
-    path = Path(folder)
-    run = RunFolder(out=path.parent, name=path.name)
+    runs, name = os.path.split(folder.rstrip("/"))
+    run = run_folder(runs, name, "warm_start")
     if not run.exists():
         raise ValueError(
             f"warm_start: value {folder!r} holds no sweep; allowed: folders with a sweep.yaml"
@@ -68,7 +68,9 @@ def _take(
         return False
     made = run.trials / f".{number}"
     shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(trial.path, made)
+    shutil.copytree(trial.whole(), made)
     made.rename(run.trial_dir(number))
+    run.push(run.storage)
+    run.publish(number)
     tell(optimizer, sweep, number, trial.result)
     return True

@@ -32,6 +32,7 @@ class HalvingScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = int(trial.config["trial_id"])
         folder = self._run.trial_dir(number)
+        self._run.pull_trial(number)
         looks = looks_of(folder)
         rung = rung_of(self._halving, looks[-1])
         if self._goes_on(rung, number, looks[-1]):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pruning.channels.removal import kept_from_json, kept_to_json
 from pruning.mask import PruningMask
-from search.run_store import load_tensors, read_json, write_json, write_tensors
+from search.run_store import RunFolder, load_tensors, read_json, write_json, write_tensors
 from search.training.fine_tune import FineTuner
 from search.trials.spec import Look
 from search.trials.timings import Timings
@@ -113,10 +113,13 @@ def remove_checkpoint(folder: Path) -> None:
     _remove_tensors(folder)
 
 
-def tidy(folder: Path) -> None:
+def tidy(run: RunFolder, trial_id: int) -> None:
     """Removes what a trial that ended needs no more: its checkpoint, and what processes that were
     killed had half-written.
     """
+    folder = run.trial_dir(trial_id)
+    if (folder / DATA).is_file():
+        run.publish(trial_id)  # its worker died before it could remove it for all
     remove_checkpoint(folder)
     for file in folder.glob(".*"):
         file.unlink(missing_ok=True)

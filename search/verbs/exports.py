@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from search.answers import require_sweep
 from search.exports.format_names import Format
 
-RUNS = Path("runs")
+RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class Export:
     """Also as a new version of this registered model in the sweep's MLflow."""
     alias: str = "champion"
     """The alias that the registered version gets; it moves there."""
-    runs: Path = RUNS
-    """Folder of all runs."""
+    runs: str = RUNS
+    """Folder of all runs, or a URI."""
 
     def run(self) -> str:
-        require_sweep(self.name, self.runs)
+        require_sweep(self.name, self.runs, "--runs")
         require_new(self.out)
         from search.exports.export import export
 

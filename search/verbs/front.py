@@ -37,8 +37,8 @@ class Front:
     """Also save all finished trials as a table: FILE.parquet (one sweep)."""
     charts: Path | None = None
     """Also save every chart, as PNG and HTML, with report and table, in a folder (one sweep)."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI."""
 
     def run(self) -> str:
         self._check()
@@ -134,14 +134,14 @@ class Ui:
     """Name of the sweep."""
     port: int | None = None
     """Port of the server; default: a free one."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI."""
 
     def run(self) -> str:
         from search.inspection.mlflow_page import HOST, free_port, look_of, served, until_told
-        from search.run_store import RunFolder
+        from search.run_store import run_folder
 
-        look = look_of(RunFolder(out=self.out, name=self.name))
+        look = look_of(run_folder(self.out, self.name).pulled())
         if look.served:
             return f"{look.tracking_uri.rstrip('/')}/{look.page}"
         port = free_port(self.port)

@@ -26,11 +26,11 @@ class Inspect:
     """Least score of boxes that are drawn."""
     data: str | None = None
     """Where the data lie on this machine; default: where the sweep found them."""
-    runs: Path = Path("runs")
-    """Folder of all runs."""
+    runs: str = "runs"
+    """Folder of all runs, or a URI."""
 
     def run(self) -> str:
-        require_sweep(self.name, self.runs)
+        require_sweep(self.name, self.runs, "--runs")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise ValueError(f"--out: value {str(self.out)!r} exists; allowed: a new folder")
         if not 0 <= self.score <= 1:

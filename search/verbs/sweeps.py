@@ -20,7 +20,7 @@ from search.answers import (
     where_to_look,
 )
 
-RUNS = Path("runs")
+RUNS = "runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,11 @@ class SweepVerb:
     """Number of trials instead of the file's."""
     address: str | None = None
     """Ray cluster: auto, local or HOST:PORT; default: a local one."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
-        from search.run_store import RunFolder
+        from search.run_store import run_folder
         from search.sweep_file import check_name, read_checked
 
         if self.trials is not None and self.trials < 1:
@@ -74,7 +74,7 @@ class SweepVerb:
         sweep = read_checked(self.sweep)
         name = self.name or sweep.name
         check_name(name)
-        if RunFolder(out=self.out, name=name).exists():
+        if run_folder(self.out, name).exists():
             raise ValueError(
                 f"--name: value {name!r} exists in {self.out}; "
                 f"allowed: a new name, or `sparsefront resume {name}`"
@@ -93,8 +93,8 @@ class Resume:
     """Name of the sweep."""
     address: str | None = None
     """Ray cluster, where it is another one now; default: as launched."""
-    out: Path = RUNS
-    """Folder of all runs."""
+    out: str = RUNS
+    """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
         require_sweep(self.name, self.out)
@@ -168,7 +168,7 @@ class Evaluate:
     export: Positional[str | None] = None
     """Exported folder, or models:/NAME@ALIAS of a registered one; its metrics come out bit for bit
     as the trial reported them, but for a latency, which is measured anew."""
-    runs: Path = RUNS
+    runs: str = RUNS
     """Folder of all runs, whose MLflow has registered models (else: MLFLOW_TRACKING_URI)."""
     model: str | None = None
     """Model name, with --checkpoint and --data."""

@@ -11,7 +11,8 @@ import yaml
 
 from search.proposals.for_sweep import optimizer_of
 from search.proposals.warm_start import take_over
-from search.run_store import RunFolder, read_trial, write_trial
+from search.run_folder import at_work
+from search.run_store import RunFolder, read_trial, run_folder, write_trial
 from search.sweep_file import check_inputs, read_sweep
 from search.trials.trial import run_trial
 
@@ -59,6 +60,27 @@ def test_only_what_fits_and_only_once(
     assert "0 of 3 results taken over" in take_over(sweep, optimizer, run)[0]
     asked = optimizer.ask()
     assert asked is not None and asked.values != {CAMERA: 0.5}
+
+
+def test_from_storage_into_storage(
+    earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Both behind a URI: whole trials go up, weights too, and the journal that names them."""
+    monkeypatch.setenv("SPARSEFRONT_RUNS_CACHE", str(tmp_path / "cache"))
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["space"] = {CAMERA: {"low": 0.0, "high": 0.9}}
+    sweep_data["warm_start"] = [earlier.path.as_uri()]
+    sweep = read_sweep(write_yaml(sweep_data))
+    check_inputs(sweep)
+    with at_work(run_folder(tmp_path.as_uri(), "later")) as run:
+        optimizer = optimizer_of(replace(sweep, first=[]), run.storage)
+        assert ": 1 of 3 results taken over" in take_over(sweep, optimizer, run)[0]
+    kept = RunFolder(out=tmp_path, name="later")
+    assert kept.finished() == [0] and kept.storage.is_file()
+    ours, theirs = read_trial(kept, 0), read_trial(earlier, 0)
+    assert ours.result == theirs.result
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
 def test_no_such_sweep(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Looked:
 
 def inspect_trial(
     name: str,
-    runs: Path,
+    runs: str | Path,
     pick: str,
     destination: Path,
     *,
