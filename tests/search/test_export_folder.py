@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from search.cli import main
 from search.exports.allocation_file import AllocationFile, read_allocation
 from search.exports.export import export, load_export
 from search.exports.nm_groups import verified
-from search.exports.pruned import read_pruned
+from search.exports.pruned import deployed, read_pruned
 from search.exports.whole_folder import clear_abandoned
+from search.measuring.made_frame import made_frame
 from search.measuring.measure import load_model
 from search.provenance import git_state
 from search.run_store import RunFolder, load_tensors, read_json, read_trial
@@ -245,6 +247,34 @@ def test_training_on_holds_the_zeros(
     assert "model: differs from the one of --from in head_channels" in capsys.readouterr().err
 
 
+def test_channels_applied_and_trained_on(
+    folder: Path, sweep_data: dict[str, Any], write_yaml: Any, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Whole channels by the fractions asked; trained on, the smaller model still says the same."""
+    data = read_json(folder / "allocation.json")
+    data["asked"]["pattern"] = "channel"
+    file = tmp_path / "channels.json"
+    file.write_text(json.dumps(data))
+    words = ["--checkpoint", str(tiny_checkpoint), "--out", str(tmp_path / "applied")]
+    assert main(["apply", str(file), *words]) == 0
+    pruned = read_pruned(tmp_path / "applied")
+    assert pruned.channels
+
+    trial, out = sweep_data["trial"], tmp_path / "on.safetensors"
+    run = {"model": trial["model"], "data": trial["train"], "image": trial["image"]}
+    run |= {"steps": 2, "batch_size": 2, "threads": 1, "lr": 0.01}
+    words = ["--from", str(tmp_path / "applied"), "--out", str(out)]
+    assert main(["train", str(write_yaml(run)), *words]) == 0
+    after = replace(pruned, state=store.load(out)[0])
+    assert any(not torch.equal(after.state[n], t) for n, t in pruned.state.items())
+    full, _ = load_model("bevfusion-small", out)
+    batch = made_frame(pruned.image)
+    with torch.no_grad():
+        small = deployed(after, out)(batch)
+        for name, value in full(batch).items():
+            assert torch.allclose(small[name], value, rtol=0, atol=1e-4), name
+
+
 def test_two_of_four_is_counted(tiny_checkpoint: Path) -> None:
     model, _ = load_model("bevfusion-small", None)
     name = "camera.neck.smooth.0.weight"
@@ -286,6 +316,7 @@ def test_older_records_are_read(exported_run: RunFolder) -> None:
     assert result_from_dict(data).environment == {}
 
 
+@pytest.mark.long
 def test_registered_and_fetched_by_alias(
     exported_run: RunFolder, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
