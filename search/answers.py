@@ -23,14 +23,16 @@ def require_sweep(name: str, out: Path) -> None:
 
 
 def where_to_look(name: str, out: Path) -> str:
-    """The lines under a finished sweep's table: picture, MLflow page, export."""
-    from search.run_store import RunFolder, read_json
+    """The lines under a finished sweep's table: picture, report, MLflow page, export."""
+    from search.run_store import RunFolder
 
     run = RunFolder(out=out, name=name)
     runs = "" if str(out) == "runs" else f" --runs {out}"
+    out_option = "" if str(out) == "runs" else f" --out {out}"
     return (
         f"picture {run.path / 'front.png'}\n"
-        f"MLflow  {read_json(run.look_file)['mlflow']}\n"
+        f"report  {run.path / 'report.html'}\n"
+        f"MLflow  {program('sparsefront')} ui {name}{out_option}\n"
         f"export  {program('sparsefront')} export {name} --pick knee --out {name}-knee{runs}"
     )
 

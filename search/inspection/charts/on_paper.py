@@ -13,11 +13,11 @@ PANEL_WIDTH, PANEL_HEIGHT = 4.5, 3.9  # inches
 COLUMNS = 3
 
 
-def blank(width: float, height: float) -> Any:
+def blank(width: float, height: float, dpi: int = DPI) -> Any:
     """A figure of so many inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    return Figure(figsize=(width, height), layout="constrained", dpi=dpi)
 
 
 def picture_of(panels: list[Panel], title: str, *, legend: bool = True) -> Any:
