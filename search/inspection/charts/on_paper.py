@@ -72,7 +72,8 @@ def draw(axis: Any, panel: Panel) -> None:
     _ticks(axis.xaxis, panel.x)
     _ticks(axis.yaxis, panel.y)
     axis.set_xlabel(panel.x.text, fontsize=10)
-    axis.set_ylabel(panel.y.text, fontsize=10)
+    long = len(panel.y.text) > 45
+    axis.set_ylabel(panel.y.text.replace(", ", "\n") if long else panel.y.text, fontsize=10)
     axis.grid(color=PAPER["grid"], lw=0.7)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
