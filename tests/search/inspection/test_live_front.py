@@ -51,9 +51,10 @@ def live(
 
 def test_share_of_the_time_is_bounded(live: LiveFront, clock: Clock, view_of: Any) -> None:
     """A trial every 10 s for five hours, each changing the front."""
+    fronts = [view_of([(0.5, 5.0, 0.5)] * size).front for size in (1, 2)]
     for number in range(1800):
         clock.now += 10.0
-        live.ended(number, {}, view_of([(0.5, 5.0, 0.5)] * (1 + number % 2)).front)
+        live.ended(number, {}, fronts[number % 2])
     assert live.spent_s == COST_S * live.drawings
     assert 0.5 * SHARE < live.spent_s / clock.now <= SHARE * 1.02
 
