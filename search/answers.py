@@ -23,14 +23,16 @@ def require_sweep(name: str, out: str | Path, option: str = "--out") -> None:
 
 
 def where_to_look(name: str, out: str | Path) -> str:
-    """The lines under a finished sweep's table: picture, MLflow page, export."""
-    from search.run_store import read_json, run_folder
+    """The lines under a finished sweep's table: picture, report, MLflow page, export."""
+    from search.run_store import run_folder
 
     run = run_folder(out, name).pulled()
     runs = "" if str(out) == "runs" else f" --runs {out}"
+    out_option = "" if str(out) == "runs" else f" --out {out}"
     return (
         f"picture {run.place}/front.png\n"
-        f"MLflow  {read_json(run.look_file)['mlflow']}\n"
+        f"report  {run.place}/report.html\n"
+        f"MLflow  {program('sparsefront')} ui {name}{out_option}\n"
         f"export  {program('sparsefront')} export {name} --pick knee --out {name}-knee{runs}"
     )
 

@@ -5,7 +5,7 @@ Under a URI (run_folder.py) the layout is the same, but for MLflow's files, ray/
 OUT/mlflow.db mlflow-artifacts/        what MLflow shows, of all sweeps under OUT
 OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absolute
          launch.json                   its id, Ray address and tracking URI, for resume
-         look.json                     where its MLflow page is
+         look.json                     where its MLflow page is, for `sparsefront ui`
          optuna.log                    Optuna's journal, the truth of the search
          trials/<id>/spec.json         what the trial was (written when it starts or ends)
                      mask.safetensors  bool tensor per pruned weight, True = kept

@@ -47,7 +47,11 @@ def pages(view: SweepView) -> list[Any]:
             )
         )  # fmt: skip
     titles = {
-        key: {"title": {"text": _plain(o), "font": {"size": 12}}, "showbackground": False}
+        key: {
+            "title": {"text": _plain(o), "font": {"size": 12}},
+            "showbackground": False,
+            "nticks": 5,
+        }
         for key, o in zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
     }
     figure.update_layout(

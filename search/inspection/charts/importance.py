@@ -27,7 +27,7 @@ READING = (
     "(fANOVA on the finished trials); thin bars show how far the answer moves between fits. With "
     "few trials, or where the search moved fields together, take the order as a hint only."
 )
-FEWEST, MOST, SEEDS, TREES = 6, 400, 3, 48
+FEWEST, MOST, SEEDS, TREES = 6, 150, 3, 32
 MOST_BARS = 12
 
 
@@ -47,7 +47,8 @@ def importances(view: SweepView) -> list[Importance]:
     """One an objective; none where there are too few trials or nothing varies."""
     import optuna
 
-    trials = [t for t in view.trials if _known(view, t.trial_id)][-MOST:]
+    trials = [t for t in view.trials if _known(view, t.trial_id)]
+    trials = trials[:: max(1, math.ceil(len(trials) / MOST))]  # the forest's time grows with them
     if view.sweep is None or len(trials) < FEWEST or len(view.sweep.space) < 2:
         return []
     distributions = _distributions(view)

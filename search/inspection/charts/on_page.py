@@ -10,6 +10,7 @@ from typing import Any
 from search.inspection.charts.panel import Axis, Panel, Series
 from search.inspection.charts.style import GREY, ORANGE
 
+LONG = 45  # letters that fit beside a panel
 MARGIN = {"l": 64, "r": 16, "t": 44, "b": 96}
 LEGEND = {
     "orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0,
@@ -35,6 +36,7 @@ def figure_of(panel: Panel) -> Any:
             type="rect", x0=x0, x1=right if x1 is None else x1,
             y0=y0, y1=high if y1 is None else y1,
             fillcolor=ORANGE, opacity=0.13, line_width=0, layer="below",
+            label={"text": region.name.removeprefix("not allowed: "), "font": {"size": 11}},
         )  # fmt: skip
     for line in panel.lines:
         add = figure.add_vline if line.x is not None else figure.add_hline
@@ -45,13 +47,19 @@ def figure_of(panel: Panel) -> Any:
         )  # fmt: skip
     for series in panel.series:
         figure.add_trace(_trace(series))
+    below = 96 + 18 * max(0, _names(panel) // 2 - 1)
+    upright = _in_two_lines(panel.y) if len(panel.y.text) > LONG else panel.y
     figure.update_layout(
-        title=title(panel.title),
-        xaxis=_axis(_in_two_lines(panel.x), (left, right)), yaxis=_axis(panel.y, (low, high)),
-        margin=MARGIN, height=400, hovermode="closest", showlegend=panel.legend,
-        legend=LEGEND,
+        title=title(panel.title), xaxis=_axis(_in_two_lines(panel.x), (left, right)),
+        yaxis=_axis(upright, (low, high)), margin={**MARGIN, "b": below}, height=304 + below,
+        hovermode="closest", showlegend=panel.legend, legend=LEGEND,
     )  # fmt: skip
     return figure
+
+
+def _names(panel: Panel) -> int:
+    """How many names the legend has; on a narrow panel they take a line for two."""
+    return len({s.name for s in panel.series if s.in_legend}) if panel.legend else 0
 
 
 def title(text: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ PANEL_WIDTH, PANEL_HEIGHT = 4.5, 3.9  # inches
 COLUMNS = 3
 
 
-def blank(width: float, height: float) -> Any:
+def blank(width: float, height: float, dpi: int = DPI) -> Any:
     """A figure of so many inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    return Figure(figsize=(width, height), layout="constrained", dpi=dpi)
 
 
 def picture_of(panels: list[Panel], title: str, *, legend: bool = True) -> Any:
@@ -72,7 +72,8 @@ def draw(axis: Any, panel: Panel) -> None:
     _ticks(axis.xaxis, panel.x)
     _ticks(axis.yaxis, panel.y)
     axis.set_xlabel(panel.x.text, fontsize=10)
-    axis.set_ylabel(panel.y.text, fontsize=10)
+    long = len(panel.y.text) > 45
+    axis.set_ylabel(panel.y.text.replace(", ", "\n") if long else panel.y.text, fontsize=10)
     axis.grid(color=PAPER["grid"], lw=0.7)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
