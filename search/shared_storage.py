@@ -157,7 +157,8 @@ class SharedStorage:
             here = file.name in NEVER_CHANGED and file.is_file()
             if not here or file.stat().st_size != info["size"]:
                 wanted[name] = file
-        self._get(wanted)
+        if wanted:
+            self._get(wanted)
 
     def _get(self, wanted: dict[str, Path]) -> None:
         made = {name: _hidden(file) for name, file in wanted.items()}
