@@ -24,7 +24,7 @@ from search.cluster.searcher import OptunaSearcher, TrialWatcher
 from search.inspection.live_front import LiveFront
 from search.inspection.tracking import Tracking
 from search.proposals.for_sweep import optimizer_of
-from search.run_store import RunFolder, write_json, write_trial
+from search.runs.run_store import RunFolder, write_json, write_trial
 from search.sweep_file import Sweep, read_sweep
 from search.trials.trial import run_trial
 

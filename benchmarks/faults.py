@@ -20,7 +20,7 @@ import optuna
 from search.front import load_front
 from search.objectives import OBJECTIVES
 from search.optimizer import DUPLICATE
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 from search.sweep_file import read_sweep
 
 CHECKOUT = Path(__file__).parents[1]

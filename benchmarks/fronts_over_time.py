@@ -18,7 +18,7 @@ import moocore
 import numpy as np
 
 from search.objectives import OBJECTIVES
-from search.run_store import RunFolder, read_json
+from search.runs.run_store import RunFolder, read_json
 from search.trials.spec import TrialResult
 
 NAMES = ("mAP", "NDS", "GFLOPs")

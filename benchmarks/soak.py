@@ -26,7 +26,7 @@ from benchmarks.faults import (
     spawn,
 )
 from benchmarks.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 
 EVERY_S = (20.0, 60.0)
 

@@ -17,14 +17,14 @@ class Failed(Exception):
 
 def require_sweep(name: str, out: str | Path, option: str = "--out") -> None:
     """ValueError naming the sweeps there are, unless OUT holds this one."""
-    from search.run_store import run_folder
+    from search.runs.run_store import run_folder
 
     run_folder(out, name, option).require()
 
 
 def where_to_look(name: str, out: str | Path) -> str:
     """The lines under a finished sweep's table: picture, report, MLflow page, export."""
-    from search.run_store import run_folder
+    from search.runs.run_store import run_folder
 
     run = run_folder(out, name).pulled()
     runs = "" if str(out) == "runs" else f" --runs {out}"

@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 
 from search.objectives import OBJECTIVES, Objective, feasible
-from search.run_store import RunFolder, StoredTrial, read_finished, run_folder
+from search.runs.run_store import RunFolder, StoredTrial, read_finished, run_folder
 from search.sweep_file import Sweep, read_sweep
 
 TERM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+.\deE]+)\s*")

@@ -31,14 +31,14 @@ from search.inspection.files_of_sweep import files_in, save_all
 from search.inspection.live_front import LiveFront
 from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
-from search.one_driver import Lease, only_driver
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
-from search.provenance import git_state
-from search.run_folder import at_work
-from search.run_store import (
+from search.runs.one_driver import Lease, only_driver
+from search.runs.provenance import git_state
+from search.runs.run_folder import at_work
+from search.runs.run_store import (
     RunFolder,
     drop_torn_line,
     full_disk,
@@ -54,7 +54,7 @@ from search.run_store import (
     write_bytes,
     write_json,
 )
-from search.shared_storage import is_uri
+from search.runs.shared_storage import is_uri
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
 from search.trials.checkpoint import tidy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from search.front import ParetoFront, pareto_front
-from search.run_store import RunFolder, StoredTrial, read_trial
+from search.runs.run_store import RunFolder, StoredTrial, read_trial
 from search.sweep_file import Sweep
 from search.trials.spec import TrialResult
 

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from search.run_store import RunFolder, write_failure
+from search.runs.run_store import RunFolder, write_failure
 from search.sweep_file import Sweep
 
 WATCH_S = 0.2

@@ -10,7 +10,7 @@ from search.inspection.live_front import LiveFront
 from search.inspection.tracking import Tracking
 from search.optimizer import Proposal
 from search.proposals.prediction import Agreement
-from search.run_store import Ending
+from search.runs.run_store import Ending
 
 
 class Listeners:

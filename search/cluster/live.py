@@ -14,7 +14,7 @@ from rich.text import Text
 from search.cluster.finished import FinishedTrials
 from search.front import ParetoFront, shown
 from search.optimizer import Optimizer
-from search.run_store import Ending, Stop, StoredTrial
+from search.runs.run_store import Ending, Stop, StoredTrial
 from search.sweep_file import Sweep
 
 MAX_ROWS = 12

@@ -13,10 +13,11 @@ from search.answers import Failed
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
 from search.cluster.worker import NO_SPACE, NO_STORAGE
-from search.one_driver import Lease
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.for_sweep import tell, tell_stopped
-from search.run_store import (
+from search.rungs.skipping import unbeatable
+from search.runs.one_driver import Lease
+from search.runs.run_store import (
     RunFolder,
     full_disk,
     has_ended,
@@ -24,8 +25,7 @@ from search.run_store import (
     read_stopped,
     write_failure,
 )
-from search.rungs.skipping import unbeatable
-from search.shared_storage import StorageLost
+from search.runs.shared_storage import StorageLost
 from search.sweep_file import Sweep
 from search.trials.checkpoint import tidy
 

@@ -10,8 +10,10 @@ from typing import Any
 from ray.tune import Trainable
 
 from search.cluster.limits import Limit
-from search.run_folder import at_work
-from search.run_store import (
+from search.rungs.halving import Rung
+from search.rungs.skipping import Costs, useless
+from search.runs.run_folder import at_work
+from search.runs.run_store import (
     RunFolder,
     Stop,
     has_ended,
@@ -20,9 +22,7 @@ from search.run_store import (
     write_stopped,
     write_trial,
 )
-from search.rungs.halving import Rung
-from search.rungs.skipping import Costs, useless
-from search.shared_storage import StorageLost
+from search.runs.shared_storage import StorageLost
 from search.space import with_values
 from search.sweep_file import Sweep
 from search.trials.checkpoint import (

@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from pruning.allocation import SparsityAllocation
 from search import strict_yaml
-from search.run_store import RunFolder, StoredTrial, read_json
+from search.runs.run_store import RunFolder, StoredTrial, read_json
 from search.space import value_of
 from search.sweep_file import Sweep
 

@@ -38,7 +38,7 @@ from search.exports.pruned import Pruned, write_manifest, write_pruned
 from search.exports.whole_folder import whole_folder
 from search.measuring.made_frame import made_frame
 from search.measuring.measure import model_spec
-from search.run_store import write_json
+from search.runs.run_store import write_json
 from search.trials.score_cache import SCORE_BATCH_SIZE, task_loss
 
 

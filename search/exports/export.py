@@ -39,7 +39,7 @@ from search.exports.whole_folder import whole_folder
 from search.front import ParetoFront, front_of
 from search.inspection.plots import save_front
 from search.inspection.report import report
-from search.run_store import (
+from search.runs.run_store import (
     RunFolder,
     StoredTrial,
     load_tensors,

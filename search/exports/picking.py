@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from search.front import ParetoFront
-from search.run_store import RunFolder, StoredTrial, read_failure, read_stopped
+from search.runs.run_store import RunFolder, StoredTrial, read_failure, read_stopped
 
 
 def picked(front: ParetoFront, run: RunFolder, pick: str) -> StoredTrial:

@@ -16,7 +16,7 @@ from pruning.mask import PruningMask
 from scenes.loader import ImageSpec
 from search import strict_yaml
 from search.exports.allocation_file import hash_of
-from search.run_store import load_tensors, read_json, write_json, write_tensors
+from search.runs.run_store import load_tensors, read_json, write_json, write_tensors
 from search.trials.spec import spec_from_dict
 
 SCHEMA_VERSION = 1

@@ -20,7 +20,7 @@ from search.inspection.mlflow_store import (
     experiment_of,
     one_line,
 )
-from search.run_store import RunFolder, read_json, run_folder
+from search.runs.run_store import RunFolder, read_json, run_folder
 
 ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.IGNORECASE)
 SCHEME = "models:/"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from search.run_store import Stop, StoredTrial
+from search.runs.run_store import Stop, StoredTrial
 from search.tasks import BEFORE_TRAINING
 from search.trials.spec import Look, TrialResult, TrialSpec
 

@@ -11,7 +11,7 @@ from search.inspection.charts.front_pairs import small_picture
 from search.inspection.front_table import save_table
 from search.inspection.pages.sweep_page import chart_page, sweep_page
 from search.inspection.sweep_view import SweepView
-from search.run_store import write_bytes
+from search.runs.run_store import write_bytes
 
 FRONT_FILES = ("front.png", "front.html", "small.png")
 REPORT_FILES = ("report.html", "front.parquet")

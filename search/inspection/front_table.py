@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 
 from search.inspection.charts.heat_map import stage_sparsity
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial, write_bytes
+from search.runs.run_store import StoredTrial, write_bytes
 from search.space import Value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from search.front import ParetoFront
 from search.inspection.files_of_sweep import FRONT_FILES, save_front_files
 from search.inspection.sweep_view import SweepView, baselines_of
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 from search.space import Value
 from search.sweep_file import Sweep
 

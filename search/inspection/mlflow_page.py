@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from search.answers import Failed
-from search.run_store import RunFolder, read_json
+from search.runs.run_store import RunFolder, read_json
 
 HOST = "127.0.0.1"
 PAGE = re.compile(r"#/experiments/[^/\s?]+/runs/\w+")

@@ -9,7 +9,7 @@ from search.inspection.charts import FRONT
 from search.inspection.charts.files import check_suffix, save_picture
 from search.inspection.pages.sweep_page import chart_page
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial, write_bytes
+from search.runs.run_store import StoredTrial, write_bytes
 
 
 def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None) -> None:

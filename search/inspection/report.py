@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.front import ParetoFront
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 from search.tasks import quality
 
 WHAT_GOES = {

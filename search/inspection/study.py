@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from search.optimizer import BASELINE, DUPLICATE, FREE, REASON, decoded
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 from search.space import Value
 from search.sweep_file import Sweep
 

@@ -12,7 +12,7 @@ from search.front import ParetoFront, pareto_front
 from search.inspection.study import Asked, read_asked
 from search.objectives import Bound, feasible
 from search.proposals.for_sweep import first_of, ladder
-from search.run_store import (
+from search.runs.run_store import (
     RunFolder,
     StoredTrial,
     read_failure,

@@ -33,7 +33,7 @@ from search.inspection.mlflow_store import (
 from search.inspection.parent_run import log_all, log_front
 from search.optimizer import Optimizer
 from search.proposals.prediction import Agreement
-from search.run_store import (
+from search.runs.run_store import (
     Ending,
     RunFolder,
     Stop,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from search.objectives import OBJECTIVES, violations
 from search.optimizer import Optimizer, distributions, encode
-from search.run_store import Stop
 from search.rungs.stopped import outcome_of
+from search.runs.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
 from search.sweep_file import Sweep
 from search.trials.spec import TrialResult

@@ -7,7 +7,7 @@ import shutil
 
 from search.optimizer import Optimizer
 from search.proposals.for_sweep import allowed_value, tell
-from search.run_store import RunFolder, StoredTrial, read_finished, run_folder
+from search.runs.run_store import RunFolder, StoredTrial, read_finished, run_folder
 from search.space import Value, value_of, with_values
 from search.sweep_file import Sweep
 

@@ -7,8 +7,8 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.objectives import OBJECTIVES
-from search.run_store import RunFolder, Stop, write_stopped
 from search.rungs.halving import Halving, RungRecord, losses_of
+from search.runs.run_store import RunFolder, Stop, write_stopped
 from search.sweep_file import Sweep
 from search.trials.checkpoint import looks_of, remove_checkpoint
 from search.trials.spec import Look

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from search.objectives import OBJECTIVES, Bound, excess
 from search.optimizer import Stopped
-from search.run_store import Stop
+from search.runs.run_store import Stop
 from search.tasks import BEFORE_TRAINING
 from search.trials.spec import Look, TrialResult
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pruning.channels.removal import kept_from_json, kept_to_json
 from pruning.mask import PruningMask
-from search.run_store import RunFolder, load_tensors, read_json, write_json, write_tensors
+from search.runs.run_store import RunFolder, load_tensors, read_json, write_json, write_tensors
 from search.training.fine_tune import FineTuner
 from search.trials.spec import Look
 from search.trials.timings import Timings

@@ -22,8 +22,8 @@ from pruning.mask import PruningMask
 from scenes.loader import Loader
 from search.data import share_of
 from search.measuring.evaluate import Evaluation, evaluate
-from search.provenance import environment
 from search.rungs.halving import Rung
+from search.runs.provenance import environment
 from search.tasks import SKIPPED_TRAINING
 from search.training.fine_tune import FineTuner
 from search.training.train import seed_everything

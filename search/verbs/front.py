@@ -59,7 +59,7 @@ class Front:
             if path is not None:
                 check_suffix(option, path, allowed)
         if not self.names:
-            from search.run_store import list_sweeps
+            from search.runs.run_store import list_sweeps
 
             known = ", ".join(list_sweeps(self.out)) or "none yet"
             raise ValueError(f"front: no sweep named; known in {self.out}: {known}")
@@ -76,7 +76,7 @@ class Front:
         from search.inspection.plots import save_view
         from search.inspection.sweep_view import require_finished
         from search.inspection.terminal import scatter
-        from search.run_store import write_bytes
+        from search.runs.run_store import write_bytes
 
         if self.plot or self.html or self.table or self.charts:
             require_finished(view)
@@ -95,7 +95,7 @@ class Front:
         from search.inspection.overlay import overlay, text_table, to_dict
         from search.inspection.pages.overlay_page import overlay_page
         from search.inspection.terminal import scatter
-        from search.run_store import write_bytes
+        from search.runs.run_store import write_bytes
 
         found = overlay(views)
 
@@ -139,7 +139,7 @@ class Ui:
 
     def run(self) -> str:
         from search.inspection.mlflow_page import HOST, free_port, look_of, served, until_told
-        from search.run_store import run_folder
+        from search.runs.run_store import run_folder
 
         look = look_of(run_folder(self.out, self.name).pulled())
         if look.served:

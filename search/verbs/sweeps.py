@@ -66,7 +66,7 @@ class SweepVerb:
     """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
     def run(self) -> str:
-        from search.run_store import run_folder
+        from search.runs.run_store import run_folder
         from search.sweep_file import check_name, read_checked
 
         if self.trials is not None and self.trials < 1:

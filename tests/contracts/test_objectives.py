@@ -11,7 +11,7 @@ import pytest
 from search.exports.export import export, load_export
 from search.measuring.measure import latency_note, of_export
 from search.objectives import OBJECTIVES, Bound, violations
-from search.run_store import RunFolder, write_trial
+from search.runs.run_store import RunFolder, write_trial
 from search.space import with_values
 from search.sweep_file import read_sweep
 from search.tasks import COST, LATENCY, NEEDS

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.faults import halved, kill_workers, spawn
 from benchmarks.tiny_sweep import tiny_sweep
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def exported_run(
     """A sweep `one` with trial 0 finished, trial 1 failed and trial 2 stopped; only to be read."""
     import yaml
 
-    from search.run_store import Stop, write_failure, write_json, write_stopped, write_trial
+    from search.runs.run_store import Stop, write_failure, write_json, write_stopped, write_trial
     from search.sweep_file import read_sweep
     from search.trials.trial import run_trial
 

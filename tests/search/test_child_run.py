@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from search.inspection.child_run import of_failed, of_finished, of_stopped
-from search.run_store import RunFolder, Stop, read_trial, write_trial
+from search.runs.run_store import RunFolder, Stop, read_trial, write_trial
 from search.sweep_file import read_sweep
 from search.trials.trial import run_trial
 

@@ -36,7 +36,7 @@ from search.exports.deployment.sparse_graph import (
 )
 from search.exports.export import export
 from search.exports.formats import original_dialect, require_formats, write_original
-from search.run_store import RunFolder, read_json, write_trial
+from search.runs.run_store import RunFolder, read_json, write_trial
 from search.sweep_file import read_sweep
 from search.trials.trial import run_trial
 

@@ -25,8 +25,8 @@ from search.exports.pruned import deployed, read_pruned
 from search.exports.whole_folder import clear_abandoned
 from search.measuring.made_frame import made_frame
 from search.measuring.measure import load_model
-from search.provenance import git_state
-from search.run_store import RunFolder, load_tensors, read_json, read_trial
+from search.runs.provenance import git_state
+from search.runs.run_store import RunFolder, load_tensors, read_json, read_trial
 from search.sweep import Launch
 from search.trials.spec import result_from_dict
 

@@ -25,7 +25,7 @@ from benchmarks.faults import (
     workers,
 )
 from search.cli import main
-from search.run_store import RunFolder, has_ended
+from search.runs.run_store import RunFolder, has_ended
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

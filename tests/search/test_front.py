@@ -11,7 +11,7 @@ import pytest
 from search.front import ParetoFront, pareto_front
 from search.inspection.plots import save_front
 from search.objectives import Bound, feasible, violations
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 from search.sweep_file import Sweep, read_sweep
 from search.trials.spec import TrialResult
 

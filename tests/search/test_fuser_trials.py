@@ -19,7 +19,7 @@ from models.fusion_model import FusionModel
 from search.cli import main
 from search.exports.export import export, load_export, load_small
 from search.measuring.measure import of_export
-from search.run_store import RunFolder, read_finished, write_trial
+from search.runs.run_store import RunFolder, read_finished, write_trial
 from search.space import with_values
 from search.sweep_file import read_checked, read_sweep
 from search.training.fine_tune import tuned_groups

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.faults import check_complete, finished, wait_for
 from search.cli import main
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 
 pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 

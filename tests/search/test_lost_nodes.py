@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.faults import CHECKOUT, check_complete, finished, wait_for
-from search.run_store import RunFolder, has_ended
+from search.runs.run_store import RunFolder, has_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.long, pytest.mark.timeout(900)]
 

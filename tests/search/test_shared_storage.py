@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from search import one_driver
 from search.cli import main
 from search.cluster.worker import take_up
-from search.one_driver import only_driver
-from search.run_folder import RunFolder, at_work, cache_folder, run_folder
-from search.run_store import write_failure
-from search.shared_storage import SharedStorage, StorageLost
+from search.runs import one_driver
+from search.runs.one_driver import only_driver
+from search.runs.run_folder import RunFolder, at_work, cache_folder, run_folder
+from search.runs.run_store import write_failure
+from search.runs.shared_storage import SharedStorage, StorageLost
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +215,7 @@ def _refuses(self: SharedStorage, file: Path) -> bytes | None:
 
 def test_storage_that_comes_back(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A moment without an answer is not told."""
-    monkeypatch.setattr("search.shared_storage.WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr("search.runs.shared_storage.WAITS_S", (0.0, 0.0))
     with at_work(run_folder(uri, "one")) as run:
         assert run.shared is not None
         file = run.path / "sweep.yaml"

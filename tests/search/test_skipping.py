@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from search.objectives import Bound
-from search.run_store import Stop
 from search.rungs.skipping import unbeatable, useless
 from search.rungs.stopped import outcome_of
+from search.runs.run_store import Stop
 from search.trials.spec import TrialResult
 
 OBJECTIVES = ["mAP", "NDS", "GFLOPs"]

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from benchmarks.faults import check_complete, finished, kill_workers, spawn, wait_for, workers
-from search import one_driver
 from search.cli import main
-from search.run_folder import RunFolder, run_folder
+from search.runs import one_driver
+from search.runs.run_folder import RunFolder, run_folder
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

@@ -23,7 +23,7 @@ from search.inspection.plots import save_front
 from search.measuring.evaluate import of_map
 from search.measuring.made_frame import made_frame
 from search.measuring.measure import of_export
-from search.run_store import RunFolder, write_trial
+from search.runs.run_store import RunFolder, write_trial
 from search.sweep_file import Sweep, read_checked, read_sweep
 from search.tasks import quality
 from search.trials.trial import run_trial

@@ -14,9 +14,9 @@ import torch
 from models import build
 from pruning.allocation import SparsityAllocation
 from pruning.mask import PruningMask
-from search import run_store
 from search.exports.export import export, load_small
 from search.measuring.measure import of_export
+from search.runs import run_store
 from search.space import with_values
 from search.sweep_file import read_sweep
 from search.trials.checks import check_trial

@@ -15,7 +15,7 @@ from pruning.scores import ImportanceScores
 from search.cli import main
 from search.inspection.trial_page.detection_picture import edges_in_camera
 from search.inspection.trial_page.layers import layer_rows
-from search.run_store import RunFolder, write_trial
+from search.runs.run_store import RunFolder, write_trial
 from search.sweep_file import read_sweep
 from search.trials.trial import run_trial
 

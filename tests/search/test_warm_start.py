@@ -11,8 +11,8 @@ import yaml
 
 from search.proposals.for_sweep import optimizer_of
 from search.proposals.warm_start import take_over
-from search.run_folder import at_work
-from search.run_store import RunFolder, read_trial, run_folder, write_trial
+from search.runs.run_folder import at_work
+from search.runs.run_store import RunFolder, read_trial, run_folder, write_trial
 from search.sweep_file import check_inputs, read_sweep
 from search.trials.trial import run_trial
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.run_store import write_bytes
+from search.runs.run_store import write_bytes
 
 
 def save_picture(figure: Any, path: Path) -> None:

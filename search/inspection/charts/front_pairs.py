@@ -16,7 +16,7 @@ from search.inspection.charts.panel import Axis, Line, Panel, Region, Series
 from search.inspection.charts.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, axis_of
 from search.inspection.sweep_view import SweepView
 from search.objectives import OBJECTIVES, Objective
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 from search.tasks import quality
 
 NAME, HEADING = "front", "The Pareto front"

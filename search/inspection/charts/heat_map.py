@@ -10,7 +10,7 @@ from search.inspection.charts.modality_quality import quality_of
 from search.inspection.charts.on_paper import blank
 from search.inspection.charts.style import ON_REMOVED, PAPER, REMOVED
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 
 NAME, HEADING = "allocation", "What the front removes where"
 READING = (

@@ -6,7 +6,7 @@ from search.front import shown
 from search.inspection.charts.style import short_names
 from search.inspection.sweep_view import SweepView
 from search.objectives import OBJECTIVES
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 
 MOST_FIELDS = 14
 

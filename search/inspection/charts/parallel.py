@@ -11,7 +11,7 @@ from search.inspection.charts.hover import hover, text_of
 from search.inspection.charts.panel import Axis, Panel, Series
 from search.inspection.charts.style import DENSE_TO_SPARSE, GREY, ORANGE, mixed, short_names
 from search.inspection.sweep_view import SweepView
-from search.run_store import StoredTrial
+from search.runs.run_store import StoredTrial
 from search.space import Range
 
 NAME, HEADING = "parallel", "Parallel coordinates: searched fields and objectives"

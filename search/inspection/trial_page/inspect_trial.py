@@ -22,7 +22,7 @@ from search.inspection.trial_page.feature_picture import draw_features, magnitud
 from search.inspection.trial_page.layer_picture import draw_layers
 from search.inspection.trial_page.layers import LayerRow, layer_rows
 from search.inspection.trial_page.page import page
-from search.run_store import StoredTrial, write_json
+from search.runs.run_store import StoredTrial, write_json
 from search.tasks import quality
 from search.trials import score_cache
 from search.trials.pruned_model import deployed

@@ -11,7 +11,7 @@ import yaml
 
 from search.front import pareto_front
 from search.inspection.sweep_view import Ended, SweepView, baselines_of
-from search.run_store import RunFolder, StoredTrial, write_json
+from search.runs.run_store import RunFolder, StoredTrial, write_json
 from search.space import with_values
 from search.sweep_file import Sweep, read_sweep
 from search.trials.spec import TrialResult

@@ -10,7 +10,7 @@ from search.front import ParetoFront, pareto_front
 from search.inspection import live_front
 from search.inspection.live_front import EVERY_S, SHARE, LiveFront
 from search.inspection.parent_run import LONGEST_NOTE, note
-from search.run_store import RunFolder
+from search.runs.run_store import RunFolder
 from search.sweep_file import Sweep
 
 COST_S = 3.0

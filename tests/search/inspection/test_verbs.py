@@ -18,7 +18,7 @@ import pytest
 
 from search.cli import main
 from search.inspection.mlflow_page import look_of
-from search.run_store import RunFolder, write_json
+from search.runs.run_store import RunFolder, write_json
 from search.sweep_file import Sweep
 
 POINTS = [(0.8, 9.0, 0.5), (0.7, 5.0, 0.5), (0.6, 6.0, 0.4)]

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from search.run_folder import RunFolder
-from search.shared_storage import SharedStorage, StorageLost
+from search.runs.run_folder import RunFolder
+from search.runs.shared_storage import SharedStorage, StorageLost
 
 LEASE_S = 45.0
 RENEW_S = 10.0

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.shared_storage import SharedStorage, is_uri
+from search.runs.shared_storage import SharedStorage, is_uri
 
 ENDINGS = ("result.json", "failure.json", "stopped.json")
 CHECKPOINT = "checkpoint.json"

@@ -37,11 +37,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pruning.channels.removal import Kept, kept_from_json, kept_to_json
-from search.run_folder import RunFolder as RunFolder
-from search.run_folder import has_ended as has_ended
-from search.run_folder import list_sweeps as list_sweeps
-from search.run_folder import run_folder as run_folder
-from search.shared_storage import FULL, SharedStorage
+from search.runs.run_folder import RunFolder as RunFolder
+from search.runs.run_folder import has_ended as has_ended
+from search.runs.run_folder import list_sweeps as list_sweeps
+from search.runs.run_folder import run_folder as run_folder
+from search.runs.shared_storage import FULL, SharedStorage
 from search.trials.spec import (
     Look,
     TrialOutcome,
