@@ -112,9 +112,9 @@ def test_lost_node(two_nodes: TwoNodes, start: Any, run: RunFolder, log: Path, h
     """Its trial goes on, on the node that is left. Lost: what came after its last rung."""
     inside = ("ip", "netns", "exec", two_nodes.head)
     driver = start(
-        "--address", two_nodes.address, steps=300, trials=3, halving=EVERYBODY, prefix=inside
+        "--address", two_nodes.address, steps=600, trials=4, halving=EVERYBODY, prefix=inside
     )
-    wait_for(lambda: run.finished() and both_under_way(run), 200, driver, log)
+    wait_for(lambda: len(run.finished()) == 2 and both_under_way(run), 400, driver, log)
     before = finished(run)
     lost = time.monotonic()
     if how == "killed":
@@ -123,6 +123,6 @@ def test_lost_node(two_nodes: TwoNodes, start: Any, run: RunFolder, log: Path, h
         _ip("-n", two_nodes.head, "link", "set", two_nodes.link, "down")
     wait_for(lambda: "goes on after its last rung" in log.read_text(), 150, driver, log)
     print(f"noticed after {time.monotonic() - lost:.0f} s")
-    assert driver.wait(250) == 0, log.read_text()
-    assert run.finished() == list(range(3))
+    assert driver.wait(400) == 0, log.read_text()
+    assert run.finished() == list(range(4))
     check_complete(run, before)
