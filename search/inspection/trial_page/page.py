@@ -14,6 +14,7 @@ STYLE = """
   :root { --text: #f3f4f6; --back: #111827; --line: #374151 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
   max-width: 70rem; margin: 0 auto; padding: 1rem }
+h1, h2 { overflow-wrap: anywhere; line-height: 1.25 }
 img { max-width: 100%; height: auto; background: #ffffff; border-radius: 4px }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem }
