@@ -19,6 +19,7 @@ from search.runs.run_store import (
     has_ended,
     no_space,
     write_failure,
+    write_json,
     write_stopped,
     write_trial,
 )
@@ -148,6 +149,7 @@ class OpenTrial:
             write_trial(self._run_folder, self._number, outcome)
             remove_checkpoint(self._folder)
             return {"done": True}
+        write_json(self._folder / "spec.json", self._trial.spec.to_dict())
         write_checkpoint(self._folder, self._trial.checkpoint(), self._looks)
         self._run_folder.publish(self._number)
         return self._answer(look)

@@ -7,7 +7,7 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
          launch.json                   its id, Ray address and tracking URI, for resume
          look.json                     where its MLflow page is, for `sparsefront ui`
          optuna.log                    Optuna's journal, the truth of the search
-         trials/<id>/spec.json         what the trial was (written when it starts or ends)
+         trials/<id>/spec.json         what the trial was (written at its first rung, or its end)
                      mask.safetensors  bool tensor per pruned weight, True = kept
                      weights.safetensors  full state dict, pruned weights zero
                      failure.json      reason, only of a trial that failed

@@ -65,7 +65,7 @@ def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of the driver. Lost: of each trial under way, what came after its last rung; it goes
     on from there, so the looks before are those of the first driver, to the microsecond.
     """
-    driver = start(steps=20)
+    driver = start(steps=100)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
@@ -101,7 +101,7 @@ def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of all worker processes. Lost: what came after the last rung of their trials, which
     go on in new processes; none fails.
     """
-    driver = start(steps=20, trials=4, halving=EVERYBODY)
+    driver = start(steps=100, trials=4, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     before = finished(run)
     halfway = rungs_seen(run)
@@ -140,7 +140,7 @@ def test_interrupted(start: Any, run: RunFolder, log: Path, number: signal.Signa
     """Ctrl-C or `kill`: within seconds no process is left, one line says how to go on. Lost: as
     with kill -9.
     """
-    driver = start(steps=20, trials=4, halving=EVERYBODY)
+    driver = start(steps=100, trials=4, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     os.killpg(driver.pid, number)  # as a terminal does
     assert driver.wait(30) == 1, log.read_text()
@@ -176,7 +176,7 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
 @pytest.mark.parametrize("damage", ["tensors", "json"])
 def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
     """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
-    driver = start(steps=20, trials=3, halving=EVERYBODY)
+    driver = start(steps=100, trials=3, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
