@@ -41,6 +41,8 @@ def rungs_seen(run: RunFolder) -> dict[int, int]:
     """Trial under way -> number of looks that its checkpoint holds."""
     found = {}
     for file in run.trials.glob("*/checkpoint.json"):
+        if has_ended(file.parent):  # stopped, and not yet tidied up
+            continue
         try:
             found[int(file.parent.name)] = len(json.loads(file.read_text())["rungs"])
         except OSError:  # it has just ended

@@ -104,10 +104,12 @@ def test_predicted_sweep(
     trials = [p["metrics"] for p in front["points"] + front["others"]]
     assert len(trials) == 6
     assert len({t["GFLOPs"] for t in trials}) == 6
-    assert len({t["mIoU"] for t in trials}) > 1
     parent = runs_of(out)[0][0].data.metrics
-    for name in ("rank_correlation/mIoU", "rank_correlation_recalibrated/mIoU"):
-        assert -1 <= parent[name] <= 1
+    ranked = [v for name, v in parent.items() if name.startswith("rank_correlation")]
+    if len({t["mIoU"] for t in trials}) == 1:  # untrained: often nothing to rank
+        assert not ranked
+    else:
+        assert len(ranked) == 2 and all(-1 <= v <= 1 for v in ranked)
 
 
 def test_failures_are_recorded_and_the_sweep_goes_on(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from search.inspection.mlflow_store import make_database
+from search.inspection.tracking import Tracking
+from search.proposals.prediction import Agreement
+from search.runs.run_store import RunFolder
+from search.sweep_file import read_sweep
 
 
 @pytest.mark.long
@@ -23,3 +29,16 @@ def test_database_is_made_whole(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == stamp
     client = MlflowClient(f"sqlite:///{path}")
     assert client.create_experiment("x", artifact_location=tmp_path.as_uri())
+
+
+@pytest.mark.long
+def test_agreement_is_on_the_parent(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """How far prediction and measurement agree, by quality; what is not a number is left out."""
+    sweep = read_sweep(write_yaml(sweep_data))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracking = Tracking(sweep, RunFolder(out=tmp_path, name="one"), "launch", uri)
+    tracking.agreed({"mAP": Agreement(scores=0.5, recalibrated=math.nan)})
+    parent = MlflowClient(uri).get_run(tracking.parent_id)
+    assert parent.data.metrics == {"rank_correlation/mAP": 0.5}
