@@ -67,7 +67,7 @@ def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of the driver. Lost: of each trial under way, what came after its last rung; it goes
     on from there, so the looks before are those of the first driver, to the microsecond.
     """
-    driver = start(steps=100)
+    driver = start(steps=500)  # workers outlive it by seconds
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
@@ -178,7 +178,7 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
 @pytest.mark.parametrize("damage", ["tensors", "json"])
 def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
     """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
-    driver = start(steps=100, trials=3, halving=EVERYBODY)
+    driver = start(steps=500, trials=3, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
