@@ -67,7 +67,7 @@ def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of the driver. Lost: of each trial under way, what came after its last rung; it goes
     on from there, so the looks before are those of the first driver, to the microsecond.
     """
-    driver = start(steps=500)  # workers outlive it by seconds
+    driver = start(steps=200, trials=3, workers=1, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     driver.kill()
     driver.wait()
