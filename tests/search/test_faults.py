@@ -63,6 +63,7 @@ def looks(run: RunFolder, number: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.faults
 def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of the driver. Lost: of each trial under way, what came after its last rung; it goes
     on from there, so the looks before are those of the first driver, to the microsecond.

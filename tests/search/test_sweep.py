@@ -154,7 +154,6 @@ def test_limits(
     assert reason in children[0].data.tags["sparsefront.reason"]
 
 
-@pytest.mark.faults
 def test_killed_driver(data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:
     """kill -9 of the driver in mid-sweep: resume finishes it, nothing runs twice or is lost."""
     out = tmp_path / "runs"
