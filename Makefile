@@ -44,18 +44,19 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# A problem whose exact front is known, searched by ours with and without the predicted front, by one
+# knob and by Optuna's samplers; a quarter of an hour. Lines also go to benchmarks/results/. Others,
+# or fewer: python -m benchmarks.peers LAYERS TRIALS [--noise X] [NAME ...]
+PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70"
 bench-search: $(STAMP)
-	$(BIN)/python -m benchmarks.search_quality
+	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
+		sparsefront_predicted sparsefront one_knob random nsga2 tpe gp; done
+	$(BIN)/python -m benchmarks.peers 12 200 sparsefront_predicted sparsefront one_knob random nsga2 tpe
 
-# The same problem searched by Optuna alone, BoTorch and Syne Tune, which have an environment of
-# their own; some minutes. Lines also go to benchmarks/results/. Others, or fewer:
-# .venv-peers/bin/python -m benchmarks.peers LAYERS TRIALS [--noise X] [NAME ...]
-bench-peers: $(STAMP) $(PEERS_STAMP)
-	set -e; for problem in "12 50" "12 50 --noise 0.02" "24 70"; do \
-		$(BIN)/python -m benchmarks.peers $$problem sparsefront; \
-		$(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
-			random nsga2 tpe gp nehvi morea morea_ranked ehvi; \
-	done
+# The same by BoTorch and Syne Tune, which have an environment of their own.
+bench-peers: $(PEERS_STAMP)
+	set -e; for problem in $(PROBLEMS); do $(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
+		nehvi morea morea_ranked ehvi; done
 
 $(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import shutil
 import tempfile
@@ -32,6 +31,9 @@ R0_rect: 1 0 0 0 1 0 0 0 1
 Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
 """
 KITTI_CAR = "Car 0.00 0 0 40 10 60 55 1.5 1.6 4.0 2.0 1.7 20.0 -1.5707963"
+
+
+TINY_MAPS = {"task": "map", "map_channels": 4}
 
 
 @pytest.fixture(scope="session")
@@ -76,28 +78,41 @@ def sweep_data(tiny_root: Path, tiny_checkpoint: Path) -> dict[str, Any]:
     return tiny_sweep(tiny_root, tiny_checkpoint)
 
 
-@pytest.fixture
-def map_sweep(sweep_data: dict[str, Any], street_root: Path, tmp_path: Path) -> dict[str, Any]:
-    """A sweep of an untrained tiny model for maps. Half of its cells are set, so that mIoU is not 0
-    as the mAP of untrained boxes is.
-    """
-    from models import BEVFusionSmall, build
-    from models.checkpoint import store
+@pytest.fixture(scope="session")
+def map_checkpoint(
+    tiny_model: dict[str, Any], street_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A tiny model for maps, trained until its mIoU depends on what is pruned."""
     from search import strict_yaml
+    from search.training.train import TrainSpec, train
 
+    path = tmp_path_factory.mktemp("checkpoints") / "map.safetensors"
+    spec = {
+        "model": tiny_model | TINY_MAPS,
+        "data": map_frames(street_root, "train"),
+        "image": {"height": 32, "width": 64},
+        "steps": 100, "batch_size": 2, "lr": 0.01, "threads": 1, "seed": 0,
+    }  # fmt: skip
+    train(strict_yaml.from_data(spec, TrainSpec, "tests"), path, lambda line: None)
+    return path
+
+
+@pytest.fixture
+def map_sweep(
+    sweep_data: dict[str, Any], street_root: Path, map_checkpoint: Path
+) -> dict[str, Any]:
+    """A sweep of that model."""
     trial = sweep_data["trial"]
-    trial["model"] |= {"task": "map", "map_channels": 4}
-    trial["checkpoint"] = str(tmp_path / "map.safetensors")
-    torch.manual_seed(0)
-    model = build(strict_yaml.from_data(trial["model"], BEVFusionSmall, "tests"))
-    with torch.no_grad():
-        model.fusion.head.map.classifier[-1].bias.zero_()
-    image = json.dumps(trial["image"])
-    store.save(trial["checkpoint"], model, {"model": json.dumps(trial["model"]), "image": image})
-    for part in ("train", "val"):
-        trial[part] |= {"root": str(street_root), "maps": True}
+    trial["model"] |= TINY_MAPS
+    trial["checkpoint"] = str(map_checkpoint)
+    trial |= {part: map_frames(street_root, part) for part in ("train", "val")}
     sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
     return sweep_data
+
+
+def map_frames(root: Path, part: str) -> dict[str, Any]:
+    frames = {"root": str(root), "version": "v1.0-procedural", "maps": True}
+    return {**frames, "split": f"procedural_{part}"}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from models.channels_last import channels_last
 from models.fusion_model import FusionModel, Prediction
 from scenes.batch import Detections, MapProbabilities, SensorBatch
 from scenes.kitti import KittiScenes
@@ -128,6 +129,7 @@ def predictions(
     """Each frame, as a batch of 1 on the CPU, with what the model predicts."""
     was_training = model.training
     model.eval()
+    channels_last(model)
     loader = Loader(scenes, image, None, batch_size=1, shuffle=False, seed=0, workers=workers)
     try:
         for index, batch in enumerate(loader):

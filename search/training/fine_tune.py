@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from models.channels_last import channels_last
 from models.fuser import PREFIX
 from models.fusion_model import FusionModel
 from pruning.mask import PruningMask
@@ -57,6 +58,7 @@ class FineTuner:
         teacher: FusionModel | None = None,
         device: str = "cpu",
     ) -> None:
+        channels_last(model)
         self.losses: list[float] = []
         self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
         self._teacher, self._device = teacher, device

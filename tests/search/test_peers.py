@@ -17,7 +17,7 @@ from benchmarks.peers.tried import Tried
 TRIALS = 13  # past the random start of each but NSGA-II
 
 
-@pytest.mark.parametrize("name", ["random", "nsga2", "tpe", "gp"])
+@pytest.mark.parametrize("name", ["random", "nsga2", "tpe", "gp", "sparsefront"])
 def test_gives_what_it_tried(name: str) -> None:
     search = importlib.import_module(PEERS[name]).search
     problem = Problem.drawn(3, seed=0)
@@ -63,7 +63,7 @@ def test_a_missing_package_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["12", "50", "nehvo"], "names: value 'nehvo'; allowed: random, "),
+        (["12", "50", "nehvo"], "names: value 'nehvo'; allowed: one_knob, random, "),
         (["12", "0"], "trials: value 0; allowed: 1 and above"),
         (["12", "50", "--noise", "-1"], "--noise: value -1.0; allowed: 0 and above"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.allocation_problem import Problem, share
 from benchmarks.guided import guess, searched
-from benchmarks.search_quality import one_knob
+from benchmarks.peers import one_knob
 from pruning.predicted_front import BudgetCurve
 from search.optimizer import Optimizer, Stopped
 from search.proposals.prediction import Prediction, propose
@@ -74,7 +74,7 @@ def test_guided_search_beats_its_first_guess_and_one_knob() -> None:
         problem = Problem.drawn(12, seed)
         found = searched(problem, 20, seed, 0.0, guess(problem, seed, 0.5))
         assert share(found, problem) > 0.95
-        assert share(found, problem) > share(one_knob(problem, 20), problem)
+        assert share(found, problem) > share(one_knob.search(problem, 20, seed, 0.0), problem)
         assert share(found[:6], problem) < share(found, problem)
 
 

@@ -1,0 +1,30 @@
+"""Channels innermost: the same weights, the same answers but for their last bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from models import BEVFusionSmall, build
+from models.channels_last import channels_last
+from scenes.loader import ImageSpec
+from search import strict_yaml
+from search.measuring.made_frame import made_frame
+
+
+def test_values_stay(tiny_model: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = build(strict_yaml.from_data(tiny_model, BEVFusionSmall, "tests")).eval()
+    frame = made_frame(ImageSpec(height=32, width=64))
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    with torch.no_grad():
+        expected = model(frame)
+        channels_last(model)
+        found = model(frame)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    wide = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.in_channels > 1]
+    assert wide and all(w.is_contiguous(memory_format=torch.channels_last) for w in wide)
