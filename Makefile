@@ -23,11 +23,14 @@ demo-data: $(STAMP)
 demo: $(STAMP) demo-data
 	$(BIN)/sparsefront sweep examples/demo.yaml --name demo-$$(date +%Y%m%d-%H%M%S)
 
+# As many at once as there are cores, four at most: half of a test with Ray is waiting.
+AT_ONCE := -n logical --maxprocesses 4 --dist worksteal
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not long and not faults"
 
 # Nodes, servers and disks that go away: minutes each, on a quiet machine.
 test-faults: $(STAMP)

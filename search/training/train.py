@@ -21,6 +21,7 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from models import ModelSpec, build
+from models.channels_last import channels_last
 from models.checkpoint import store
 from models.checkpoint.other_fuser import for_fuser_of
 from models.fusion_model import FusionModel
@@ -230,6 +231,7 @@ def _optimise(
     log: Log,
     held: PruningMask,
 ) -> tuple[list[float], dict[str, Tensor]]:
+    channels_last(model)
     optimizer = torch.optim.AdamW(
         parameter_groups(model.parameters(), spec.weight_decay), lr=spec.lr
     )
