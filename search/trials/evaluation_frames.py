@@ -15,10 +15,14 @@ from search.data import Scenes, share_of
 from search.trials.spec import TrialSpec
 
 
+MOST_BYTES = 1 << 29
+"""Of decoded frames: the object store of a laptop holds a gigabyte or two."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationFrames:
-    """Entries for Scenes.decoded, as many as a process keeps, and by the share of the frames those
-    for Scenes.cache.
+    """Entries for Scenes.decoded, up to MOST_BYTES, and by the share of the frames those for
+    Scenes.cache.
     """
 
     decoded: dict[object, object]
@@ -36,18 +40,22 @@ def read(spec: TrialSpec, shares: Sequence[float]) -> EvaluationFrames:
     """Of all frames, and the labels that each share of them is scored against."""
     scenes = share_of(spec.val, 1.0, spec.on_bad_sample)
     loader = Loader(scenes, spec.image, None, batch_size=1, shuffle=False, seed=0)
+    decoded: dict[object, object] = {}
+    size = 0
     for index in range(len(scenes.tokens)):
         try:
-            if not loader.keep(index):
-                break
+            key, found = loader.decoded(index)
         except BadSample:  # the trial says so, or leaves it out
             continue
+        if (size := size + found.nbytes) > MOST_BYTES:
+            break
+        decoded[key] = found
     labels = {}
     for share in {1.0, *shares}:
         chosen = _share(spec, share)
         _read_labels(chosen, spec)
         labels[share] = dict(chosen.cache)
-    return EvaluationFrames(decoded=dict(scenes.decoded), labels=labels)
+    return EvaluationFrames(decoded=decoded, labels=labels)
 
 
 def keep(frames: EvaluationFrames, spec: TrialSpec) -> None:
