@@ -14,7 +14,6 @@ from scenes.scoring import kitti_frames, nuscenes_frames, tracking_frames
 from search.data import Scenes, share_of
 from search.trials.spec import TrialSpec
 
-
 MOST_BYTES = 1 << 29
 """Of decoded frames: the object store of a laptop holds a gigabyte or two."""
 
