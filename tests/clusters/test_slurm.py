@@ -73,6 +73,13 @@ def ray_folder() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def own_node() -> bool:
+    """Whether this machine lets us have one."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    return subprocess.run([*OWN_NODE, "true"], capture_output=True).returncode == 0
+
+
 def processes_of(temporary: str) -> list[int]:
     """Ray's processes that were started with this temporary folder."""
     found = []
@@ -135,8 +142,8 @@ def test_shared_nodes(token_cluster: Any, job: Any, tmp_path: Path) -> None:
 
 def test_whole_nodes(job: Any, ray_folder: str, tmp_path: Path) -> None:
     """Stopped, then the same line again; `ray symmetric-run` leaves nothing."""
-    if subprocess.run([*OWN_NODE, "true"], capture_output=True).returncode != 0:
-        pytest.skip("needs root, unshare and ip: ray stop ends every Ray that it sees")
+    if not own_node():
+        pytest.skip("needs root, unshare and ip: `ray stop` ends every Ray that it sees")
     first = job("exclusive.sh", OWN_NODE, RAY_TMPDIR=ray_folder)
     under_way(first)
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
