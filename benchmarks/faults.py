@@ -112,7 +112,7 @@ def check_complete(run: RunFolder, before: Finished, tracking_uri: str | None = 
     and folder, Optuna's storage, MLflow and the front tell the same.
     """
     sweep = read_sweep(run.sweep_file)
-    study = optuna.load_study(study_name=sweep.name, storage=_journal(run))
+    study = optuna.load_study(study_name=sweep.name, storage=sweep.storage or _journal(run))
     trials = [t for t in study.get_trials(deepcopy=False) if DUPLICATE not in t.user_attrs]
     states = {t.number: t.state.name for t in trials if t.state.name != "WAITING"}
     assert Counter(states.values())["RUNNING"] == 0
