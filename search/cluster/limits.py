@@ -67,8 +67,8 @@ class Limits:
 
     def close(self) -> None:
         """Ends the watcher."""
-        if self._watcher is not None and self._told is not None:
-            self._told.close()
+        if self._watcher is not None:
+            self._watcher.kill()
             self._watcher.wait()
 
     def _to_watcher(self) -> Connection:
