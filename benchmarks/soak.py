@@ -32,6 +32,8 @@ from search.cluster.limits import resident_gb
 from search.runs.run_store import RunFolder
 
 EVERY_S = (20.0, 60.0)
+STARTED = "scoring the dense model"
+"""What a driver says right before its trials."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ def soaked(folder: Path, trials: int, seed: int) -> Soak:
         verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
         driver = spawn(*verb, "--out", run.out, cwd=folder)
         soak.drivers.append(Driver())
-        while _waited(driver, run, choose.uniform(*EVERY_S), soak.drivers[-1]):
+        while _waited(driver, run, choose.uniform(*EVERY_S), soak.drivers):
             what = choose.choice(["driver", "workers"])
             if what == "driver":
                 driver.send_signal(signal.SIGKILL)
@@ -92,10 +94,12 @@ def soaked(folder: Path, trials: int, seed: int) -> Soak:
         before = finished(run)
 
 
-def _waited(process: Any, run: RunFolder, seconds: float, driver: Driver) -> bool:
+def _waited(process: Any, run: RunFolder, seconds: float, drivers: list[Driver]) -> bool:
     """Waits until a trial has ended, however slow this machine is, and then so long; False where
-    the driver ends first. Notes its memory after each trial.
+    the driver ends first. Notes the memory of the last driver after each trial, but for one that
+    workers of the driver before ended while this one was starting.
     """
+    log = run.out.parent / "driver.log"
     at_first = last = _ended(run)
     until = None
     while process.poll() is None:
@@ -103,7 +107,8 @@ def _waited(process: Any, run: RunFolder, seconds: float, driver: Driver) -> boo
         ended = _ended(run)
         if ended > last:
             last = ended
-            driver.samples.append((ended, resident_gb(process.pid)))
+            if log.read_text().count(STARTED) == len(drivers):
+                drivers[-1].samples.append((ended, resident_gb(process.pid)))
         if until is None and ended > at_first:
             until = time.monotonic() + seconds
         if until is not None and time.monotonic() > until:
