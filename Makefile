@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PEERS_VENV ?= .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 
-.PHONY: install demo test test-quick test-faults lint types bench bench-search bench-peers study demo-data
+.PHONY: install demo test test-quick test-faults soak lint types bench bench-search bench-peers study demo-data
 
 install: $(STAMP)
 
@@ -35,6 +35,10 @@ test-quick: $(STAMP)
 # Nodes, servers and disks that go away: minutes each, on a quiet machine.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
+
+# 500 tiny trials whose driver or workers are killed again and again; others: TRIALS and SEED.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(or $(TRIALS),500) $(or $(SEED),0)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ Shared by tests/search/test_faults.py, its neighbours and the soak.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 
 from search.front import load_front
 from search.objectives import OBJECTIVES
 from search.optimizer import DUPLICATE
-from search.runs.run_store import RunFolder
+from search.runs.run_store import RunFolder, has_ended
 from search.sweep_file import read_sweep
 
 CHECKOUT = Path(__file__).parents[1]
@@ -29,6 +30,8 @@ ENDINGS = {"result": "COMPLETE", "stopped": "PRUNED", "failure": "FAIL"}
 IN_MLFLOW = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 Finished = dict[Path, tuple[int, bytes]]
+Looks = dict[int, list[dict[str, Any]]]
+T = TypeVar("T")
 
 
 def spawn(*argv: object, cwd: Path, prefix: tuple[str, ...] = (), **environment: str) -> Any:
@@ -49,14 +52,17 @@ def spawn(*argv: object, cwd: Path, prefix: tuple[str, ...] = (), **environment:
 
 
 def wait_for(
-    condition: Callable[[], Any], seconds: float, process: subprocess.Popen[bytes], log: Path
-) -> None:
-    """AssertionError with the log where the process ends first, or time runs out."""
+    condition: Callable[[], T], seconds: float, process: subprocess.Popen[bytes], log: Path
+) -> T:
+    """What the condition gives once it holds. AssertionError with the log where the process ends
+    first, or time runs out.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert process.poll() is None, f"ended with {process.returncode}\n{log.read_text()}"
         assert time.monotonic() < deadline, f"not within {seconds} s\n{log.read_text()}"
         time.sleep(0.05)
+    return found
 
 
 def workers(mark: Path | str) -> list[int]:
@@ -105,6 +111,45 @@ def finished(run: RunFolder) -> Finished:
         for number in run.finished()
         for path in sorted(run.trial_dir(number).iterdir())
     }
+
+
+def under_way(run: RunFolder) -> Looks:
+    """Trial under way -> the looks that its checkpoint holds."""
+    found = {}
+    for file in run.trials.glob("*/checkpoint.json"):
+        if has_ended(file.parent):  # stopped, and not yet tidied up
+            continue
+        try:
+            found[int(file.parent.name)] = json.loads(file.read_text())["rungs"]
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def in_mid_trial(run: RunFolder) -> Looks:
+    """The trials under way, once one is finished and another one was looked at twice; else {}."""
+    found = under_way(run)
+    return found if run.finished() and any(len(s) == 2 for s in found.values()) else {}
+
+
+def check_went_on(run: RunFolder, halfway: Looks) -> None:
+    """AssertionError unless each trial that was under way has kept those looks: with the seconds
+    that they took, to the microsecond, so no trial that started again from its beginning would do.
+    """
+    assert halfway
+    for number, seen in halfway.items():
+        kept = looks_before_the_end(run, number)
+        assert kept[: len(seen)] == seen, f"trial {number} started again"
+        steps = [look["steps"] for look in kept]
+        assert steps == sorted(set(steps)), f"trial {number}: looks after {steps} steps"
+
+
+def looks_before_the_end(run: RunFolder, number: int) -> list[dict[str, Any]]:
+    """Of a trial that finished or was stopped, those below full fidelity."""
+    folder = run.trial_dir(number)
+    (file,) = (f for name in ("result", "stopped") if (f := folder / f"{name}.json").exists())
+    found: list[dict[str, Any]] = json.loads(file.read_text())["looks"]
+    return found
 
 
 def check_complete(run: RunFolder, before: Finished, tracking_uri: str | None = None) -> None:

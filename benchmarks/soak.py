@@ -1,6 +1,7 @@
 """A long sweep of tiny trials whose driver or workers are killed every 20 to 60 seconds, resumed
-until it is complete, then checked. Minutes to hours; no part of the tests.
-`python -m benchmarks.soak [TRIALS] [SEED]` (500, 0); the folder stays where a check fails.
+until it is complete, then checked; and what each driver's memory grew by meanwhile. Minutes to
+hours; no part of the tests. `make soak`, or `python -m benchmarks.soak [TRIALS] [SEED]` (500, 0);
+the folder stays where a check fails.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,53 +28,88 @@ from benchmarks.faults import (
     spawn,
 )
 from benchmarks.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
+from search.cluster.limits import resident_gb
 from search.runs.run_store import RunFolder
 
 EVERY_S = (20.0, 60.0)
+STARTED = "scoring the dense model"
+"""What a driver says right before its trials."""
 
 
-def soaked(folder: Path, trials: int, seed: int) -> Counter[str]:
-    """Runs the sweep to its end; what was done to it, by name. AssertionError where a check fails
-    or a driver ends by itself without being done.
+@dataclass
+class Driver:
+    """One process that drove the sweep: (trials ended, resident memory in GB) as they ended."""
+
+    samples: list[tuple[int, float]] = field(default_factory=list)
+
+    def line(self) -> str:
+        (first, start), (last, end) = self.samples[0], self.samples[-1]
+        peak = max(gb for _, gb in self.samples)
+        grown = 1000 * (end - start)
+        return (
+            f"{last - first:4} trials ({first} to {last}): {start:.3f} to {end:.3f} GB, "
+            f"peak {peak:.3f}, grown by {grown:.1f} MB"
+        )
+
+
+@dataclass
+class Soak:
+    """What was done to the sweep, by name, and who drove it."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    drivers: list[Driver] = field(default_factory=list)
+
+
+def soaked(folder: Path, trials: int, seed: int) -> Soak:
+    """Runs the sweep to its end. AssertionError where a check fails or a driver ends by itself
+    without being done.
     """
     sweep = folder / "sweep.yaml"
     sweep.write_text(yaml.safe_dump(_data(folder, trials)))
     run = RunFolder(out=folder / "runs", name="soak")
     choose = random.Random(seed)
-    done: Counter[str] = Counter()
+    soak = Soak()
     before: Finished = {}
     began = time.monotonic()
     while True:
         verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
         driver = spawn(*verb, "--out", run.out, cwd=folder)
-        while _waited(driver, run, choose.uniform(*EVERY_S)):
+        soak.drivers.append(Driver())
+        while _waited(driver, run, choose.uniform(*EVERY_S), soak.drivers):
             what = choose.choice(["driver", "workers"])
             if what == "driver":
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()
             else:
                 kill_workers(folder)
-            done[f"{what} killed"] += 1
+            soak.done[f"{what} killed"] += 1
             print(f"{time.monotonic() - began:6.0f} s  {len(run.finished()):4} finished  {what}",
                   flush=True)  # fmt: skip
         if driver.returncode != -signal.SIGKILL:
             assert driver.returncode == 0, (folder / "driver.log").read_text()[-3000:]
             check_complete(run, before)
             assert not list(run.trials.glob("*/failure.json"))
-            return done
+            return soak
         _unchanged(before)
         before = finished(run)
 
 
-def _waited(driver: Any, run: RunFolder, seconds: float) -> bool:
+def _waited(process: Any, run: RunFolder, seconds: float, drivers: list[Driver]) -> bool:
     """Waits until a trial has ended, however slow this machine is, and then so long; False where
-    the driver ends first.
+    the driver ends first. Notes the memory of the last driver after each trial, but for one that
+    workers of the driver before ended while this one was starting.
     """
-    ended = _ended(run)
+    log = run.out.parent / "driver.log"
+    at_first = last = _ended(run)
     until = None
-    while driver.poll() is None:
+    while process.poll() is None:
         time.sleep(0.2)
-        if until is None and _ended(run) > ended:
+        ended = _ended(run)
+        if ended > last:
+            last = ended
+            if log.read_text().count(STARTED) == len(drivers):
+                drivers[-1].samples.append((ended, resident_gb(process.pid)))
+        if until is None and ended > at_first:
             until = time.monotonic() + seconds
         if until is not None and time.monotonic() > until:
             return True
@@ -102,9 +139,13 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
     print(f"{trials} trials, seed {seed}, in {folder}", flush=True)
-    done = soaked(folder, trials, seed)
-    said = ", ".join(f"{what} {count} times" for what, count in sorted(done.items()))
-    print(f"complete after {time.monotonic() - began:.0f} s: {said}")
+    soak = soaked(folder, trials, seed)
+    said = ", ".join(f"{what} {count} times" for what, count in sorted(soak.done.items()))
+    print(f"complete after {time.monotonic() - began:.0f} s: {said or 'nothing killed'}")
+    print("resident memory of the drivers, Ray Tune in them, from their first trial to their last:")
+    for driver in soak.drivers:
+        if driver.samples:
+            print(f"  {driver.line()}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from search.cluster.limits import Limit
+from search.cluster.limits import Limits
 from search.rungs.halving import Rung
 from search.rungs.skipping import Costs, useless
 from search.runs.run_folder import at_work
@@ -54,6 +54,8 @@ class TrialActor(Trainable):
         self._held = ExitStack()
         self.run_folder = self._held.enter_context(at_work(run))
         self.shared, self.sweep = shared, sweep
+        self.limits = Limits(self.run_folder, sweep.rung_timeout_s, sweep.max_memory_gb)
+        self._held.callback(self.limits.close)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -64,7 +66,7 @@ class TrialActor(Trainable):
         return True
 
     def step(self) -> Answer:
-        with Limit(self.run_folder, self.number, self.sweep):
+        with self.limits.over(self.number):
             return self._next()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -61,12 +62,16 @@ def start(
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        *options: str, steps: int = 8, prefix: tuple[str, ...] = (), **fields: Any
+        *options: str,
+        steps: int = 8,
+        prefix: tuple[str, ...] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **fields: Any,
     ) -> subprocess.Popen[bytes]:
         data = {**halved(sweep_data), **fields}
         data["trial"]["fine_tune"]["steps"] = steps
         verb = ("sweep", write_yaml(data), "--name", run.name, "--out", run.out)
-        started.append(spawn(*verb, *options, cwd=tmp_path, prefix=prefix))
+        started.append(spawn(*verb, *options, cwd=tmp_path, prefix=prefix, **environment))
         return started[-1]
 
     yield start

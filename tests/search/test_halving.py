@@ -1,11 +1,18 @@
-"""Who goes on at a rung, by hand."""
+"""Who goes on at a rung: by hand, and in a sweep."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.faults import check_complete, halved, looks_before_the_end
+from search.cli import main
 from search.rungs.halving import Halving, Rung, RungRecord, crowding, epsilon_net, losses_of, ranked
+from search.runs.run_store import RunFolder, read_stopped
 
 
 def record(safe: int = 0, reduction: float = 3.0) -> RungRecord:
@@ -86,3 +93,39 @@ def test_losses() -> None:
 def test_wrong_halving(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Halving(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.long
+def test_sweep_that_stops(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """One worker, two rungs: each trial is stopped exactly where it was not among the best half
+    that the rung had seen. Stopped ones are never trained further, nor on the front.
+    """
+    run = RunFolder(out=tmp_path / "runs", name="halved")
+    data = {**halved(sweep_data), "trials": 8, "workers": 1}
+    data["halving"] |= {"reduction": 2, "safe": 0}
+    verb = ["sweep", str(write_yaml(data)), "--name", run.name, "--out", str(run.out)]
+    assert main(verb) == 0
+    check_complete(run, {})
+
+    rungs = [record(reduction=2), record(reduction=2)]
+    directions = {"mAP": "max", "GFLOPs": "min", "nonzeros": "min"}
+    stopped = {}
+    for number in range(8):
+        looks = looks_before_the_end(run, number)
+        went_on = [
+            rung.goes_on(number, losses_of(look["metrics"], directions))
+            for rung, look in zip(rungs, looks, strict=False)
+        ]
+        stop = read_stopped(run, number)
+        assert went_on == ([True, True] if stop is None else [True] * (len(looks) - 1) + [False])
+        if stop is not None:
+            stopped[number] = len(looks)
+            assert stop.reason.startswith(f"rung {len(looks)} of 2: not among the best 1 in 2 of ")
+    assert 2 <= len(stopped) <= 6
+    capsys.readouterr()
+    assert main(["front", run.name, "--json", "--out", str(run.out)]) == 0
+    front = json.loads(capsys.readouterr().out)
+    shown = {p["trial"] for p in front["points"] + front["others"]}
+    assert shown == set(range(8)) - set(stopped)

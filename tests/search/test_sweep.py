@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.faults import runs_of, spawn, wait_for
+from benchmarks.faults import runs_of
 from search.cli import main
 
 pytestmark = pytest.mark.long
@@ -130,56 +129,6 @@ def test_failures_are_recorded_and_the_sweep_goes_on(
         folder = out / "bad" / "trials" / child.data.tags["sparsefront.trial"]
         assert "not finite" in json.loads((folder / "failure.json").read_text())["reason"]
         assert not (folder / "result.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("limit", "reason"),
-    [
-        ({"max_memory_gb": 0.05}, "killed for memory"),
-        ({"rung_timeout_s": 0.01}, "killed for time"),
-    ],
-)
-def test_limits(
-    data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any, limit: Any, reason: str
-) -> None:
-    out = tmp_path / "runs"
-    data["trial"]["fine_tune"]["steps"] = 200
-    assert run("sweep", write_yaml({**data, **limit, "trials": 1}), "--name", "x", out=out) == 1
-    assert "every trial failed" in capsys.readouterr().err
-    _, children = runs_of(out)
-    assert [c.info.status for c in children] == ["FAILED"]
-    assert reason in children[0].data.tags["sparsefront.reason"]
-
-
-def test_killed_driver(data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:
-    """kill -9 of the driver in mid-sweep: resume finishes it, nothing runs twice or is lost."""
-    out = tmp_path / "runs"
-    data["trial"]["fine_tune"]["steps"] = 12
-    file = write_yaml(data)
-    results = lambda: sorted((out / "killed" / "trials").glob("*/result.json"))  # noqa: E731
-    driver = spawn("sweep", file, "--name", "killed", "--out", out, cwd=tmp_path)
-    wait_for(lambda: len(results()) >= 2, 120, driver, tmp_path / "driver.log")
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in results()}
-    assert 2 <= len(before) < 6
-
-    assert run("sweep", file, "--name", "killed", out=out) == 2
-    assert run("resume", "killed", out=out) == 0
-    assert len(results()) == 6
-    for path, (stamp, content) in before.items():
-        if path in results():
-            assert (path.stat().st_mtime_ns, path.read_bytes()) == (stamp, content)
-    parents, children = runs_of(out)
-    assert [p.info.status for p in parents] == ["FINISHED"]
-    assert [c.info.status for c in children] == ["FINISHED"] * 6
-    numbers = sorted(int(c.data.tags["sparsefront.trial"]) for c in children)
-    assert numbers == list(range(6))
-
-    finished = front_of("killed", out, capsys)
-    assert run("resume", "killed", out=out) == 0
-    assert front_of("killed", out, capsys) == finished
-    assert len(runs_of(out)[1]) == 6
 
 
 def test_same_seed_same_front(
