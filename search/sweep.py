@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from search import strict_yaml
 from search.answers import Failed, plain
 from search.cluster.connect import connected
 from search.cluster.finished import FinishedTrials
@@ -29,6 +30,7 @@ from search.data import DataSpec, root_of, with_root
 from search.front import ParetoFront
 from search.inspection.files_of_sweep import files_in, save_all
 from search.inspection.live_front import LiveFront
+from search.inspection.mlflow_store import SQLITE
 from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
 from search.optimizer import Failure, Optimizer, Proposal
@@ -36,6 +38,7 @@ from search.proposals.first import predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
 from search.runs.one_driver import Lease, only_driver
+from search.runs.passwords import masked
 from search.runs.provenance import git_state
 from search.runs.run_folder import at_work
 from search.runs.run_store import (
@@ -55,8 +58,9 @@ from search.runs.run_store import (
     write_json,
 )
 from search.runs.shared_storage import is_uri
+from search.runs.study_storage import opened
 from search.space import Choices, with_values
-from search.sweep_file import Sweep, read_sweep
+from search.sweep_file import AS_WRITTEN, Sweep, read_sweep
 from search.trials.checkpoint import tidy
 from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
@@ -70,7 +74,9 @@ MOST_TOGETHER = 64
 class Launch:
     """How a sweep was started: kept beside it for `resume`.
 
-    tracking_uri  None: MLflow's database is on the machine of whoever drives
+    tracking_uri  without its password, which the sweep file has a way to; None: MLflow's database
+                  is on the machine of whoever drives
+    study         the sweep's name in a database that other sweeps share; None: its name
     code          commit of the folder it was launched from, and whether that was dirty; None
                   outside git
     """
@@ -79,6 +85,7 @@ class Launch:
     address: str | None
     tracking_uri: str | None
     code: dict[str, Any] | None = None
+    study: str | None = None
 
 
 def run_sweep(
@@ -86,6 +93,7 @@ def run_sweep(
 ) -> ParetoFront:
     """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
     sweep = _absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    _check_uris(sweep)
     with (
         at_work(run_folder(out, name)) as run,
         _ending_well(run),
@@ -95,11 +103,13 @@ def run_sweep(
         if run.exists():
             raise ValueError(f"--name: value {name!r} exists in {run.runs}; allowed: a new name")
         own = None if run.shared is not None else f"sqlite:///{run.records / 'mlflow.db'}"
+        run_id = uuid.uuid4().hex
         launch = Launch(
-            run_id=uuid.uuid4().hex,
+            run_id=run_id,
             address=address,
-            tracking_uri=sweep.tracking_uri or own,
+            tracking_uri=masked(sweep.tracking_uri) if sweep.tracking_uri else own,
             code=git_state(Path.cwd()),
+            study=f"{name}-{run_id}" if sweep.storage else None,
         )
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
@@ -124,8 +134,10 @@ def resume_sweep(name: str, out: str | Path, address: str | None = None) -> Pare
 def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> ParetoFront:
     _listen()  # again, as Ray has put its own handler in place
     drop_torn_line(run.storage)
-    optimizer = optimizer_of(sweep, sweep.storage or run.storage)
-    tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri or _own_records(run))
+    storage, named = strict_yaml.expand(sweep.storage), strict_yaml.expand(sweep.tracking_uri)
+    optimizer = optimizer_of(sweep, storage or run.storage, launch.study)
+    records = named or launch.tracking_uri or _own_records(run)
+    tracking = Tracking(sweep, run, launch.run_id, records)
     with _ended(tracking):
         taken = take_over(sweep, optimizer, run)
         finished = FinishedTrials(sweep, run)
@@ -143,9 +155,25 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
         run.push(run.storage, run.look_file, *files_in(run.path))
         tracking.finish(front)
     if not front.points and not front.others:
-        reasons = f"{run.place}/trials/*/failure.json"
-        raise Failed(f"sweep {run.name!r}: every trial failed; see {reasons}")
+        what, file = "failed", "failure.json"
+        if optimizer.told() == 0:
+            what, file = "ended before any training", "stopped.json"
+        raise Failed(f"sweep {run.name!r}: every trial {what}; see {run.place}/trials/*/{file}")
     return front
+
+
+def _check_uris(sweep: Sweep) -> None:
+    """Opens Optuna's database before anything is written. ValueError where it cannot be."""
+    for field in AS_WRITTEN:
+        uri = getattr(sweep, field)
+        if uri is not None and "$" not in uri and masked(uri) != uri:
+            print(
+                f"{field}: its password goes into sweep.yaml of the run folder, and to MLflow; "
+                "$VARIABLE in its place stays a variable there",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+    if sweep.storage is not None:
+        opened(strict_yaml.expand(sweep.storage))
 
 
 def _own_records(run: RunFolder) -> str:
@@ -238,7 +266,11 @@ def _tune(
     tuner.fit()
     if watcher.stop is not None:
         raise Failed(watcher.stop)
-    listeners.agreed(optimizer.agreement())
+    agreement = optimizer.agreement()
+    listeners.agreed(agreement)
+    if agreement:
+        write_json(run.agreement_file, {name: asdict(found) for name, found in agreement.items()})
+        run.push(run.agreement_file)
 
 
 @contextmanager
@@ -312,6 +344,8 @@ def _absolute(sweep: Sweep) -> Sweep:
     return replace(
         sweep,
         warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
+        storage=_absolute_file(sweep.storage),
+        tracking_uri=_absolute_file(sweep.tracking_uri),
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),
@@ -319,6 +353,14 @@ def _absolute(sweep: Sweep) -> Sweep:
             val=_at_home(trial.val),
         ),
     )
+
+
+def _absolute_file(uri: str | None) -> str | None:
+    """The same database wherever a later `resume` stands; others as they are."""
+    file = "" if uri is None else uri.removeprefix(SQLITE)
+    if file in ("", uri) or file[0] in "/$":
+        return uri
+    return f"{SQLITE}{os.path.abspath(file)}"
 
 
 def _at_home(data: DataSpec) -> DataSpec:
