@@ -86,6 +86,10 @@ class Loader:
         """One frame as a batch of 1, not augmented."""
         return assembled([self._read.decoded(index)], None, [np.random.default_rng()])
 
+    def decoded(self, index: int) -> tuple[object, Decoded]:
+        """A frame as it is kept, and its key in `scenes.decoded`."""
+        return (self.scenes.tokens[index], self._read.image), self._read.decoded(index)
+
     def _batches(self, chosen: list[Keys]) -> Iterator[_Batch]:
         if self._pool is None:
             yield from map(self._read.__getitems__, chosen)

@@ -34,7 +34,7 @@ from search.inspection.mlflow_store import SQLITE
 from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
 from search.optimizer import Failure, Optimizer, Proposal
-from search.proposals.first import predicts, prepare_search
+from search.proposals.first import needs_scores, predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
 from search.runs.one_driver import Lease, only_driver
@@ -237,7 +237,8 @@ def _tune(
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
-    shared = ray.get(prepared.remote(scored_specs(sweep)))
+    shares = [rung.frames for rung in sweep.halving.rungs] if sweep.halving is not None else []
+    shared = ray.get(prepared.remote(scored_specs(sweep), shares))
     prepare_search(sweep, optimizer, shared)
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
@@ -324,8 +325,8 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
     together = [dict(zip(chosen, values, strict=True)) for values in product(*chosen.values())]
     if len(together) > MOST_TOGETHER:
         together = [{name: value} for name, values in chosen.items() for value in values]
-    own = [sweep.trial] if predicts(sweep) or not chosen else []
-    if sweep.sampler == "predicted":
+    own = [sweep.trial] if needs_scores(sweep) or not chosen else []
+    if predicts(sweep):
         own.append(by(sweep.trial, sweep.predicted_by))
     return own + [spec for values in together if values and (spec := _spec_of(sweep, values))]
 

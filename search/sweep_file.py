@@ -20,6 +20,9 @@ from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
 from search.trials.grouping import expanded
 from search.trials.spec import TrialSpec
 
+TRADE_OFF = "trade_off.saved"
+"""The field that says how far along a predicted front a trial is."""
+
 ObjectiveName = Literal[
     "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
     "parameters", "bytes", "latency_ms",
@@ -42,8 +45,9 @@ class Sweep:
     predicted_by    the criterion whose scores are the predicted loss; the trial's own criterion
                     says which weights go
     first           tried before any proposal: "uniform" allocations from dense to sparse, "erk" at
-                    some totals, "papers": 80, 85 and 90 % under one threshold over all modalities;
-                    None: uniform, or nothing where the front is predicted
+                    some totals, "papers": 80, 85 and 90 % under one threshold over all modalities,
+                    "predicted": along the predicted front, evenly in MACs; None: predicted where a
+                    trade_off is searched, nothing where the sampler is, else uniform
     halving         trials are looked at early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results count as this one's
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
@@ -64,7 +68,7 @@ class Sweep:
     objectives: list[ObjectiveName] = field(default_factory=lambda: ["mAP", "NDS", "GFLOPs"])
     constraints: dict[str, Bound] = field(default_factory=dict)
     sampler: Literal["auto", "predicted", "gp", "tpe", "nsga2", "random"] = "auto"
-    first: list[Literal["uniform", "erk", "papers"]] | None = None
+    first: list[Literal["uniform", "erk", "papers", "predicted"]] | None = None
     predicted_by: Criterion = field(default_factory=Fisher)
     halving: Halving | None = None
     warm_start: list[str] = field(default_factory=list)
@@ -158,18 +162,23 @@ def check_predicted(sweep: Sweep) -> None:
     """ValueError where nothing can be predicted: no sparsity searched, not of single weights, or
     objectives whose cost is not the FLOPs.
     """
-    if sweep.sampler != "predicted":
+    if sweep.sampler == "predicted":
+        field, allowed = "sampler", "allowed here: auto, gp, tpe, nsga2, random"
+    elif "predicted" in (sweep.first or ()) and TRADE_OFF not in sweep.space:
+        field, allowed = "first", "allowed here: uniform, erk, papers"
+    else:
         return
-    allowed = "allowed here: auto, gp, tpe, nsga2, random"
     if not any(name.startswith("allocation.per_") for name in sweep.space):
         raise ValueError(
-            f"sampler: value 'predicted' with no allocation.per_... in space; {allowed}"
+            f"{field}: value 'predicted' with no allocation.per_... in space; {allowed}"
         )
     pattern = sweep.trial.allocation.pattern
     if pattern != "unstructured":
         raise ValueError(
-            f"sampler: value 'predicted' with allocation.pattern {pattern!r}; {allowed}"
+            f"{field}: value 'predicted' with allocation.pattern {pattern!r}; {allowed}"
         )
+    if field == "first":
+        return
     costs = [name for name in sweep.objectives if name in BEFORE_TRAINING]
     if costs != ["GFLOPs"] or len(sweep.objectives) == 1:
         raise ValueError(

@@ -101,29 +101,27 @@ def _batch(
     boxes: Array,
     labels: NDArray[np.int64],
 ) -> SensorBatch:
-    frame = found.frame
+    frame = found.frame  # its arrays may be mapped: they are copied, never written to
     matrices = warped @ (found.resize @ found.projection) @ np.linalg.inv(move)
     radar = None if frame.radar is None else (torch.from_numpy(move_radar(move, frame.radar)),)
     maps = None
     if frame.map_layers is not None:
         maps = torch.from_numpy(frame.map_layers.raster(frame.lidar_to_global, move))
-    targets = Targets(
-        boxes=torch.from_numpy(boxes).float(), labels=torch.from_numpy(labels), maps=maps
-    )
+    targets = Targets(boxes=torch.tensor(boxes).float(), labels=torch.tensor(labels), maps=maps)
     return SensorBatch(
         images=images,
-        points=(torch.from_numpy(points),),
+        points=(torch.tensor(points),),
         lidar_to_image=torch.from_numpy(matrices).float()[None],
-        lidar_to_global=torch.from_numpy(frame.lidar_to_global)[None],
+        lidar_to_global=torch.tensor(frame.lidar_to_global)[None],
         targets=(targets,),
         tokens=(frame.token,),
         radar=radar,
         parts=CalibrationParts(
-            projection=torch.from_numpy(found.projection).float()[None],
+            projection=torch.tensor(found.projection).float()[None],
             image=torch.from_numpy(_shift_last(warped @ found.resize)).float()[None],
             lidar=torch.from_numpy(move).float()[None],
-            intrinsics=torch.from_numpy(frame.intrinsics).float()[None],
-            camera_to_ego=torch.from_numpy(frame.camera_to_ego).float()[None],
+            intrinsics=torch.tensor(frame.intrinsics).float()[None],
+            camera_to_ego=torch.tensor(frame.camera_to_ego).float()[None],
         ),
     )
 

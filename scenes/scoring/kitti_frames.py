@@ -58,13 +58,18 @@ def score_kitti(scenes: KittiScenes, detections: Mapping[str, Detections]) -> Ki
     is missing or the split has no labels.
     """
     _require_frames(scenes, detections)
-    truth = scenes.cache.get(TRUTH)
-    if not isinstance(truth, list):
-        truth = [scenes.objects(token) for token in scenes.tokens]
-        scenes.cache[TRUTH] = truth
-        warn_of_few(truth)
+    truth = truth_of(scenes)
     found = [in_camera(detections[t], camera_of(scenes, t)) for t in scenes.tokens]
     return KittiScores(percent=score(truth, found))
+
+
+def truth_of(scenes: KittiScenes) -> list[KittiObjects]:
+    """Labels of each frame, read on first use."""
+    found = scenes.cache.get(TRUTH)
+    if not isinstance(found, list):
+        scenes.cache[TRUTH] = found = [scenes.objects(token) for token in scenes.tokens]
+        warn_of_few(found)
+    return found
 
 
 def write_kitti_results(

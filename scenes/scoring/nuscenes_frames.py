@@ -45,13 +45,18 @@ def score_detections(
 
 def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScores:
     """Scores of unfiltered predictions."""
-    config = DetectionConfig()
-    kept = scenes.cache.get(KEY)
-    if not isinstance(kept, GroundTruth):
+    config, truth = DetectionConfig(), ground_truth_of(scenes)
+    return score(truth.wanted, filtered(predictions, truth.places, config), config)
+
+
+def ground_truth_of(scenes: NuScenesScenes) -> GroundTruth:
+    """Places and filtered ground truth of the scenes, read on first use."""
+    found = scenes.cache.get(KEY)
+    if not isinstance(found, GroundTruth):
         places = places_of(scenes)
-        kept = GroundTruth(places, filtered(ground_truth_table(scenes), places, config))
-        scenes.cache[KEY] = kept
-    return score(kept.wanted, filtered(predictions, kept.places, config), config)
+        wanted = filtered(ground_truth_table(scenes), places, DetectionConfig())
+        scenes.cache[KEY] = found = GroundTruth(places, wanted)
+    return found
 
 
 def ground_truth_table(scenes: NuScenesScenes) -> BoxTable:

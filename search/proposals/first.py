@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pruning.allocation import SparsityAllocation
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from search.optimizer import Optimizer
-from search.proposals.for_sweep import first_of, own_values, searched_sparsities
+from search.proposals.for_sweep import first_of, ladder_rungs, own_values, searched_sparsities
 from search.proposals.predicted import prediction_of, searched_budgets
-from search.space import Value
-from search.sweep_file import Sweep
+from search.space import Range, Value
+from search.sweep_file import TRADE_OFF, Sweep
 from search.trials import score_cache
 from search.trials.shared import Shared, dense_model, prepare
 
@@ -19,20 +21,47 @@ PAPER_TOTALS = (0.8, 0.85, 0.9)
 
 
 def predicts(sweep: Sweep) -> bool:
+    """Whether the predicted losses of searched sparsities are needed before the first trial."""
+    along = "predicted" in first_of(sweep) and TRADE_OFF not in sweep.space
+    return along or sweep.sampler == "predicted"
+
+
+def needs_scores(sweep: Sweep) -> bool:
     """Whether the scores of the sweep's own trial are needed before the first one starts."""
-    return sweep.sampler == "predicted" or bool({"erk", "papers"} & set(first_of(sweep)))
+    return predicts(sweep) or bool({"erk", "papers"} & set(first_of(sweep)))
 
 
 def prepare_search(sweep: Sweep, optimizer: Optimizer, shared: Shared) -> None:
     """Gives the optimizer the predicted front to follow, and the first trials from scores."""
-    if sweep.sampler == "predicted":
-        optimizer.guide(prediction_of(sweep, shared))
+    if predicts(sweep):
+        prediction = prediction_of(sweep, shared)
+        if sweep.sampler == "predicted":
+            optimizer.guide(prediction)
+        if "predicted" in first_of(sweep):
+            along = prediction.first(ladder_rungs(sweep))
+            optimizer.enqueue([{**own_values(sweep), **sparsities} for sparsities in along])
+    elif "predicted" in first_of(sweep):
+        optimizer.enqueue(trade_offs(sweep))
     if "erk" in first_of(sweep):
         totals = [SparsityAllocation(overall=total, rule="erk") for total in ERK_TOTALS]
         optimizer.enqueue([resolved_by(sweep, shared, t) for t in totals], "ERK")
     if "papers" in first_of(sweep):
         totals = [SparsityAllocation(overall=total) for total in PAPER_TOTALS]
         optimizer.enqueue([resolved_by(sweep, shared, t) for t in totals], "papers")
+
+
+def trade_offs(sweep: Sweep) -> list[dict[str, Value]]:
+    """From the range's low end to its high one, the scores believed as far as ranges allow."""
+    saved = sweep.space[TRADE_OFF]
+    if not isinstance(saved, Range):
+        return []  # every choice is tried anyway
+    tilts: dict[str, Value] = {
+        name: min(max(0.0, dimension.low), dimension.high)
+        for name, dimension in sweep.space.items()
+        if name.startswith("trade_off.tilt.") and isinstance(dimension, Range)
+    }
+    steps = np.linspace(saved.low, saved.high, ladder_rungs(sweep)).tolist()
+    return [{**own_values(sweep), **tilts, TRADE_OFF: step} for step in steps]
 
 
 def resolved_by(sweep: Sweep, shared: Shared, allocation: SparsityAllocation) -> dict[str, Value]:

@@ -11,7 +11,7 @@ from search.proposals.distributions import distributions, holds
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
-from search.sweep_file import Sweep
+from search.sweep_file import TRADE_OFF, Sweep
 from search.trials.spec import TrialResult
 
 LADDER_RUNGS = 4
@@ -49,6 +49,8 @@ def first_of(sweep: Sweep) -> list[str]:
     """What is tried before any proposal, beside a predicted front."""
     if sweep.first is not None:
         return list(sweep.first)
+    if TRADE_OFF in sweep.space:
+        return ["predicted"]
     return [] if sweep.sampler == "predicted" else ["uniform"]
 
 
@@ -68,7 +70,7 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
     sweep file's own value, if the space allows it.
     """
     ranges = searched_sparsities(sweep)
-    rungs = min(LADDER_RUNGS, max(1, sweep.trials // 4))
+    rungs = ladder_rungs(sweep)
     if not ranges:
         return []
     steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
@@ -77,6 +79,11 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
         {**others, **{n: min(r.low + step * (r.high - r.low), r.high) for n, r in ranges.items()}}
         for step in steps
     ]
+
+
+def ladder_rungs(sweep: Sweep) -> int:
+    """How many allocations are tried first, of a kind."""
+    return min(LADDER_RUNGS, max(1, sweep.trials // 4))
 
 
 def searched_sparsities(sweep: Sweep) -> dict[str, Range]:

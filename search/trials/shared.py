@@ -5,7 +5,9 @@ that the checkpoint lacks, criterion statistics, cost profile, channel graph.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +24,17 @@ from pruning.groups import ModalityGroups
 from scenes.batch import SensorBatch
 from scenes.loader import Loader
 from search.training.train import seed_everything
-from search.trials import score_cache
+from search.trials import evaluation_frames, score_cache
+from search.trials.evaluation_frames import EvaluationFrames
 from search.trials.fitted_fuser import fitted_projections
 from search.trials.loss_curves import Curves, by, resolved, trade_off_curves, trade_off_key
+from search.trials.mapped import as_arrays, as_tensors
 from search.trials.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What trials have in common; picklable, so Ray's object store carries it once.
+    """What trials have in common; Ray's object store has it once, the workers of a node map it.
 
     state       dense state dict by checkpoint path
     fusers      projections of a fuser `add` that the checkpoint lacks, by score_cache.batches_key
@@ -38,6 +42,7 @@ class Shared:
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
     curves      budget curves by trade_off_key, where a trial is given by a trade-off
+    frames      what is read of the evaluation frames, by evaluation_frames.key_of; in a sweep
     """
 
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -46,6 +51,14 @@ class Shared:
     profiles: dict[str, CostProfile] = field(default_factory=dict)
     graphs: dict[str, ChannelGraph] = field(default_factory=dict)
     curves: dict[str, Curves] = field(default_factory=dict)
+    frames: dict[str, EvaluationFrames] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: as_arrays(part) for name, part in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, part in state.items():
+            object.__setattr__(self, name, as_tensors(part))
 
 
 def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
@@ -54,6 +67,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     shared = Shared(
         state=dict(shared.state), fusers=dict(shared.fusers), statistics=dict(shared.statistics),
         profiles=dict(shared.profiles), graphs=dict(shared.graphs), curves=dict(shared.curves),
+        frames=dict(shared.frames),
     )  # fmt: skip
     if spec.checkpoint not in shared.state:
         shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
@@ -95,11 +109,14 @@ def with_allocation(spec: TrialSpec, shared: Shared) -> TrialSpec:
     return replace(spec, allocation=allocation, trade_off=None)
 
 
-def prepare_all(specs: list[TrialSpec]) -> Shared:
-    """Shared with all that these specs need."""
+def prepare_all(specs: list[TrialSpec], shares: Sequence[float]) -> Shared:
+    """Shared with all that these specs need, measured on these shares of the evaluation frames."""
     shared = Shared()
     for spec in specs:
         shared = prepare(spec, shared)
+        key = evaluation_frames.key_of(spec)
+        if key not in shared.frames:
+            shared.frames[key] = evaluation_frames.read(spec, shares)
     return shared
 
 

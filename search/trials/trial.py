@@ -27,6 +27,7 @@ from search.runs.provenance import environment
 from search.tasks import SKIPPED_TRAINING
 from search.training.fine_tune import FineTuner
 from search.training.train import seed_everything
+from search.trials import evaluation_frames
 from search.trials.checkpoint import Checkpoint
 from search.trials.latency import Timed, latency_metrics, latency_record, time_passes
 from search.trials.pruned_model import deployed, deployed_cost, prune_model
@@ -82,6 +83,8 @@ class TrialRun:
         with self.timings.of("prepare_s"):
             self._report("prepare", 0.0)
             self.shared = prepare(spec, shared)
+            if (frames := self.shared.frames.get(evaluation_frames.key_of(spec))) is not None:
+                evaluation_frames.keep(frames, spec)
             self.asked = spec
             self.spec = spec = with_allocation(spec, self.shared)
         self.full = Rung(steps=spec.fine_tune.steps)
