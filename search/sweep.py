@@ -26,11 +26,9 @@ from search.cluster.connect import connected
 from search.cluster.finished import FinishedTrials
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
-from search.data import DataSpec, root_of, with_root
 from search.front import ParetoFront
 from search.inspection.files_of_sweep import files_in, save_all
 from search.inspection.live_front import LiveFront
-from search.inspection.mlflow_store import SQLITE
 from search.inspection.sweep_view import view_of
 from search.inspection.tracking import Tracking
 from search.optimizer import Failure, Optimizer, Proposal
@@ -39,6 +37,7 @@ from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
 from search.runs.one_driver import Lease, only_driver
 from search.runs.passwords import masked
+from search.runs.places import absolute, check_uris
 from search.runs.provenance import git_state
 from search.runs.run_folder import at_work
 from search.runs.run_store import (
@@ -57,10 +56,8 @@ from search.runs.run_store import (
     write_bytes,
     write_json,
 )
-from search.runs.shared_storage import is_uri
-from search.runs.study_storage import opened
 from search.space import Choices, with_values
-from search.sweep_file import AS_WRITTEN, Sweep, read_sweep
+from search.sweep_file import Sweep, read_sweep
 from search.trials.checkpoint import tidy
 from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
@@ -92,8 +89,8 @@ def run_sweep(
     sweep: Sweep, *, name: str, out: str | Path, address: str | None, trials: int | None
 ) -> ParetoFront:
     """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
-    sweep = _absolute(replace(sweep, name=name, trials=trials or sweep.trials))
-    _check_uris(sweep)
+    sweep = absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    check_uris(sweep)
     with (
         at_work(run_folder(out, name)) as run,
         _ending_well(run),
@@ -160,20 +157,6 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
             what, file = "ended before any training", "stopped.json"
         raise Failed(f"sweep {run.name!r}: every trial {what}; see {run.place}/trials/*/{file}")
     return front
-
-
-def _check_uris(sweep: Sweep) -> None:
-    """Opens Optuna's database before anything is written. ValueError where it cannot be."""
-    for field in AS_WRITTEN:
-        uri = getattr(sweep, field)
-        if uri is not None and "$" not in uri and masked(uri) != uri:
-            print(
-                f"{field}: its password goes into sweep.yaml of the run folder, and to MLflow; "
-                "$VARIABLE in its place stays a variable there",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-    if sweep.storage is not None:
-        opened(strict_yaml.expand(sweep.storage))
 
 
 def _own_records(run: RunFolder) -> str:
@@ -337,34 +320,3 @@ def _spec_of(sweep: Sweep, values: Mapping[str, object]) -> TrialSpec | None:
         return with_values(sweep.trial, values)
     except ValueError:
         return None
-
-
-def _absolute(sweep: Sweep) -> Sweep:
-    """Paths that hold wherever a worker or a later `resume` stands."""
-    trial = sweep.trial
-    return replace(
-        sweep,
-        warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
-        storage=_absolute_file(sweep.storage),
-        tracking_uri=_absolute_file(sweep.tracking_uri),
-        trial=replace(
-            trial,
-            checkpoint=os.path.abspath(trial.checkpoint),
-            train=_at_home(trial.train),
-            val=_at_home(trial.val),
-        ),
-    )
-
-
-def _absolute_file(uri: str | None) -> str | None:
-    """The same database wherever a later `resume` stands; others as they are."""
-    file = "" if uri is None else uri.removeprefix(SQLITE)
-    if file in ("", uri) or file[0] in "/$":
-        return uri
-    return f"{SQLITE}{os.path.abspath(file)}"
-
-
-def _at_home(data: DataSpec) -> DataSpec:
-    """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
-    root = os.path.expanduser(os.path.expandvars(root_of(data)))
-    return with_root(data, os.path.abspath(root))

@@ -10,13 +10,12 @@ from pathlib import Path
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.runs.passwords import masked
 
 WRONG = (
-    SQLAlchemyError, OptunaError, ImportError, ValueError, RuntimeError, IsADirectoryError,
-    NotADirectoryError, PermissionError,
+    OptunaError, ImportError, ValueError, RuntimeError, IsADirectoryError, NotADirectoryError,
+    PermissionError,
 )  # fmt: skip
 
 
@@ -35,13 +34,21 @@ def in_one_line(storage: str | Path | None) -> Iterator[None]:
     """What is wrong with a storage as a ValueError of one line that shows no password."""
     try:
         yield
-    except WRONG as error:
+    except _wrong(storage) as error:
         reason = masked(" ".join(str(error).split())).partition(" (Background on this")[0]
         raise ValueError(
             f"storage: value {masked(str(storage))!r} cannot be opened: {reason[:200]}; allowed: a "
             "file, or the URI of a database that answers (sqlite:///FILE, "
             "postgresql://USER@HOST/DATABASE)"
         ) from error
+
+
+def _wrong(storage: str | Path | None) -> tuple[type[Exception], ...]:
+    if "://" not in str(storage):
+        return WRONG
+    from sqlalchemy.exc import SQLAlchemyError  # slow to import
+
+    return (*WRONG, SQLAlchemyError)
 
 
 def _journal(path: Path) -> JournalStorage:

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from search.cli import main
+from search.inspection.mlflow_page import look_of
 from search.inspection.sweep_view import read_view
 from search.optimizer import Optimizer
 from search.runs.passwords import masked
-from search.runs.run_store import RunFolder
+from search.runs.places import absolute
+from search.runs.run_store import RunFolder, write_json
 from search.sweep_file import read_sweep
 
 
@@ -90,6 +92,38 @@ def test_variables_stay_as_they_are_written(
     assert sweep.storage == sweep_data["storage"]
     assert sweep.tracking_uri == sweep_data["tracking_uri"]
     assert sweep.trial.val.split == "procedural_val"
+
+
+def test_the_page_of_a_server_with_a_password(
+    sweep_data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """What was launched is stored without it; the sweep's file leads to it; it is not printed."""
+    run = RunFolder(out=tmp_path, name="one")
+    run.path.mkdir()
+    uri = "http://me:$MLFLOW_PASSWORD@mlflow:5000"
+    run.sweep_file.write_text(yaml.safe_dump({**sweep_data, "tracking_uri": uri}))
+    write_json(run.launch_file, {"run_id": "x", "address": None, "tracking_uri": masked(uri)})
+    write_json(run.look_file, {"mlflow": f"{masked(uri)}/#/experiments/1/runs/a"})
+    monkeypatch.setenv("MLFLOW_PASSWORD", "secret")
+    assert look_of(run).tracking_uri == "http://me:secret@mlflow:5000"
+    assert main(["ui", "one", "--out", str(tmp_path)]) == 0
+    assert "http://me:***@mlflow:5000/#/experiments/1/runs/a" in capsys.readouterr().out
+
+
+def test_files_are_absolute(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later `resume` from elsewhere finds the same database."""
+    monkeypatch.chdir(tmp_path)
+    for given, kept in (
+        ("sqlite:///study.db", f"sqlite:///{tmp_path}/study.db"),
+        ("sqlite:////study.db", "sqlite:////study.db"),
+        ("sqlite:///$STUDY", "sqlite:///$STUDY"),
+        ("postgresql://db/study.db", "postgresql://db/study.db"),
+    ):
+        sweep = absolute(read_sweep(write_yaml({**sweep_data, "storage": given})))
+        assert sweep.storage == kept
+        assert sweep.tracking_uri is None
 
 
 @pytest.mark.long
