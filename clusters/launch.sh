@@ -11,12 +11,17 @@ if (($# < 3 || $# > 4)); then
 fi
 sweep=$1 name=$2 runs=$3 address=${4:-auto}
 
-exists() {
-  if [[ $runs == *://* ]]; then
-    sparsefront front "$name" --out "$runs" > /dev/null 2>&1
-  else
+exists() { # ends the script where that cannot be known: storage that fails is not an empty one
+  if [[ $runs != *://* ]]; then
     [[ -f $runs/$name/sweep.yaml ]]
+    return
   fi
+  local said status=0
+  said=$(sparsefront front "$name" --out "$runs" 2>&1 > /dev/null) || status=$?
+  if ((status == 0)); then return 0; fi
+  if ((status == 2)) && [[ $said == *"sweep name: value "*" not found in "* ]]; then return 1; fi
+  echo "$said" >&2
+  exit "$status"
 }
 
 if exists; then

@@ -6,9 +6,11 @@
 #SBATCH --gpus-per-node=2
 #SBATCH --mem=128G
 #SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@120
 #SBATCH --output=%x-%j.log
 # Parts of nodes that others use as well, perhaps with a Ray of their own: this job's ports, its own
 # temporary folder, told what it may use; its processes are ended by signal, never by `ray stop`.
+# On TERM, two minutes before the time limit, the sweep stops in order; the same line goes on.
 #
 #   sbatch clusters/slurm/shared.sh SWEEP.yaml NAME RUNS         from the checkout, RUNS shared
 set -euo pipefail
@@ -38,6 +40,7 @@ options=(
   --max-worker-port=$((first + 99))
 )
 steps=()
+driver=
 
 on() { # NODE COMMAND...: in the background, as a step of this job
   srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$1" \
@@ -51,8 +54,16 @@ clean() {
   srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
     rm -rf "$temporary" || true
 }
+
+stop() { # the driver first: it needs its cluster to end in order
+  if [[ -n $driver ]]; then
+    kill -TERM "$driver" 2>/dev/null || true
+    wait "$driver" || true
+  fi
+  exit 143
+}
 trap clean EXIT
-trap 'exit 143' TERM
+trap stop TERM
 
 on "${nodes[0]}" ray start --head --node-ip-address="$head" --port="$first" \
   --ray-client-server-port=$((first + 7)) --include-dashboard=false "${options[@]}"
@@ -64,4 +75,6 @@ for node in "${nodes[@]:1}"; do
   on "$node" ray start --address="$address" "${options[@]}"
 done
 
-bash clusters/launch.sh "$@" "$address"
+bash clusters/launch.sh "$@" "$address" & # or bash would hear of no signal before its end
+driver=$!
+wait "$driver"

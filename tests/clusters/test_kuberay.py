@@ -18,6 +18,10 @@ KUBERAY = Path(__file__).parents[2] / "clusters" / "kuberay"
 SCHEMA = yaml.safe_load((Path(__file__).parent / "schemas" / "ray_v1.yaml").read_text())
 KUBERNETES = "1.34"
 RAY_FILES = ["rayjob.yaml", "raycluster.yaml"]
+OF_A_CONTAINER = {
+    "env", "envFrom", "image", "imagePullPolicy", "resources", "securityContext", "volumeMounts",
+}  # fmt: skip
+"""Fields of autoscalerOptions that go to the autoscaler's container as they are."""
 
 
 def manifests(file: str) -> list[dict[str, Any]]:
@@ -30,7 +34,7 @@ def check(manifest: dict[str, Any]) -> None:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return
     jsonschema.Draft202012Validator(SCHEMA).validate(manifest)
-    for template in pod_templates(manifest["spec"]):
+    for template in (*pod_templates(manifest["spec"]), autoscaler_pod(manifest["spec"])):
         wrapped = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}}
         kubernetes_validate.validate({**wrapped, "template": template}, KUBERNETES, strict=True)
 
@@ -42,6 +46,12 @@ def pod_templates(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield group["template"]
     if "submitterPodTemplate" in spec:
         yield spec["submitterPodTemplate"]
+
+
+def autoscaler_pod(spec: dict[str, Any]) -> dict[str, Any]:
+    options = cluster_of(spec).get("autoscalerOptions", {})
+    container = {name: value for name, value in options.items() if name in OF_A_CONTAINER}
+    return {"spec": {"containers": [{"name": "autoscaler", **container}]}}
 
 
 def cluster_of(spec: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +72,7 @@ def test_valid(file: str) -> None:
         (("spec", "activeDeadlineSeconds"), "1h"),
         (("spec", "shutdownAfterJobFinishes"), False),
         (("spec", "rayClusterSpec", "authOptions", "mode"), "tokens"),
+        (("spec", "rayClusterSpec", "autoscalerOptions", "resources", "limit"), {}),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplica"), 4),
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
         (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "container"), []),

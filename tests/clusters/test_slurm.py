@@ -1,29 +1,40 @@
-"""clusters/slurm/shared.sh on one machine: SLURM's commands replaced, Ray and the sweep real."""
+"""clusters/slurm on one machine: SLURM's commands replaced, Ray and the sweep real."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]"),
+]
 CHECKOUT = Path(__file__).parents[2]
 SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 exec "$@"
 """
 SCONTROL = "#!/usr/bin/env bash\necho node-1\n"
+OWN_NODE = (
+    "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net",
+    "bash", "-c", 'ip link set lo up && exec "$@"', "node",
+)  # fmt: skip
+"""A whole node of one's own: `ray stop` sees no process outside, no port is taken."""
 
 
 @pytest.fixture
-def job(
-    token_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
-) -> dict[str, Any]:
-    """What starts shared.sh as a job of one node, next to another Ray on the same machine."""
+def job(token_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> Any:
+    """What starts a script as a job of one node, next to another Ray on the same machine."""
     shims = tmp_path / "bin"
     shims.mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
@@ -39,11 +50,34 @@ def job(
         "SLURM_JOB_NODELIST": "node-1",
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_CPUS_ON_NODE": "2",
     }
     sweep = write_yaml({**sweep_data, "trials": 2})
-    script = CHECKOUT / "clusters" / "slurm" / "shared.sh"
-    command = ["bash", script, sweep, "shared", tmp_path / "runs"]
-    return {"args": list(map(str, command)), "env": environment, "cwd": CHECKOUT}
+
+    def start(name: str, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+        script = CHECKOUT / "clusters" / "slurm" / name
+        command = [*prefix, "bash", script, sweep, "tiny", tmp_path / "runs"]
+        return subprocess.Popen(
+            list(map(str, command)), env={**environment, **variables}, cwd=CHECKOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def ray_folder() -> Iterator[str]:
+    """Ray's temporary folder, with a path that is short enough for sockets."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_node() -> bool:
+    """Whether this machine lets us have one."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    return subprocess.run([*OWN_NODE, "true"], capture_output=True).returncode == 0
 
 
 def processes_of(temporary: str) -> list[int]:
@@ -58,35 +92,63 @@ def processes_of(temporary: str) -> list[int]:
     return found
 
 
-@pytest.mark.long
-@pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]")
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_shared_nodes(
-    token_cluster: Any, job: dict[str, Any], tmp_path: Path, cancelled: bool
-) -> None:
-    """Ends with nothing of its own left, and with the other Ray alive, also when cancelled."""
-    temporary = f"/tmp/ray-{job['env']['SLURM_JOB_ID']}"
+def under_way(job: subprocess.Popen[str]) -> None:
+    """Until its sweep has begun."""
+    assert job.stderr is not None
+    said = []
+    for line in job.stderr:
+        said.append(line)
+        if "scoring the dense model" in line:
+            break
+    assert job.poll() is None, said
+
+
+def ends_in_order(job: subprocess.Popen[str], script: int) -> None:
+    """TERM to the script alone, as `--signal=B:TERM` and `scancel --batch` send it: the sweep stops
+    itself and says how to go on.
+    """
+    os.kill(script, signal.SIGTERM)
+    _, errors = job.communicate(timeout=200)
+    assert job.returncode == 143, errors
+    assert "sparsefront resume tiny" in errors
+    assert "Traceback" not in errors
+
+
+def goes_on(job: subprocess.Popen[str], runs: Path) -> None:
+    out, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, errors
+    assert "hypervolume" in out
+    assert len(list((runs / "tiny" / "trials").glob("*/result.json"))) == 2
+
+
+def test_shared_nodes(token_cluster: Any, job: Any, tmp_path: Path) -> None:
+    """Stopped, then the same line again. Each time nothing of its own is left, and the other Ray is
+    alive.
+    """
+    temporary = f"/tmp/ray-{os.getpid()}"
     other = processes_of(f"--gcs-address={token_cluster.address}")
     assert other
-    running = subprocess.Popen(
-        **job, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    if cancelled:
-        assert running.stderr is not None
-        said = []
-        for line in running.stderr:
-            said.append(line)
-            if "scoring the dense model" in line:
-                break
-        assert running.poll() is None, said
-        os.killpg(running.pid, signal.SIGTERM)
-    out, errors = running.communicate(timeout=240)
-    if cancelled:
-        assert running.returncode != 0
-    else:
-        assert running.returncode == 0, errors
-        assert "hypervolume" in out
-        assert len(list((tmp_path / "runs" / "shared" / "trials").glob("*/result.json"))) == 2
+    first = job("shared.sh")
+    under_way(first)
+    ends_in_order(first, first.pid)
+    assert not processes_of(temporary)
+    assert not Path(temporary).exists()
+
+    goes_on(job("shared.sh"), tmp_path / "runs")
     assert not processes_of(temporary)
     assert not Path(temporary).exists()
     assert processes_of(f"--gcs-address={token_cluster.address}") == other
+
+
+def test_whole_nodes(job: Any, ray_folder: str, tmp_path: Path) -> None:
+    """Stopped, then the same line again; `ray symmetric-run` leaves nothing."""
+    if not own_node():
+        pytest.skip("needs root, unshare and ip: `ray stop` ends every Ray that it sees")
+    first = job("exclusive.sh", OWN_NODE, RAY_TMPDIR=ray_folder)
+    under_way(first)
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+    ends_in_order(first, int(children[0]))
+    assert not processes_of(ray_folder)
+
+    goes_on(job("exclusive.sh", OWN_NODE, RAY_TMPDIR=ray_folder), tmp_path / "runs")
+    assert not processes_of(ray_folder)

@@ -1,21 +1,29 @@
-"""Optuna's storage in a real PostgreSQL, as many drivers of a cluster would share it."""
+"""A real PostgreSQL below Optuna and MLflow, as many drivers of a cluster would share it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
+from benchmarks.faults import check_complete, finished, runs_of, wait_for, workers
+from search.cli import main
 from search.optimizer import Failure, Optimizer
+from search.runs.run_store import RunFolder, read_json
 from search.space import Range
 
-pytest.importorskip("psycopg", reason="needs the extra `cluster`")
 FOUND = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.long,
@@ -24,16 +32,22 @@ pytestmark = [
 SPACE = {"camera": Range(low=0.0, high=0.9), "lidar": Range(low=0.0, high=0.9)}
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture
 def database() -> Iterator[str]:
-    """A server of its own on loopback; PostgreSQL refuses to run as root."""
+    """A server of its own on loopback, with a database for Optuna, whose URI this is, and one for
+    MLflow. PostgreSQL refuses to run as root.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sparsefront-postgres-"))
     user = "postgres" if os.getuid() == 0 else None
     if user:
         shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     bin_folder, data = FOUND[-1].parent, folder / "data"
 
     def run(*command: object) -> None:
@@ -44,8 +58,10 @@ def database() -> Iterator[str]:
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     control = bin_folder / "pg_ctl"
     run(control, "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
+    for name in ("optuna", "mlflow"):  # one each: both keep a table `alembic_version`
+        run(bin_folder / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "sweeps", name)
     try:
-        yield f"postgresql+psycopg://sweeps@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://sweeps@127.0.0.1:{port}/optuna"
     finally:
         run(control, "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
@@ -69,3 +85,66 @@ def test_a_search_goes_on_from_it(database: str) -> None:
     assert again.running() == [running]
     other = Optimizer(SPACE, objectives, database, name="two")  # type: ignore[arg-type]
     assert other.told() == 0
+
+
+@pytest.fixture
+def mlflow_server(database: str, tmp_path: Path) -> Iterator[str]:
+    """The command of clusters/README.md; its address."""
+    uri, log = f"http://127.0.0.1:{free_port()}", tmp_path / "mlflow.log"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1",
+        "--port", uri.rpartition(":")[2], "--artifacts-destination", str(tmp_path / "artifacts"),
+        "--backend-store-uri", mlflow_database(database),
+    ]  # fmt: skip
+    with open(log, "wb") as said:
+        server = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    try:
+        wait_for(lambda: answers(uri), 120, server, log)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def mlflow_database(database: str) -> str:
+    return database.replace("postgresql+psycopg", "postgresql").replace("/optuna", "/mlflow")
+
+
+def answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(600)
+def test_a_sweep_goes_on_from_it(
+    start: Any, run: RunFolder, log: Path, database: str, mlflow_server: str
+) -> None:
+    """kill -9 of the driver in mid-sweep, then `resume`: every trial once, none left running, one
+    front, all of it in PostgreSQL.
+    """
+    uris = {"storage": database, "tracking_uri": mlflow_server}
+    driver = start(**uris, steps=40, trials=3, workers=1, halving=None)
+    wait_for(run.finished, 250, driver, log)
+    driver.kill()
+    driver.wait()
+    before = finished(run)
+    assert before and len(run.finished()) < 3
+    until(lambda: not workers(log.parent))  # Ray ends those of a killed driver
+
+    assert main(["resume", run.name, "--out", str(run.out)]) == 0
+    check_complete(run, before, mlflow_server)
+    assert run.finished() == list(range(3))
+    assert not run.storage.exists() and not (run.out / "mlflow.db").exists()
+    own = read_json(run.launch_file)["study"]
+    assert own.startswith(f"{run.name}-") and optuna.get_all_study_names(database) == [own]
+    assert len(runs_of(run.out, mlflow_database(database))[1]) == 3
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
