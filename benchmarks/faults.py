@@ -21,7 +21,8 @@ import optuna
 from search.front import load_front
 from search.objectives import OBJECTIVES
 from search.optimizer import DUPLICATE
-from search.runs.run_store import RunFolder, has_ended
+from search.runs.run_store import RunFolder, has_ended, read_json
+from search.strict_yaml import expand
 from search.sweep_file import read_sweep
 
 CHECKOUT = Path(__file__).parents[1]
@@ -157,7 +158,8 @@ def check_complete(run: RunFolder, before: Finished, tracking_uri: str | None = 
     and folder, Optuna's storage, MLflow and the front tell the same.
     """
     sweep = read_sweep(run.sweep_file)
-    study = optuna.load_study(study_name=sweep.name, storage=sweep.storage or _journal(run))
+    named = read_json(run.launch_file)["study"] or sweep.name
+    study = optuna.load_study(study_name=named, storage=expand(sweep.storage) or _journal(run))
     trials = [t for t in study.get_trials(deepcopy=False) if DUPLICATE not in t.user_attrs]
     states = {t.number: t.state.name for t in trials if t.state.name != "WAITING"}
     assert Counter(states.values())["RUNNING"] == 0

@@ -6,33 +6,26 @@ it after any crash goes on where it stopped. A trial's id is its Optuna number.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.proposals.distributions import check_values, decoded, distributions, encode, space_of
 from search.proposals.prediction import Agreement, Prediction, propose
 from search.proposals.samplers import Sampler, suggest
-from search.space import Range, Space, Value
+from search.runs.study_storage import in_one_line, opened
+from search.space import Choices, Range, Value
+from search.strict_yaml import closest
 
 Direction = Literal["max", "min"]
+Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
 BASELINE = "baseline"
@@ -72,8 +65,9 @@ class Stopped:
 class Optimizer:
     """Asks and tells one multi-objective study.
 
-    space       what each field may be
-    objectives  name -> whether it should be large or small
+    space       what each field may be: a Range or Choices, or as in a sweep file {low, high[, log]}
+                or {choices: [...]}, or (low, high)
+    objectives  name -> whether it should be large ("max") or small ("min")
     storage     a file (Optuna's journal), a database URI (sqlite:///..., postgresql://...), or
                 None: this process alone
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
@@ -82,11 +76,13 @@ class Optimizer:
                 the predicted front, recalibrated on what was measured, promises most; other
                 fields are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds
+
+    ValueError in one line for anything else.
     """
 
     def __init__(
         self,
-        space: Space,
+        space: Mapping[str, Dimension],
         objectives: Mapping[str, Direction],
         storage: str | Path | None = None,
         seed: int = 0,
@@ -98,15 +94,24 @@ class Optimizer:
         integers: frozenset[str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        _check(objectives, sampler, seed)
         self._objectives, self._seed, self._kind = dict(objectives), seed, sampler
         self._prediction: Prediction | None = None
-        self._distributions = distributions(space, integers)
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=_opened(storage),
-            directions=[DIRECTIONS[direction] for direction in objectives.values()],
-            load_if_exists=True,
-        )
+        self._distributions = distributions(space_of(space), integers)
+        for values in first:
+            check_values(values, self._distributions, "first")
+        directions = [DIRECTIONS[direction] for direction in objectives.values()]
+        base = opened(storage)
+        with in_one_line(storage):
+            self._study = optuna.create_study(
+                study_name=name, storage=base, directions=directions, load_if_exists=True
+            )
+        if self._study.directions != directions:
+            raise ValueError(
+                f"storage: its search {name!r} has other objectives: "
+                f"{', '.join(_name_of(d) for d in self._study.directions)}; allowed: the same, or "
+                "another name"
+            )
         self.enqueue(first)
         if prediction is not None:
             self.guide(prediction)
@@ -167,11 +172,11 @@ class Optimizer:
 
     def values(self, trial_id: int) -> dict[str, Value]:
         """What was asked of a trial."""
-        return self._proposal(self._study.get_trials(deepcopy=False)[trial_id]).values
+        return self._proposal(self._asked(trial_id)).values
 
     def reason(self, trial_id: int) -> str | None:
         """Why a trial failed or was stopped."""
-        reason = self._study.get_trials(deepcopy=False)[trial_id].user_attrs.get(REASON)
+        reason = self._asked(trial_id).user_attrs.get(REASON)
         return None if reason is None else str(reason)
 
     def ask(self) -> Proposal | None:
@@ -194,11 +199,12 @@ class Optimizer:
         excess: Mapping[str, float] | None = None,
     ) -> None:
         """How a trial ended: a value for each objective, a Failure, or Stopped; telling it again
-        changes nothing. A value that is missing or not finite is a failure.
+        changes nothing. A value that is missing or not finite is a failure. ValueError for an id
+        that was never asked for.
 
         excess  by how much each constraint is exceeded; 0 and below is feasible
         """
-        frozen = self._study.get_trials(deepcopy=False)[trial_id]
+        frozen = self._asked(trial_id)
         if frozen.state.is_finished():
             return
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
@@ -221,10 +227,25 @@ class Optimizer:
         self._study.tell(trial_id, [outcome[name] for name in self._objectives])
 
     def _checked(self, values: Mapping[str, float]) -> Mapping[str, float] | Failure:
+        if not isinstance(values, Mapping):
+            raise ValueError(
+                f"tell: value {values!r}; allowed: a Failure, a Stopped, or a number for each of "
+                f"{', '.join(self._objectives)}"
+            )
         for name in self._objectives:
-            if not math.isfinite(values.get(name, math.nan)):
-                return Failure(f"{name}: value {values.get(name)}; allowed: a finite number")
+            value = values.get(name)
+            if not isinstance(value, SupportsFloat) or not math.isfinite(value):
+                return Failure(f"{name}: value {value}; allowed: a finite number")
         return values
+
+    def _asked(self, trial_id: int) -> FrozenTrial:
+        """ValueError for a trial that was never asked for."""
+        trials = self._study.get_trials(deepcopy=False)
+        if trial_id in range(len(trials)) and trials[trial_id].state != TrialState.WAITING:
+            return trials[trial_id]
+        last = max((t.number for t in trials if t.state != TrialState.WAITING), default=None)
+        ids = "none yet" if last is None else f"0 to {last}"
+        raise ValueError(f"trial id: value {trial_id!r}; allowed: those that ask() gave, {ids}")
 
     def _running(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -292,43 +313,20 @@ class Optimizer:
         return found
 
 
-def distributions(
-    space: Space, integers: frozenset[str] | None = None
-) -> dict[str, BaseDistribution]:
-    """Optuna's form of the space."""
-    found: dict[str, BaseDistribution] = {}
-    for name, dimension in space.items():
-        if not isinstance(dimension, Range):
-            found[name] = CategoricalDistribution([encode(c) for c in dimension.choices])
-        elif name in integers if integers is not None else dimension.is_whole():
-            found[name] = IntDistribution(int(dimension.low), int(dimension.high), dimension.log)
-        else:
-            found[name] = FloatDistribution(dimension.low, dimension.high, dimension.log)
-    return found
+def _check(objectives: Mapping[str, Direction], sampler: str, seed: int) -> None:
+    """ValueError in one line, with what is allowed."""
+    if not isinstance(objectives, Mapping) or not objectives:
+        raise ValueError(f'objectives: value {objectives!r}; allowed: {{name: "max" or "min"}}')
+    for name, direction in objectives.items():
+        if direction not in DIRECTIONS:
+            raise ValueError(f"objectives.{name}: value {direction!r}; allowed: max, min")
+    if sampler not in get_args(Sampler):
+        names = list(get_args(Sampler))
+        near = closest(str(sampler), names)
+        raise ValueError(f"sampler: value {sampler!r}{near}; allowed: {', '.join(names)}")
+    if not isinstance(seed, int):
+        raise ValueError(f"seed: value {seed!r}; allowed: a whole number")
 
 
-def encode(value: Value) -> Any:
-    """A whole spec as the one-line JSON that Optuna can hold; anything else as it is."""
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-
-
-def decoded(value: Any) -> Value:
-    """What `encode` made of a value, undone."""
-    if isinstance(value, str) and value.startswith("{"):
-        loaded: dict[str, Any] = json.loads(value)
-        return loaded
-    return value
-
-
-def _opened(storage: str | Path | None) -> BaseStorage | str | None:
-    """What Optuna takes. A journal's lock that a killed process left behind goes: whoever opens it
-    here is alone (the driver's own lock sees to that).
-    """
-    if storage is None or "://" in str(storage):
-        return None if storage is None else str(storage)
-    path = Path(storage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(path))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}.lock")
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+def _name_of(direction: StudyDirection) -> str:
+    return next(name for name, known in DIRECTIONS.items() if known == direction)

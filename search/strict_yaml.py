@@ -13,6 +13,7 @@ import os
 import re
 import types
 import typing
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,16 +47,21 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Plain data of a YAML file, $VARIABLES in its strings expanded. ValueError in one line."""
+def read_yaml(path: str | Path, as_written: Collection[str] = ()) -> Any:
+    """Plain data of a YAML file, $VARIABLES in its strings expanded, but for the top-level fields
+    `as_written`. ValueError in one line.
+    """
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as text: {error}") from error
     try:
-        return expand(yaml.load(text, Loader=_Loader))
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        return expand(data)
+    return {name: item if name in as_written else expand(item) for name, item in data.items()}
 
 
 def parse_value(text: str) -> Any:

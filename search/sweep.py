@@ -20,12 +20,12 @@ from typing import Any
 
 import yaml
 
+from search import strict_yaml
 from search.answers import Failed, plain
 from search.cluster.connect import connected
 from search.cluster.finished import FinishedTrials
 from search.cluster.listeners import Listeners
 from search.cluster.live import Live
-from search.data import DataSpec, root_of, with_root
 from search.front import ParetoFront
 from search.inspection.files_of_sweep import files_in, save_all
 from search.inspection.live_front import LiveFront
@@ -36,6 +36,8 @@ from search.proposals.first import needs_scores, predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
 from search.runs.one_driver import Lease, only_driver
+from search.runs.passwords import masked
+from search.runs.places import absolute, check_uris
 from search.runs.provenance import git_state
 from search.runs.run_folder import at_work
 from search.runs.run_store import (
@@ -54,7 +56,6 @@ from search.runs.run_store import (
     write_bytes,
     write_json,
 )
-from search.runs.shared_storage import is_uri
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
 from search.trials.checkpoint import tidy
@@ -70,7 +71,9 @@ MOST_TOGETHER = 64
 class Launch:
     """How a sweep was started: kept beside it for `resume`.
 
-    tracking_uri  None: MLflow's database is on the machine of whoever drives
+    tracking_uri  without its password, which the sweep file has a way to; None: MLflow's database
+                  is on the machine of whoever drives
+    study         the sweep's name in a database that other sweeps share; None: its name
     code          commit of the folder it was launched from, and whether that was dirty; None
                   outside git
     """
@@ -79,13 +82,15 @@ class Launch:
     address: str | None
     tracking_uri: str | None
     code: dict[str, Any] | None = None
+    study: str | None = None
 
 
 def run_sweep(
     sweep: Sweep, *, name: str, out: str | Path, address: str | None, trials: int | None
 ) -> ParetoFront:
     """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
-    sweep = _absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    sweep = absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    check_uris(sweep)
     with (
         at_work(run_folder(out, name)) as run,
         _ending_well(run),
@@ -95,11 +100,13 @@ def run_sweep(
         if run.exists():
             raise ValueError(f"--name: value {name!r} exists in {run.runs}; allowed: a new name")
         own = None if run.shared is not None else f"sqlite:///{run.records / 'mlflow.db'}"
+        run_id = uuid.uuid4().hex
         launch = Launch(
-            run_id=uuid.uuid4().hex,
+            run_id=run_id,
             address=address,
-            tracking_uri=sweep.tracking_uri or own,
+            tracking_uri=masked(sweep.tracking_uri) if sweep.tracking_uri else own,
             code=git_state(Path.cwd()),
+            study=f"{name}-{run_id}" if sweep.storage else None,
         )
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
@@ -124,8 +131,10 @@ def resume_sweep(name: str, out: str | Path, address: str | None = None) -> Pare
 def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> ParetoFront:
     _listen()  # again, as Ray has put its own handler in place
     drop_torn_line(run.storage)
-    optimizer = optimizer_of(sweep, sweep.storage or run.storage)
-    tracking = Tracking(sweep, run, launch.run_id, launch.tracking_uri or _own_records(run))
+    storage, named = strict_yaml.expand(sweep.storage), strict_yaml.expand(sweep.tracking_uri)
+    optimizer = optimizer_of(sweep, storage or run.storage, launch.study)
+    records = named or launch.tracking_uri or _own_records(run)
+    tracking = Tracking(sweep, run, launch.run_id, records)
     with _ended(tracking):
         taken = take_over(sweep, optimizer, run)
         finished = FinishedTrials(sweep, run)
@@ -143,8 +152,10 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
         run.push(run.storage, run.look_file, *files_in(run.path))
         tracking.finish(front)
     if not front.points and not front.others:
-        reasons = f"{run.place}/trials/*/failure.json"
-        raise Failed(f"sweep {run.name!r}: every trial failed; see {reasons}")
+        what, file = "failed", "failure.json"
+        if optimizer.told() == 0:
+            what, file = "ended before any training", "stopped.json"
+        raise Failed(f"sweep {run.name!r}: every trial {what}; see {run.place}/trials/*/{file}")
     return front
 
 
@@ -239,7 +250,11 @@ def _tune(
     tuner.fit()
     if watcher.stop is not None:
         raise Failed(watcher.stop)
-    listeners.agreed(optimizer.agreement())
+    agreement = optimizer.agreement()
+    listeners.agreed(agreement)
+    if agreement:
+        write_json(run.agreement_file, {name: asdict(found) for name, found in agreement.items()})
+        run.push(run.agreement_file)
 
 
 @contextmanager
@@ -305,24 +320,3 @@ def _spec_of(sweep: Sweep, values: Mapping[str, object]) -> TrialSpec | None:
         return with_values(sweep.trial, values)
     except ValueError:
         return None
-
-
-def _absolute(sweep: Sweep) -> Sweep:
-    """Paths that hold wherever a worker or a later `resume` stands."""
-    trial = sweep.trial
-    return replace(
-        sweep,
-        warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
-        trial=replace(
-            trial,
-            checkpoint=os.path.abspath(trial.checkpoint),
-            train=_at_home(trial.train),
-            val=_at_home(trial.val),
-        ),
-    )
-
-
-def _at_home(data: DataSpec) -> DataSpec:
-    """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
-    root = os.path.expanduser(os.path.expandvars(root_of(data)))
-    return with_root(data, os.path.abspath(root))

@@ -14,6 +14,7 @@ from pruning.latency import LatencySpec
 from search import strict_yaml
 from search.objectives import Bound
 from search.rungs.halving import Halving
+from search.runs.passwords import masked
 from search.space import Choices, Range, check_space, with_values
 from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
 from search.trials.grouping import expanded
@@ -26,6 +27,10 @@ ObjectiveName = Literal[
     "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
     "parameters", "bytes", "latency_ms",
 ]  # fmt: skip
+
+
+AS_WRITTEN = ("storage", "tracking_uri")
+"""Fields that may hold passwords, by $VARIABLES."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,9 @@ class Sweep:
                     trade_off is searched, nothing where the sampler is, else uniform
     halving         trials are looked at early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results count as this one's
-    storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder
+    storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
+                    its $VARIABLES, as those of tracking_uri, are looked up when it is opened and
+                    never written, so that a password stays where it is
     workers         concurrent trials; 1 with one thread gives the same front every time
     tracking_uri    MLflow tracking URI; None: SQLite in the sweep's folder
     rung_timeout_s, max_memory_gb   limits of a trial's way to its next rung (without halving, to
@@ -86,10 +93,10 @@ class Sweep:
                 raise ValueError(f"{name}: value {getattr(self, name)!r}; allowed: above 0")
         if self.max_restarts < 0:
             raise ValueError(f"max_restarts: value {self.max_restarts!r}; allowed: 0 and above")
-        if self.storage is not None and "://" not in self.storage:
+        if self.storage is not None and "://" not in strict_yaml.expand(self.storage):
             raise ValueError(
-                f"storage: value {self.storage!r}; allowed: a database URI such as "
-                "postgresql://USER:PASSWORD@HOST/DATABASE"
+                f"storage: value {masked(self.storage)!r}; allowed: a database URI such as "
+                "postgresql://USER:$PASSWORD@HOST/DATABASE"
             )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError(
@@ -109,7 +116,8 @@ def read_sweep(path: str | Path) -> Sweep:
     """The Sweep of a file, each `*` of its space written out. ValueError with file, field, value
     and what is allowed, in one line.
     """
-    sweep = strict_yaml.read(path, Sweep)
+    data = strict_yaml.read_yaml(path, AS_WRITTEN)
+    sweep = strict_yaml.from_data(data, Sweep, path)
     if not any("*" in name for name in sweep.space):
         return sweep
     try:

@@ -26,7 +26,9 @@ class FinishedTrials:
             whole.result, per_layer_sparsity={}, cost={}, losses=[], admm=[], tp_errors={},
             per_class={},
         )  # fmt: skip
-        self._trials[trial_id] = replace(whole, spec=self._sweep.trial, result=small)
+        self._trials[trial_id] = replace(
+            whole, spec=self._sweep.trial, asked=self._sweep.trial, result=small
+        )
         return whole
 
     def results(self) -> list[TrialResult]:

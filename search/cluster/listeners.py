@@ -39,8 +39,5 @@ class Listeners:
     def agreed(self, agreement: Mapping[str, Agreement]) -> None:
         """How far the predicted losses turned out right, by quality."""
         for name, found in agreement.items():
-            self._live.say(
-                f"predicted loss of {name}: rank correlation {found.scores:.2f} by scores alone, "
-                f"{found.recalibrated:.2f} recalibrated on the other trials"
-            )
+            self._live.say(found.said(name))
         self._tracking.agreed(agreement)

@@ -15,10 +15,11 @@ from search.cluster.live import Live
 from search.cluster.worker import NO_SPACE, NO_STORAGE
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.for_sweep import tell, tell_stopped
-from search.rungs.skipping import unbeatable
+from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable
 from search.runs.one_driver import Lease
 from search.runs.run_store import (
     RunFolder,
+    Stop,
     full_disk,
     has_ended,
     read_failure,
@@ -86,6 +87,7 @@ class OptunaSearcher(Searcher):
         self._asked: dict[str, Proposal] = {}
         self._running: set[str] = set()
         self._lost: Counter[int] = Counter()
+        self._skipped: list[Stop] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """As above: a resumed sweep makes a new one over the same journal."""
@@ -107,9 +109,11 @@ class OptunaSearcher(Searcher):
             left = self._sweep.trials - self._optimizer.told() - len(self._running)
             if left <= 0:
                 return None if self._running else str(Searcher.FINISHED)
+            if len(self._skipped) >= MOST_IN_A_ROW and not self._again:
+                return None if self._running else self._gives_up()
             proposal = self._again.pop(0) if self._again else self._optimizer.ask()
             if proposal is None:
-                return None if self._running else str(Searcher.FINISHED)
+                return None if self._running else self._all_tried()
             if not self._asked_for_all():
                 return str(Searcher.FINISHED)
             self._asked[trial_id] = proposal
@@ -143,6 +147,7 @@ class OptunaSearcher(Searcher):
             return
         tidy(self._run, number)
         stop = read_stopped(self._run, number)
+        self._skipped = [*self._skipped, stop] if stop is not None and not stop.looks else []
         if (self._run.trial_dir(number) / "result.json").is_file():
             trial = self._listeners.finished.add(number)
             tell(self._optimizer, self._sweep, number, trial.result)
@@ -156,6 +161,21 @@ class OptunaSearcher(Searcher):
             reason = self._reason(trial_id, number)
             self._optimizer.tell(number, Failure(reason))
             self._listeners.ended(proposal, reason)
+
+    def _all_tried(self) -> str:
+        """A space of choices alone has an end."""
+        if self._skipped and self._optimizer.told() == 0:
+            return self._gives_up()
+        return str(Searcher.FINISHED)
+
+    def _gives_up(self) -> str:
+        """So many trials in a row cost nothing that nothing else is to be expected."""
+        why = hopeless(self._skipped, self._sweep.constraints)
+        self._watcher.stop = (
+            f"sweep {self._run.name!r}: {len(self._skipped)} trials in a row ended before any "
+            f"training, so it stops: {why}"
+        )
+        return str(Searcher.FINISHED)
 
     def _asked_for_all(self) -> bool:
         """Lets shared storage know what is asked before a worker writes anything about it there:

@@ -138,13 +138,13 @@ def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dic
 
 
 def searched(trial: StoredTrial, sweep: Sweep) -> dict[str, Any]:
-    """The value of each field that the sweep searches; a trade-off's became the allocation."""
+    """The value of each field that the sweep searches."""
     found = {}
     for name in sweep.space:
         try:
-            found[name] = value_of(trial.spec, name)
+            found[name] = value_of(trial.asked, name)
         except ValueError:
-            continue  # of a part that this trial has not, such as a resolved trade-off
+            continue  # of a part that this trial has not, such as a trade-off not kept before
     return found
 
 

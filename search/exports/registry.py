@@ -19,8 +19,10 @@ from search.inspection.mlflow_store import (
     client_of,
     experiment_of,
     one_line,
+    tracking_uri_of,
 )
-from search.runs.run_store import RunFolder, read_json, run_folder
+from search.runs.passwords import masked
+from search.runs.run_store import RunFolder, run_folder
 
 ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]+", re.IGNORECASE)
 SCHEME = "models:/"
@@ -52,10 +54,11 @@ def register(folder: Path, sweep: str, runs: str | Path, name: str, alias: str) 
         client.set_registered_model_alias(name, alias, version)
     except (error_type, OSError) as error:
         raise Failed(
-            f"{folder} is complete, but MLflow at {uri} did not register it: {one_line(error)}"
+            f"{folder} is complete, but MLflow at {masked(uri)} did not register it: "
+            f"{one_line(error)}"
         ) from error
     elsewhere = uri != default_uri(runs)
-    before = f"MLFLOW_TRACKING_URI={uri} " if elsewhere else ""
+    before = f"MLFLOW_TRACKING_URI={masked(uri)} " if elsewhere else ""
     after = "" if str(runs) == "runs" or elsewhere else f" --runs {runs}"
     return (
         f"registered as version {version} of {name}\n"
@@ -81,7 +84,7 @@ def fetched(uri: str, runs: str | Path) -> Iterator[Path]:
             found = _find(client, uri, error_type)
             client.download_artifacts(found.run_id, FOLDER, place)
         except (error_type, OSError) as error:
-            raise Failed(f"{uri}: MLflow at {tracking}: {one_line(error)}") from error
+            raise Failed(f"{uri}: MLflow at {masked(tracking)}: {one_line(error)}") from error
         yield Path(place) / FOLDER
 
 
@@ -91,9 +94,7 @@ def default_uri(runs: str | Path) -> str:
 
 
 def _tracking_uri(run: RunFolder) -> str:
-    if run.launch_file.is_file():
-        return str(read_json(run.launch_file)["tracking_uri"] or default_uri(run.runs))
-    return default_uri(run.runs)
+    return tracking_uri_of(run) or default_uri(run.runs)
 
 
 def _client(uri: str) -> tuple[Any, type[Exception]]:

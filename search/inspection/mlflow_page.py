@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from search.answers import Failed
+from search.inspection.mlflow_store import tracking_uri_of
 from search.runs.run_store import RunFolder, read_json
 
 HOST = "127.0.0.1"
@@ -57,8 +58,9 @@ def look_of(run: RunFolder) -> Look:
     if found is None:
         raise ValueError(f"ui: {run.look_file} names no page; `sparsefront resume` writes it anew")
     own = f"{SQLITE}{run.records.absolute() / 'mlflow.db'}"
-    uri = str(read_json(run.launch_file)["tracking_uri"] or own)
-    return Look(tracking_uri=_database(uri, run), page=found.group() + TRAINING)
+    return Look(
+        tracking_uri=_database(tracking_uri_of(run) or own, run), page=found.group() + TRAINING
+    )
 
 
 def free_port(wanted: int | None) -> int:

@@ -8,6 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from search import strict_yaml
+from search.runs.passwords import masked
+from search.runs.run_store import RunFolder, read_json
+
 EXPERIMENT = "sparsefront"
 SWEEP = "sparsefront.sweep"
 """Tag of every run of a sweep: its name."""
@@ -32,6 +36,16 @@ def client_of(tracking_uri: str) -> Any:
     if tracking_uri.startswith(SQLITE):
         make_database(Path(tracking_uri.removeprefix(SQLITE)))
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def tracking_uri_of(run: RunFolder) -> str | None:
+    """Of a sweep: as its file says, with $VARIABLES expanded, else as it was launched; None where
+    nobody said.
+    """
+    for read, file in ((strict_yaml.read_yaml, run.sweep_file), (read_json, run.launch_file)):
+        if file.is_file() and (uri := read(file).get("tracking_uri")):
+            return str(uri)
+    return None
 
 
 def make_database(path: Path) -> None:
@@ -77,5 +91,5 @@ def runs_where(client: Any, experiment_id: str, text: str) -> list[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's first line, shortened."""
-    return " ".join(str(error).split())[:200]
+    """An error's first line, shortened, without passwords."""
+    return masked(" ".join(str(error).split()))[:200]

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from search.optimizer import BASELINE, DUPLICATE, FREE, REASON, decoded
-from search.runs.run_store import RunFolder
+from search import strict_yaml
+from search.optimizer import BASELINE, DUPLICATE, FREE, REASON
+from search.proposals.distributions import decoded
+from search.runs.passwords import masked
+from search.runs.run_store import RunFolder, read_json
 from search.space import Value
 from search.sweep_file import Sweep
 
@@ -45,7 +48,7 @@ def read_asked(sweep: Sweep, run: RunFolder) -> dict[int, Asked]:
     try:
         return {t.number: _asked(t) for t in _trials(sweep, run) if DUPLICATE not in t.user_attrs}
     except Exception as error:  # a database that is away, a journal of another Optuna
-        reason = " ".join(str(error).split())[:120]
+        reason = masked(" ".join(str(error).split()))[:120]
         print(f"{run.name}: Optuna's storage cannot be read ({reason})", file=sys.stderr)
         return {}
 
@@ -56,12 +59,13 @@ def _trials(sweep: Sweep, run: RunFolder) -> list[Any]:
 
     storage: Any
     if sweep.storage is not None:
-        storage = RDBStorage(sweep.storage)
+        storage = RDBStorage(strict_yaml.expand(sweep.storage))
     elif run.storage.is_file():
         storage = JournalStorage(JournalFileBackend(str(run.storage)))
     else:
         raise ValueError(f"no {run.storage.name}")
-    study = storage.get_study_id_from_name(sweep.name)
+    launched = read_json(run.launch_file) if run.launch_file.is_file() else {}
+    study = storage.get_study_id_from_name(launched.get("study") or sweep.name)
     return list(storage.get_all_trials(study, deepcopy=False))
 
 

@@ -12,11 +12,13 @@ from search.front import ParetoFront, pareto_front
 from search.inspection.study import Asked, read_asked
 from search.objectives import Bound, feasible
 from search.proposals.for_sweep import first_of, ladder
+from search.proposals.prediction import Agreement
 from search.runs.run_store import (
     RunFolder,
     StoredTrial,
     read_failure,
     read_finished,
+    read_json,
     read_stopped,
     run_folder,
 )
@@ -45,6 +47,7 @@ class SweepView:
     baselines  trial id -> what had it tried before any proposal: uniform, ERK, papers
     endings    every trial that ended, in that order
     underway   number of trials asked for that have not ended
+    agreement  quality -> how far its predicted loss turned out right, once the sweep is complete
     marked     the trial with a ring; None: the knee
     """
 
@@ -54,6 +57,7 @@ class SweepView:
     baselines: Mapping[int, str] = field(default_factory=dict)
     endings: tuple[Ended, ...] = ()
     underway: int = 0
+    agreement: Mapping[str, Agreement] = field(default_factory=dict)
     marked: StoredTrial | None = None
 
     @property
@@ -107,7 +111,13 @@ def view_of(run: RunFolder) -> SweepView:
         baselines=baselines_of(sweep, values, asked),
         endings=_endings(run, trials, asked),
         underway=sum(a.state == "RUNNING" for a in asked.values()),
+        agreement=_agreement(run),
     )
+
+
+def _agreement(run: RunFolder) -> dict[str, Agreement]:
+    found = read_json(run.agreement_file) if run.agreement_file.is_file() else {}
+    return {name: Agreement(**values) for name, values in found.items()}
 
 
 def require_finished(view: SweepView) -> None:
@@ -147,14 +157,14 @@ def _equal(one: Value, other: Value) -> bool:
 
 
 def _values(sweep: Sweep, trial: StoredTrial, asked: Asked | None) -> dict[str, Value]:
-    """As asked; where that is unknown, as the trial's own spec has them."""
+    """As Optuna was asked; where that is unknown, as the trial itself was."""
     if asked is not None and asked.values:
         return dict(asked.values)
     found: dict[str, Value] = {}
     for name in sweep.space:
         try:
-            found[name] = value_of(trial.spec, name)
-        except (AssertionError, ValueError):  # a trade-off has become an allocation
+            found[name] = value_of(trial.asked, name)
+        except (AssertionError, ValueError):  # a trade-off that earlier versions did not keep
             continue
     return found
 

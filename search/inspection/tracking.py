@@ -33,6 +33,7 @@ from search.inspection.mlflow_store import (
 from search.inspection.parent_run import log_all, log_front
 from search.optimizer import Optimizer
 from search.proposals.prediction import Agreement
+from search.runs.passwords import masked
 from search.runs.run_store import (
     Ending,
     RunFolder,
@@ -70,8 +71,8 @@ class Tracking:
             self.parent_id = self._parent(run_id)
         except MlflowException as error:
             raise ValueError(
-                f"tracking_uri: value {tracking_uri!r}: {one_line(error)}; allowed: a server that "
-                "answers, or a database"
+                f"tracking_uri: value {masked(tracking_uri)!r}: {one_line(error)}; allowed: a "
+                "server that answers, or a database"
             ) from error
         self._code = _commit(run)
         self._children: dict[int, str] = {}
@@ -86,9 +87,10 @@ class Tracking:
             f"#/experiments/{self.experiment_id}/runs/{self.parent_id}"
             "?workflowType=machine_learning"
         )
-        if self.tracking_uri.startswith("http"):
-            return f"{self.tracking_uri}/{page}"
-        start = f"{program('mlflow')} ui --backend-store-uri {self.tracking_uri}"
+        uri = masked(self.tracking_uri)
+        if uri.startswith("http"):
+            return f"{uri}/{page}"
+        start = f"{program('mlflow')} ui --backend-store-uri {uri}"
         return f"{start}\n        then http://127.0.0.1:5000/{page}"
 
     def reconcile(self, optimizer: Optimizer) -> None:
@@ -208,8 +210,8 @@ class Tracking:
         except (MlflowException, OSError) as error:
             self._behind_since = time.monotonic()
             raise Failed(
-                f"the sweep is complete, but MLflow at {self.tracking_uri} does not answer: "
-                f"{one_line(error)}; {self._run.resume()} logs what it missed"
+                f"the sweep is complete, but MLflow at {masked(self.tracking_uri)} does not "
+                f"answer: {one_line(error)}; {self._run.resume()} logs what it missed"
             ) from error
 
     def _finish(self, front: ParetoFront) -> None:

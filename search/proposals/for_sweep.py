@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from search.objectives import OBJECTIVES, violations
-from search.optimizer import Optimizer, distributions, encode
+from search.optimizer import Optimizer
+from search.proposals.distributions import distributions, holds
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
@@ -17,11 +17,11 @@ from search.trials.spec import TrialResult
 LADDER_RUNGS = 4
 
 
-def optimizer_of(sweep: Sweep, storage: Path | str) -> Optimizer:
-    """Opened on `storage`, new or as it was left."""
+def optimizer_of(sweep: Sweep, storage: Path | str, study: str | None = None) -> Optimizer:
+    """Opened on `storage`, new or as it was left; study: its name there, None: the sweep's."""
     return Optimizer(
         sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
-        sweep.seed, name=sweep.name,
+        sweep.seed, name=study or sweep.name,
         sampler="auto" if sweep.sampler == "predicted" else sweep.sampler,
         first=ladder(sweep) if "uniform" in first_of(sweep) else (),
         integers=integers(sweep),
@@ -76,7 +76,7 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
     steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
     others = own_values(sweep)
     return [
-        {**others, **{name: r.low + step * (r.high - r.low) for name, r in ranges.items()}}
+        {**others, **{n: min(r.low + step * (r.high - r.low), r.high) for n, r in ranges.items()}}
         for step in steps
     ]
 
@@ -104,7 +104,4 @@ def own_values(sweep: Sweep) -> dict[str, Value]:
 def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:
     """Whether the space allows this value of a field."""
     field = {name: sweep.space[name]}
-    distribution = distributions(field, integers(sweep))[name]
-    with contextlib.suppress(ValueError, TypeError):
-        return bool(distribution._contains(distribution.to_internal_repr(encode(value))))
-    return False
+    return holds(distributions(field, integers(sweep))[name], value)

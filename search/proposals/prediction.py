@@ -28,6 +28,13 @@ class Agreement:
     scores: float
     recalibrated: float
 
+    def said(self, name: str) -> str:
+        """In one line, for the quality of that name."""
+        return (
+            f"predicted loss of {name}: rank correlation {self.scores:.2f} by scores alone, "
+            f"{self.recalibrated:.2f} recalibrated on the other trials"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:

@@ -10,6 +10,7 @@ from search.proposals.for_sweep import allowed_value, tell
 from search.runs.run_store import RunFolder, StoredTrial, read_finished, run_folder
 from search.space import Value, value_of, with_values
 from search.sweep_file import Sweep
+from search.trials.spec import TrialSpec
 
 
 def take_over(sweep: Sweep, optimizer: Optimizer, run: RunFolder) -> list[str]:
@@ -21,9 +22,12 @@ def take_over(sweep: Sweep, optimizer: Optimizer, run: RunFolder) -> list[str]:
         trials = read_finished(earlier(folder).pulled())
         fitting = [(t, values) for t in trials if (values := values_in(sweep, t)) is not None]
         taken = [t for t, values in fitting if _take(sweep, optimizer, run, t, values)]
+        unknown = sum(_lost_trade_off(sweep, trial) for trial in trials)
+        others = len(trials) - len(fitting) - unknown
         said.append(
             f"{folder}: {len(taken)} of {len(trials)} results taken over; "
-            f"{len(trials) - len(fitting)} are of another trial or outside the space"
+            f"{others} are of another trial or outside the space"
+            + (f"; {unknown} do not say which trade_off they were of" if unknown else "")
         )
     return said
 
@@ -41,18 +45,32 @@ def earlier(folder: str) -> RunFolder:
 
 def values_in(sweep: Sweep, trial: StoredTrial) -> dict[str, Value] | None:
     """What the trial has in the fields of the sweep's space; None where it lies outside of it or
-    differs from the sweep's own trial in anything else.
+    differs from the sweep's own trial in anything else. One that was asked for by a trade-off also
+    has the allocation that this became.
     """
+    values = _values_in(sweep, trial.asked)
+    return _values_in(sweep, trial.spec) if values is None else values
+
+
+def _lost_trade_off(sweep: Sweep, trial: StoredTrial) -> bool:
+    """Whether the sweep searches trade-offs, and the trial's may have been one that earlier
+    versions did not keep.
+    """
+    searched = any(name.startswith("trade_off.") for name in sweep.space)
+    return searched and trial.asked.trade_off is None
+
+
+def _values_in(sweep: Sweep, spec: TrialSpec) -> dict[str, Value] | None:
     values: dict[str, Value] = {}
     for name in sweep.space:
         try:
-            value = value_of(trial.spec, name)
+            value = value_of(spec, name)
         except (AssertionError, ValueError):
             return None
         if not allowed_value(sweep, name, value):
             return None
         values[name] = value
-    return values if with_values(sweep.trial, values) == trial.spec else None
+    return values if with_values(sweep.trial, values) == spec else None
 
 
 def _take(

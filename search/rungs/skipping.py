@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from search.objectives import OBJECTIVES, Bound
+from search.runs.run_store import Stop
 from search.tasks import BEFORE_TRAINING
 from search.trials.spec import TrialResult
 
 NEARLY_DENSE = 0.95
 """Share of the dense cost from which a trial shows what quality is within reach."""
+
+MOST_IN_A_ROW = 200
+"""Trials that cost nothing end a sweep when so many came without one that counts."""
 
 Costs = dict[str, float]
 
@@ -46,6 +50,22 @@ def useless(
             shown = ", ".join(f"{name} {value:g}" for name, value in theirs.items())
             return f"dominated before any training: the best quality measured needs {shown} only"
     return None
+
+
+def hopeless(skipped: Sequence[Stop], constraints: Mapping[str, Bound]) -> str:
+    """Why only trials that need no training are found: the bounds that none of these met, each with
+    the best value seen; else the reason of the last one.
+    """
+    unmet = []
+    for name, bound in constraints.items():
+        seen = [stop.costs[name] for stop in skipped if name in stop.costs]
+        if seen and bound.max is not None and min(seen) > bound.max:
+            unmet.append(f"{name}<={bound.max:g} (best value seen: {min(seen):g})")
+        if seen and bound.min is not None and max(seen) < bound.min:
+            unmet.append(f"{name}>={bound.min:g} (best value seen: {max(seen):g})")
+    if unmet:
+        return f"none met {', '.join(unmet)}; allowed: constraints that the space can meet"
+    return f"the last one {skipped[-1].reason}"
 
 
 def _nearly_dense(trial: TrialResult, costs: Sequence[str]) -> bool:

@@ -54,6 +54,10 @@ class RunFolder:
         return self.path / "look.json"
 
     @property
+    def agreement_file(self) -> Path:
+        return self.path / "agreement.json"
+
+    @property
     def trials(self) -> Path:
         return self.path / "trials"
 

@@ -6,8 +6,11 @@ OUT/mlflow.db mlflow-artifacts/        what MLflow shows, of all sweeps under OU
 OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absolute
          launch.json                   its id, Ray address and tracking URI, for resume
          look.json                     where its MLflow page is, for `sparsefront ui`
+         agreement.json                how far the predicted losses turned out right, if any were
          optuna.log                    Optuna's journal, the truth of the search
          trials/<id>/spec.json         what the trial was (written at its first rung, or its end)
+                     asked.json        as it was asked for, only where a trade-off became the
+                                       allocation of spec.json
                      mask.safetensors  bool tensor per pruned weight, True = kept
                      weights.safetensors  full state dict, pruned weights zero
                      failure.json      reason, only of a trial that failed
@@ -54,10 +57,14 @@ from search.trials.spec import (
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTrial:
-    """A finished trial as read back from disk (tensors stay on disk until asked for)."""
+    """A finished trial as read back from disk (tensors stay on disk until asked for).
+
+    asked  the trial as it was asked for: `spec`, but for a trade-off, whose allocation spec has
+    """
 
     trial_id: int
     spec: TrialSpec
+    asked: TrialSpec
     result: TrialResult
     path: Path
     shared: SharedStorage | None = None
@@ -94,6 +101,8 @@ def write_trial(
     folder = run.trial_dir(trial_id)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", outcome.spec.to_dict())
+    if outcome.asked != outcome.spec:
+        write_json(folder / "asked.json", outcome.asked.to_dict())
     write_tensors(folder / "mask.safetensors", outcome.mask)
     write_tensors(folder / "weights.safetensors", outcome.state_dict)
     if outcome.channels:
@@ -159,9 +168,12 @@ def read_trial(run: RunFolder, trial_id: int) -> StoredTrial:
         raise ValueError(
             f"trial: value {trial_id!r} is not finished in {run.place}; finished: {known}"
         )
+    spec = spec_from_dict(read_json(folder / "spec.json"))
+    asked = folder / "asked.json"
     return StoredTrial(
         trial_id=trial_id,
-        spec=spec_from_dict(read_json(folder / "spec.json")),
+        spec=spec,
+        asked=spec_from_dict(read_json(asked)) if asked.is_file() else spec,
         result=result_from_dict(read_json(folder / "result.json")),
         path=folder,
         shared=run.shared,

@@ -21,7 +21,14 @@ from search.answers import Failed
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Protocols without folders, whose uploads appear whole."""
-NEVER_CHANGED = ("spec.json", "result.json", "failure.json", "stopped.json", "channels.json")
+NEVER_CHANGED = (
+    "spec.json",
+    "asked.json",
+    "result.json",
+    "failure.json",
+    "stopped.json",
+    "channels.json",
+)
 WAITS_S = (1.0, 5.0, 20.0)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -190,6 +190,7 @@ class TrialOutcome:
     """A result with the tensors it was measured on.
 
     spec        the trial, a trade-off turned into its allocation
+    asked       the trial as it was asked for
     mask        bool, what stays of each prunable weight
     state_dict  the whole model's, pruned weights zero
     channels    positions left along each axis of each tensor, where whole channels were removed
@@ -197,6 +198,7 @@ class TrialOutcome:
 
     result: TrialResult
     spec: TrialSpec
+    asked: TrialSpec
     mask: dict[str, Tensor]
     state_dict: dict[str, Tensor]
     channels: Kept = field(default_factory=dict)

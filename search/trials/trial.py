@@ -63,6 +63,7 @@ def run_trial(
 class TrialRun:
     """A trial that can be looked at on the way: pruned at once, then rung by rung.
 
+    asked   the spec as it was given
     spec    with its trade-off turned into an allocation
     shared  with all that this trial needed
     full    the last rung: all steps, all frames
@@ -84,6 +85,7 @@ class TrialRun:
             self.shared = prepare(spec, shared)
             if (frames := self.shared.frames.get(evaluation_frames.key_of(spec))) is not None:
                 evaluation_frames.keep(frames, spec)
+            self.asked = spec
             self.spec = spec = with_allocation(spec, self.shared)
         self.full = Rung(steps=spec.fine_tune.steps)
         seed_everything(spec.seed, spec.threads)
@@ -167,6 +169,7 @@ class TrialRun:
         return TrialOutcome(
             result=result,
             spec=self.spec,
+            asked=self.asked,
             mask=_on_cpu(mask.by_weight),
             state_dict=_on_cpu(self._model.state_dict()),
             channels=mask.channels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,9 +85,13 @@ class Front:
         _saved("--table", self.table, lambda path: save_table(view, path))
         _saved("--charts", self.charts, lambda path: save_all(view, path))
         if self.json:
-            return as_json(view.front.to_dict())
+            agreement = {name: asdict(found) for name, found in view.agreement.items()}
+            return as_json({**view.front.to_dict(), "agreement": agreement})
+        table = "\n".join(
+            [view.front.table(), *(found.said(name) for name, found in view.agreement.items())]
+        )
         sketch = scatter([view]) if self.sketch else ""
-        return "\n\n".join(part for part in (view.front.table(), sketch) if part)
+        return "\n\n".join(part for part in (table, sketch) if part)
 
     def _several(self, views: list[SweepView]) -> str:
         from search.inspection.charts import fronts_overlaid
@@ -139,11 +143,12 @@ class Ui:
 
     def run(self) -> str:
         from search.inspection.mlflow_page import HOST, free_port, look_of, served, until_told
+        from search.runs.passwords import masked
         from search.runs.run_store import run_folder
 
         look = look_of(run_folder(self.out, self.name).pulled())
         if look.served:
-            return f"{look.tracking_uri.rstrip('/')}/{look.page}"
+            return f"{masked(look.tracking_uri).rstrip('/')}/{look.page}"
         port = free_port(self.port)
         print("starting MLflow ...", file=sys.stderr, flush=True)
         with until_told(), served(look, port) as server:

@@ -37,7 +37,9 @@ def sweep(sweep_data: dict[str, Any], write_yaml: Any) -> Sweep:
 
 def stored(sweep: Sweep, *points: tuple[float, float]) -> list[StoredTrial]:
     return [
-        StoredTrial(trial_id=i, spec=sweep.trial, result=result(*p), path=Path("none"))
+        StoredTrial(
+            trial_id=i, spec=sweep.trial, asked=sweep.trial, result=result(*p), path=Path("none")
+        )
         for i, p in enumerate(points)
     ]
 

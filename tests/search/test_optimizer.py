@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,85 @@ def test_values_that_are_no_numbers_fail_the_trial() -> None:
         optimizer.tell(proposal.trial_id, outcome)
         assert optimizer.reason(proposal.trial_id) == reason
     assert set(optimizer.states().values()) == {"FAIL"}
+
+
+def test_spaces_as_a_sweep_file_has_them() -> None:
+    space = {
+        "pair": (0.0, 1.0),
+        "whole": (1, 3),
+        "log": {"low": 1e-4, "high": 1e-1, "log": True},
+        "word": {"choices": ["a", {"name": "b"}, None]},
+        "own": Range(low=0.0, high=1.0),
+    }
+    first = [{"pair": 1.0, "whole": 3, "log": 1e-4, "word": {"name": "b"}, "own": 0.5}]
+    optimizer = Optimizer(space, {"loss": "min"}, sampler="random", first=first)
+    asked = [optimizer.ask() for _ in range(6)]
+    assert asked[0] is not None and asked[0].values == first[0]
+    for proposal in asked:
+        assert proposal is not None
+        values = proposal.values
+        assert isinstance(values["whole"], int) and 1 <= values["whole"] <= 3
+        assert isinstance(values["pair"], float) and 0.0 <= values["pair"] <= 1.0
+        assert isinstance(values["log"], float) and 1e-4 <= values["log"] <= 1e-1
+        assert values["word"] in ("a", {"name": "b"}, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"objectives": {"loss": "minimize"}}, "objectives.loss: value 'minimize'; allowed: max"),
+        ({"objectives": ["loss"]}, "objectives: value ['loss']; allowed: {name: "),
+        ({"objectives": {}}, "objectives: value {}; allowed: {name"),
+        ({"sampler": "gpp"}, "sampler: value 'gpp' (did you mean gp?); allowed: auto, gp, tpe, "),
+        ({"seed": "one"}, "seed: value 'one'; allowed: a whole number"),
+        ({"space": {}}, "space: value {}; allowed: field names, each with {low: X, high: Y"),
+        ({"space": {"x": (0, 1, 2)}}, "space.x: value (0, 1, 2); allowed: {low: X, high: Y"),
+        ({"space": {"x": (1.0, 0.0)}}, "space.x: field high: value 0.0; allowed: above low (1.0)"),
+        ({"space": {"x": ("a", "b")}}, "space.x: field low: value 'a'; allowed: "),
+        ({"space": {"x": {"low": 0, "hihg": 1}}}, "space.x: field hihg: unknown key (did you mean"),
+        ({"space": {"x": {"choices": []}}}, "choices: value []; allowed: at least one value"),
+        ({"space": {"x": (0.0, float("inf"))}}, "space.x: "),
+        ({"first": [{"y": 0.5}]}, "first: no field 'y'; allowed: x"),
+        ({"first": [{"x": 2.0}]}, "first.x: value 2.0; allowed: FloatDistribution(high=1.0"),
+    ],
+)  # fmt: skip
+def test_wrong_input_in_one_line(fields: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"space": {"x": (0.0, 1.0)}, "objectives": {"loss": "min"}, **fields}
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        Optimizer(**given)
+    assert "\n" not in str(raised.value)
+
+
+def test_telling_what_was_never_asked() -> None:
+    optimizer = Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, sampler="random")
+    with pytest.raises(ValueError, match=r"trial id: value 0; .* ask\(\) gave, none yet"):
+        optimizer.tell(0, {"loss": 1.0})
+    asked = optimizer.ask()
+    assert asked is not None
+    for wrong in (99, -1):
+        message = f"trial id: value {wrong}; allowed: those that ask() gave, 0 to 0"
+        for use in (lambda i: optimizer.tell(i, {"loss": 1.0}), optimizer.values, optimizer.reason):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                use(wrong)
+    with pytest.raises(ValueError, match=r"tell: value 0.5; allowed: a Failure, .* each of loss"):
+        optimizer.tell(asked.trial_id, 0.5)  # type: ignore[arg-type]
+    optimizer.tell(asked.trial_id, {"loss": 0.5})
+    assert optimizer.states() == {0: "COMPLETE"}
+
+
+def test_a_search_of_other_objectives(tmp_path: Path) -> None:
+    Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, tmp_path / "s.log")
+    with pytest.raises(ValueError, match="its search 'search' has other objectives: min; allowed"):
+        Optimizer({"x": (0.0, 1.0)}, {"loss": "min", "gain": "max"}, tmp_path / "s.log")
+
+
+def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/search.md has a program that runs as it stands there."""
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None and code[1].count("\n") <= 10
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code[1], found)
+    assert found["optimizer"].told() == 20
+    assert (tmp_path / "search.log").is_file()

@@ -21,7 +21,7 @@ import pytest
 from benchmarks.faults import check_complete, finished, runs_of, wait_for, workers
 from search.cli import main
 from search.optimizer import Failure, Optimizer
-from search.runs.run_store import RunFolder
+from search.runs.run_store import RunFolder, read_json
 from search.space import Range
 
 FOUND = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -138,7 +138,8 @@ def test_a_sweep_goes_on_from_it(
     check_complete(run, before, mlflow_server)
     assert run.finished() == list(range(3))
     assert not run.storage.exists() and not (run.out / "mlflow.db").exists()
-    assert optuna.get_all_study_names(database) == [run.name]
+    own = read_json(run.launch_file)["study"]
+    assert own.startswith(f"{run.name}-") and optuna.get_all_study_names(database) == [own]
     assert len(runs_of(run.out, mlflow_database(database))[1]) == 3
 
 

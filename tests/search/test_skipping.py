@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from search.cli import main
+from search.inspection.sweep_view import read_view
 from search.objectives import Bound
-from search.rungs.skipping import unbeatable, useless
+from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable, useless
 from search.rungs.stopped import outcome_of
-from search.runs.run_store import Stop
+from search.runs.run_store import RunFolder, Stop, read_stopped
+from search.sweep_file import first_trial, read_sweep
 from search.trials.spec import TrialResult
+from search.trials.trial import run_trial
 
 OBJECTIVES = ["mAP", "NDS", "GFLOPs"]
 
@@ -81,3 +87,74 @@ def test_skipped_for_free() -> None:
     assert found.estimate == {"GFLOPs": 90.0, "mAP": 0.6, "NDS": 0.6}
     assert found.free
     assert outcome_of(stop, OBJECTIVES, {}, []).estimate == {"GFLOPs": 90.0}
+
+
+def test_what_nothing_met() -> None:
+    def stop(**costs: float) -> Stop:
+        return Stop(reason="dominated before any training", costs=costs, looks=[])
+
+    seen = [stop(GFLOPs=9.0, sparsity=0.2), stop(GFLOPs=7.0, sparsity=0.4)]
+    bounds = {"GFLOPs": Bound(max=5.0), "sparsity": Bound(min=0.3), "mAP": Bound(min=0.9)}
+    assert hopeless(seen, bounds) == (
+        "none met GFLOPs<=5 (best value seen: 7); allowed: constraints that the space can meet"
+    )
+    bounds = {"GFLOPs": Bound(min=8.0, max=5.0), "sparsity": Bound(min=0.5)}
+    assert "GFLOPs<=5 (best value seen: 7), sparsity>=0.5 (best value seen: 0.4)" in hopeless(
+        seen, bounds
+    )
+    assert hopeless(seen, {}) == "the last one dominated before any training"
+
+
+@pytest.mark.long
+def test_a_constraint_that_nothing_meets_ends_the_sweep(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """No trial is trained: at this learning rate one would diverge, and fail."""
+    sweep_data["trial"]["fine_tune"] |= {"lr": 1e30, "steps": 50}
+    sweep_data |= {"constraints": {"GFLOPs": {"max": 1e-6}}, "workers": 2}
+    file = write_yaml(sweep_data)
+    assert main(["sweep", str(file), "--name", "no", "--out", str(tmp_path / "runs")]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    run = RunFolder(out=tmp_path / "runs", name="no")
+    told = re.match(r"sparsefront: sweep 'no': (\d+) trials in a row ended before any", last)
+    assert told and int(told[1]) in (MOST_IN_A_ROW, MOST_IN_A_ROW + 1), last  # two workers
+    stops = [read_stopped(run, number) for number in range(int(told[1]))]
+    least = min(stop.costs["GFLOPs"] for stop in stops if stop is not None)
+    assert f"none met GFLOPs<=1e-06 (best value seen: {least:g}); allowed" in last
+    assert all(stop is not None and stop.looks == [] for stop in stops)
+    assert not [*run.trials.glob("*/failure.json"), *run.trials.glob("*/*.safetensors")]
+
+
+@pytest.mark.long
+def test_trials_beyond_a_constraint_cost_no_training(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """As many trials are trained as were asked for, all within the bound; the others took no
+    training and do not count.
+    """
+    dense = run_trial(first_trial(read_sweep(write_yaml(sweep_data)))).result.metrics["GFLOPs"]
+    sweep_data |= {"constraints": {"GFLOPs": {"max": 0.6 * dense}}, "first": [], "trials": 3}
+    out = tmp_path / "runs"
+    assert main(["sweep", str(write_yaml(sweep_data)), "--name", "some", "--out", str(out)]) == 0
+    view = read_view("some", out)
+    assert len(view.trials) == 3 and len(view.front.points) + len(view.dominated()) == 3
+    skipped = [ended for ended in view.endings if ended.how == "stopped"]
+    assert skipped and view.count("failed") == 0
+    for ended in skipped:
+        assert ended.reason.startswith("breaks GFLOPs<=")
+        assert (ended.seconds, ended.cpu_s) == (0.0, 0.0)
+        folder = RunFolder(out=out, name="some").trial_dir(ended.trial_id)
+        assert {f.name for f in folder.iterdir()} == {"spec.json", "stopped.json"}
+
+
+@pytest.mark.long
+def test_choices_that_all_break_a_constraint(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """The space comes to its end first."""
+    sweep_data["space"] = {"allocation.per_modality.camera": {"choices": [0.1, 0.5, 0.9]}}
+    sweep_data["constraints"] = {"sparsity": {"min": 0.99}}
+    out = ["--out", str(tmp_path / "runs")]
+    assert main(["sweep", str(write_yaml(sweep_data)), "--name", "few", *out]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "3 trials in a row" in last and "none met sparsity>=0.99 (best value seen: 0." in last

@@ -106,6 +106,11 @@ def test_predicted_sweep(
     parent = runs_of(out)[0][0].data.metrics
     ranked = [v for name, v in parent.items() if name.startswith("rank_correlation")]
     assert len(ranked) == 2 and all(-1 <= v <= 1 for v in ranked)
+    agreement = front["agreement"]["mIoU"]
+    assert sorted(agreement.values()) == sorted(ranked)
+    assert run("front", "one", out=out) == 0
+    said = f"predicted loss of mIoU: rank correlation {agreement['scores']:.2f} by scores alone"
+    assert said in capsys.readouterr().out
 
 
 def test_failures_are_recorded_and_the_sweep_goes_on(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from search.cli import main
 from search.proposals.for_sweep import optimizer_of
 from search.proposals.warm_start import take_over
 from search.runs.run_folder import at_work
@@ -87,3 +88,43 @@ def test_no_such_sweep(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Pa
     sweep_data["warm_start"] = [str(tmp_path / "nothing")]
     with pytest.raises(ValueError, match=r"warm_start: value .*nothing' holds no sweep; allowed"):
         check_inputs(read_sweep(write_yaml(sweep_data)))
+
+
+@pytest.mark.long
+def test_a_sweep_over_trade_offs_starts_from_another(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """What a trial was asked for is kept beside the allocation that it became; without it, as
+    earlier versions wrote trials, that is what is said.
+    """
+    sweep_data["trial"] |= {"trade_off": {"saved": 0.5, "budgets": "modality"}}
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["space"] = {
+        "trade_off.saved": {"low": 0.0, "high": 1.0},
+        "trade_off.tilt.camera": {"low": -2.0, "high": 2.0},
+    }
+    sweep_data["trials"] = 3
+    file = write_yaml(sweep_data)
+    assert main(["sweep", str(file), "--name", "first", "--out", str(tmp_path)]) == 0
+    first = RunFolder(out=tmp_path, name="first")
+    assert first.finished() == [0, 1, 2]
+    assert read_trial(first, 0).spec.trade_off is None
+
+    later = RunFolder(out=tmp_path, name="later")
+    asked = optimizer_of(read_sweep(first.sweep_file), first.storage)
+    sweep = replace(read_sweep(first.sweep_file), warm_start=[str(first.path)], first=[])
+    optimizer = optimizer_of(sweep, later.storage)
+    assert take_over(sweep, optimizer, later) == [
+        f"{first.path}: 3 of 3 results taken over; 0 are of another trial or outside the space"
+    ]
+    for number in range(3):
+        assert optimizer.values(number) == asked.values(number)
+        assert read_trial(later, number).asked == read_trial(first, number).asked
+
+    (first.trial_dir(1) / "asked.json").unlink()
+    again = RunFolder(out=tmp_path, name="again")
+    said = take_over(sweep, optimizer_of(sweep, again.storage), again)
+    assert said == [
+        f"{first.path}: 2 of 3 results taken over; 0 are of another trial or outside the space; "
+        "1 do not say which trade_off they were of"
+    ]

@@ -128,14 +128,14 @@ def _known(view: SweepView, number: int) -> bool:
 
 
 def _encoded(view: SweepView, number: int) -> dict[str, Any]:
-    from search.optimizer import encode
+    from search.proposals.distributions import encode
 
     assert view.sweep is not None
     return {name: encode(view.values[number][name]) for name in view.sweep.space}
 
 
 def _distributions(view: SweepView) -> dict[str, Any]:
-    from search.optimizer import distributions
+    from search.proposals.distributions import distributions
     from search.proposals.for_sweep import integers
 
     assert view.sweep is not None

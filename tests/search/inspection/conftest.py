@@ -59,7 +59,9 @@ def view_of(sweep: Sweep) -> Any:
             n: {CAMERA: min(0.9, 1 - p[1] / 10), LIDAR: 0.1 * n} for n, p in enumerate(points)
         }
         trials = [
-            StoredTrial(trial_id=n, spec=own.trial, result=result(*p), path=Path("none"))
+            StoredTrial(
+                trial_id=n, spec=own.trial, asked=own.trial, result=result(*p), path=Path("none")
+            )
             for n, p in enumerate(points)
         ]
         endings = tuple(

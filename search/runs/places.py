@@ -1,0 +1,60 @@
+"""Paths and URIs of a sweep before anything is written: absolute, and the database opens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+
+from search import strict_yaml
+from search.data import DataSpec, root_of, with_root
+from search.inspection.mlflow_store import SQLITE
+from search.runs.passwords import masked
+from search.runs.shared_storage import is_uri
+from search.runs.study_storage import opened
+from search.sweep_file import AS_WRITTEN, Sweep
+
+
+def absolute(sweep: Sweep) -> Sweep:
+    """Paths that hold wherever a worker or a later `resume` stands."""
+    trial = sweep.trial
+    return replace(
+        sweep,
+        warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
+        storage=_absolute_file(sweep.storage),
+        tracking_uri=_absolute_file(sweep.tracking_uri),
+        trial=replace(
+            trial,
+            checkpoint=os.path.abspath(trial.checkpoint),
+            train=_at_home(trial.train),
+            val=_at_home(trial.val),
+        ),
+    )
+
+
+def _absolute_file(uri: str | None) -> str | None:
+    """The same database wherever a later `resume` stands; others as they are."""
+    file = "" if uri is None else uri.removeprefix(SQLITE)
+    if file in ("", uri) or file[0] in "/$":
+        return uri
+    return f"{SQLITE}{os.path.abspath(file)}"
+
+
+def _at_home(data: DataSpec) -> DataSpec:
+    """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
+    root = os.path.expanduser(os.path.expandvars(root_of(data)))
+    return with_root(data, os.path.abspath(root))
+
+
+def check_uris(sweep: Sweep) -> None:
+    """Opens Optuna's database before anything is written. ValueError where it cannot be."""
+    for field in AS_WRITTEN:
+        uri = getattr(sweep, field)
+        if uri is not None and "$" not in uri and masked(uri) != uri:
+            print(
+                f"{field}: its password goes into sweep.yaml of the run folder, and to MLflow; "
+                "$VARIABLE in its place stays a variable there",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+    if sweep.storage is not None:
+        opened(strict_yaml.expand(sweep.storage))
