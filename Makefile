@@ -32,7 +32,7 @@ test: $(STAMP)
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not long and not faults"
 
-# Nodes, servers and disks that go away: minutes each, on a quiet machine.
+# Workers, nodes, jobs, servers and disks of real sweeps that go away: a minute or two each.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
 

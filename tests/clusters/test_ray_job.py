@@ -14,6 +14,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.faults,
     pytest.mark.timeout(600),
     pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]"),
 ]

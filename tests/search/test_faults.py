@@ -76,6 +76,7 @@ def wait_for_none(mark: Path) -> None:
         alive.wait()
 
 
+@pytest.mark.faults
 def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of all worker processes. Lost: what came after the last rung of their trials, which
     go on in new processes; none fails.

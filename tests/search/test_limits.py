@@ -81,6 +81,7 @@ HOW_THEY_END = {
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
+@pytest.mark.faults
 def test_trials_without_end(start: Any, run: RunFolder, log: Path) -> None:
     """The one that behaves finishes; of the others the reason is kept, none goes on elsewhere."""
     (log.parent / "sitecustomize.py").write_text(MISBEHAVE)
@@ -173,7 +174,7 @@ def test_memory_of_children(run: RunFolder) -> None:
     body = """
     held = b"x" * 300_000_000
     forked = [os.fork() for _ in range(2)]  # four processes
-    print("forked", flush=True)
+    os.write(1, b"forked\\n")  # at once: all write to the same pipe
     if all(forked):
         sys.stdin.readline()
         if os.fork() == 0:

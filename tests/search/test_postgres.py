@@ -119,6 +119,7 @@ def answers(uri: str) -> bool:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.faults
 def test_a_sweep_goes_on_from_it(
     start: Any, run: RunFolder, log: Path, database: str, mlflow_server: str
 ) -> None:

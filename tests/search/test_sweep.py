@@ -143,7 +143,8 @@ def test_same_seed_same_front(
     fronts = []
     for name in ("a", "b"):
         out = tmp_path / name
-        assert run("sweep", write_yaml({**data, "workers": 1}), "--name", "same", out=out) == 0
+        file = write_yaml({**data, "workers": 1, "trials": 4})
+        assert run("sweep", file, "--name", "same", out=out) == 0
         fronts.append(front_of("same", out, capsys))
     assert fronts[0] == fronts[1]
 

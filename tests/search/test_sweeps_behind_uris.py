@@ -59,6 +59,7 @@ def under_way(kept: RunFolder) -> list[int]:
     ]
 
 
+@pytest.mark.faults
 def test_driver_and_its_disk_are_lost(
     killed: tuple[RunFolder, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -180,6 +181,7 @@ def test_s3(
     assert front(bucket, capsys) == swept
 
 
+@pytest.mark.faults
 @pytest.mark.faults
 def test_storage_is_lost(
     killed: tuple[RunFolder, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
