@@ -64,7 +64,7 @@ def score_kitti(scenes: KittiScenes, detections: Mapping[str, Detections]) -> Ki
 
 
 def truth_of(scenes: KittiScenes) -> list[KittiObjects]:
-    """Labels of each frame, read on first use."""
+    """Labels of each frame, read on first use. ValueError where the split has none."""
     found = scenes.cache.get(TRUTH)
     if not isinstance(found, list):
         scenes.cache[TRUTH] = found = [scenes.objects(token) for token in scenes.tokens]

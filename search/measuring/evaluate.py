@@ -126,7 +126,9 @@ def predictions(
     progress: Progress | None,
     workers: int = 0,
 ) -> Iterator[tuple[SensorBatch, Prediction]]:
-    """Each frame, as a batch of 1 on the CPU, with what the model predicts."""
+    """Each frame, as a batch of 1 on the CPU, with what the model predicts. Its convolutions keep
+    channels innermost from here on (models/channels_last.py).
+    """
     was_training = model.training
     model.eval()
     channels_last(model)

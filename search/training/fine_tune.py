@@ -45,7 +45,8 @@ class FineTuner:
     """AdamW under the spec's schedule, which may pause after any step and go on from its state.
 
     Pruned weights are zero after every step, and so is their optimizer state. `teacher` is the
-    dense model, needed to distil. A loss that is not finite raises ArithmeticError.
+    dense model, needed to distil. The model's convolutions keep channels innermost from here on
+    (models/channels_last.py). A loss that is not finite raises ArithmeticError.
     """
 
     def __init__(

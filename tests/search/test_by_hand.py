@@ -58,6 +58,16 @@ def test_the_task_is_the_demos() -> None:
     }
 
 
+def test_ours_has_the_same_task() -> None:
+    """What it is compared with differs in who proposes, one at a time, and in the precision."""
+    demo = read_sweep(ROOT / "examples/demo.yaml")
+    ours = read_sweep(ROOT / "benchmarks/by_hand/sparsefront.yaml")
+    assert task_of(ours.trial) == task_of(demo.trial)
+    assert (ours.space, ours.objectives) == (demo.space, demo.objectives)
+    assert ours.trial.criterion == demo.trial.criterion
+    assert (ours.trial.fine_tune.precision, ours.workers) == ("bfloat16", 1)
+
+
 def test_the_same_weights_may_go() -> None:
     model = build(BEVFusionSmall())
     mine = {id(layer.weight) for m in MODALITIES for layer in prunable_layers(model, m)}
