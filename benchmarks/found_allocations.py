@@ -74,7 +74,7 @@ def sweep_over_stages(spec: TrialSpec, root: str) -> Sweep:
     from search.trials.grouping import expanded
 
     spec = at_root(spec, root)
-    stages = expanded({"allocation.per_stage.*": Range(low=0.0, high=MOST)}, spec.model)
+    stages = expanded({"allocation.per_stage.*": Range(low=0.0, high=MOST)}, spec)
     objectives: Any = ["mAP", "GFLOPs"]
     return Sweep(name="found", trial=spec, space=stages, objectives=objectives, sampler="predicted")
 

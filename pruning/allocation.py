@@ -1,10 +1,11 @@
-"""Sparsity allocation: the fraction of weights removed per modality, stage or layer."""
+"""Sparsity allocation: the fraction of weights removed per modality, stage, layer or own group."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from pruning.groups import stage_of
@@ -16,12 +17,16 @@ Rule = Literal["global", "uniform", "erk", "lamp"]
 
 @dataclass(frozen=True, kw_only=True)
 class SparsityAllocation:
-    """Fractions REMOVED, in [0, 1); a layer's beats its stage's beats its modality's.
+    """Fractions REMOVED, in [0, 1); a layer's beats its group's beats its stage's beats its
+    modality's.
 
     Stages are the first two parts of a weight's name, layers are weight names.
 
     overall   what no entry covers shares this fraction under one threshold, across modalities, as
               both papers prune; 0: it stays dense
+    groups    groups of one's own: name -> patterns of weight names, `*` for any characters; no
+              weight in two of them
+    per_group the sparsity of such a group
     rule      inside one budget: "global" is one threshold over all its weights, "uniform" the same
               fraction in every layer, "erk" Erdos-Renyi-Kernel densities, "lamp" one threshold over
               scores normalised per layer as LAMP does
@@ -35,6 +40,8 @@ class SparsityAllocation:
     per_modality: dict[str, float] = field(default_factory=dict)
     per_stage: dict[str, float] = field(default_factory=dict)
     per_layer: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    per_group: dict[str, float] = field(default_factory=dict)
     rule: Rule = "global"
     pattern: str = "unstructured"
     min_keep: int = 1
@@ -49,19 +56,25 @@ class SparsityAllocation:
             raise ValueError(f"rule: value {self.rule!r}; allowed: {', '.join(get_args(Rule))}")
         if self.pattern not in ("unstructured", "channel"):
             self._check_pattern(*parse_pattern(self.pattern))
+        for name in self.per_group:
+            if name not in self.groups:
+                known = ", ".join(self.groups) or "none, as groups names none"
+                raise ValueError(f"per_group.{name}: no group of that name; allowed: {known}")
         if self.min_keep < 0:
             raise ValueError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
 
     def budgets(self, weights: Mapping[str, tuple[str, ...]]) -> list[Budget]:
         """The budgets that the weights (group -> names) share, each weight in exactly one.
 
-        ValueError for a modality, stage or layer that is not there.
+        ValueError for a modality, stage or layer that is not there, a group without a weight, or
+        a weight in two groups.
         """
         self._check_names(weights)
+        own = self._own_groups(weights)
         members: dict[tuple[str, float], list[str]] = {}
         for group, names in weights.items():
             for name in names:
-                members.setdefault(self._budget_of(group, name), []).append(name)
+                members.setdefault(self._budget_of(group, name, own), []).append(name)
         return [Budget(label, tuple(names), s) for (label, s), names in members.items()]
 
     def to_json(self) -> str:
@@ -91,19 +104,41 @@ class SparsityAllocation:
     def _entries(self) -> Iterator[tuple[str, float]]:
         """Every sparsity with the name of its field."""
         yield "overall", self.overall
-        for level in ("per_modality", "per_stage", "per_layer"):
+        for level in ("per_modality", "per_stage", "per_layer", "per_group"):
             for name, sparsity in getattr(self, level).items():
                 yield f"{level}.{name}", sparsity
 
-    def _budget_of(self, group: str, name: str) -> tuple[str, float]:
+    def _budget_of(self, group: str, name: str, own: Mapping[str, str]) -> tuple[str, float]:
         stage = stage_of(name)
         if name in self.per_layer:
             return name, self.per_layer[name]
+        if own.get(name) in self.per_group:
+            return f"group {own[name]}", self.per_group[own[name]]
         if stage in self.per_stage:
             return stage, self.per_stage[stage]
         if group in self.per_modality:
             return group, self.per_modality[group]
         return "all other weights", self.overall
+
+    def _own_groups(self, weights: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+        """Weight -> its group, for those in one."""
+        names = [name for found in weights.values() for name in found]
+        own: dict[str, str] = {}
+        for group, patterns in self.groups.items():
+            for pattern in patterns:
+                fitting = [name for name in names if fnmatchcase(name, pattern)]
+                if not fitting:
+                    raise ValueError(
+                        f"groups.{group}: value {pattern!r} fits no weight of the model; allowed: "
+                        f"a name with * for any characters, such as {names[0].rsplit('.', 2)[0]}.*"
+                    )
+                for name in fitting:
+                    if own.setdefault(name, group) != group:
+                        raise ValueError(
+                            f"groups.{group}: value {pattern!r} fits {name}, which is in "
+                            f"groups.{own[name]}; allowed: each weight in one group"
+                        )
+        return own
 
     def _check_names(self, weights: Mapping[str, tuple[str, ...]]) -> None:
         names = [name for found in weights.values() for name in found]

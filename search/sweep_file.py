@@ -37,8 +37,8 @@ AS_WRITTEN = ("storage", "tracking_uri")
 class Sweep:
     """A whole search. `space` maps dotted fields of `trial` to what they may be.
 
-    space           a `*` in allocation.per_modality, per_stage or per_layer names stands for every
-                    group of the model that fits
+    space           a `*` in allocation.per_modality, per_stage, per_layer or per_group names stands
+                    for every one that fits
     sampler         "auto": a Gaussian process up to 150 trials, then NSGA-II; "predicted": along
                     the front that the criterion's scores and exact MACs predict, recalibrated on
                     what was measured, other fields by "auto"
@@ -121,7 +121,7 @@ def read_sweep(path: str | Path) -> Sweep:
     if not any("*" in name for name in sweep.space):
         return sweep
     try:
-        return replace(sweep, space=expanded(sweep.space, sweep.trial.model))
+        return replace(sweep, space=expanded(sweep.space, sweep.trial))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

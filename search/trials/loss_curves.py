@@ -101,5 +101,5 @@ def resolved(spec: TrialSpec, curves: Curves) -> SparsityAllocation:
     by_modality = trade_off.budgets == "modality"
     return replace(
         spec.allocation, overall=0.0, per_modality=found if by_modality else {},
-        per_stage={} if by_modality else found, per_layer={},
+        per_stage={} if by_modality else found, per_layer={}, per_group={},
     )  # fmt: skip

@@ -42,6 +42,27 @@ def test_budgets_by_hand() -> None:
     }
 
 
+def test_own_groups_by_hand() -> None:
+    """Group ends (camera.b, lidar.a) has one threshold over 4 weights and keeps 2; camera.c's own
+    entry beats its group's, camera.a has its modality's; group unused changes nothing.
+    """
+    scores = scores_of(camera_a=[1, 5], camera_b=[9, 1], camera_c=[3, 4], lidar_a=[8, 2])
+    allocation = SparsityAllocation(
+        groups={"ends": ["camera.[bc].*", "lidar.*"], "unused": ["camera.a.weight"]},
+        per_group={"ends": 0.5},
+        per_layer={"camera.c.weight": 0.0},
+        per_stage={"camera.b": 0.9},
+        per_modality={"camera": 0.5},
+    )
+    assert kept(PruningMask.from_scores(scores, allocation, GROUPS)) == {
+        "camera.a.weight": [0, 1],
+        "camera.b.weight": [1, 0],
+        "camera.c.weight": [1, 1],
+        "lidar.a.weight": [1, 0],
+    }
+    assert SparsityAllocation.from_json(allocation.to_json()) == allocation
+
+
 def test_overall_is_one_threshold_across_modalities() -> None:
     """Without entries 4 of the 8 weights stay, camera's and LiDAR's competing; an entry of its own
     takes camera out of it, and then 2 of LiDAR's 4 stay.
@@ -94,6 +115,8 @@ def test_wrong_allocations() -> None:
         ({"per_stage": {"camera.z": 0.5}}, "per_stage.camera.z"),
         ({"per_layer": {"camera.a": 0.5}}, "per_layer.camera.a"),
         ({"per_modality": {"camera": 0.9}, "min_keep": 2}, "min_keep"),
+        ({"groups": {"g": ["radar.*"]}}, r"groups\.g: value 'radar\.\*' fits no weight"),
+        ({"groups": {"g": ["camera.*"], "h": ["*"]}}, r"groups\.h: .* which is in groups\.g"),
     ]:
         with pytest.raises(ValueError, match=named):
             PruningMask.from_scores(scores, SparsityAllocation(**wrong), GROUPS)  # type: ignore[arg-type]
@@ -102,6 +125,8 @@ def test_wrong_allocations() -> None:
         {"per_modality": {"camera": 1.0}},
         {"rule": "ekr"},
         {"min_keep": -1},
+        {"groups": {"g": ["camera.*"]}, "per_group": {"h": 0.5}},
+        {"groups": {"g": ["camera.*"]}, "per_group": {"g": 1.0}},
     ):
         with pytest.raises(ValueError, match="allowed"):
             SparsityAllocation(**field)  # type: ignore[arg-type]

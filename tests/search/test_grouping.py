@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from search.proposals.predicted import searched_budgets
 from search.sweep_file import read_sweep
 from search.trials.grouping import weights_of
 
@@ -32,6 +33,30 @@ def test_part_of_the_names(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep = read_sweep(write_yaml(sweep_data))
     names = [n.removeprefix("allocation.per_layer.") for n in sweep.space]
     assert tuple(names) == weights_of(sweep.trial.model)["lidar"]
+
+
+def test_own_groups(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """A user's groups are searched by name, and the predicted front knows their weights."""
+    sweep_data["trial"]["allocation"] = {
+        "groups": {
+            "early": ["lidar.*", "camera.backbone.*"],
+            "late": ["fusion.*"],
+        }
+    }
+    sweep_data["space"] = {"allocation.per_group.*": WIDE}
+    sweep = read_sweep(write_yaml(sweep_data))
+    assert list(sweep.space) == ["allocation.per_group.early", "allocation.per_group.late"]
+    weights, budgets = weights_of(sweep.trial.model), searched_budgets(sweep)
+    assert budgets["allocation.per_group.late"] == weights["fusion"]
+    early = budgets["allocation.per_group.early"]
+    assert early and {name.split(".")[0] for name in early} == {"camera", "lidar"}
+
+
+def test_unknown_own_group(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["trial"]["allocation"] = {"groups": {"early": ["camera.backbone.*"]}}
+    sweep_data["space"] = {"allocation.per_group.late": WIDE}
+    with pytest.raises(ValueError, match=r"per_group\.late: no group of that name; allowed: early"):
+        read_sweep(write_yaml(sweep_data))
 
 
 def test_fits_nothing(sweep_data: dict[str, Any], write_yaml: Any) -> None:

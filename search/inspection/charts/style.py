@@ -55,6 +55,7 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
             "allocation.per_modality.",
             "allocation.per_stage.",
             "allocation.per_layer.",
+            "allocation.per_group.",
         ):
             if name.startswith(prefix):
                 found[name] = name.removeprefix(prefix)
