@@ -11,7 +11,7 @@ from ray.tune import Trainable
 
 from search.cluster.limits import Limits
 from search.rungs.halving import Rung
-from search.rungs.skipping import Costs, useless
+from search.rungs.skipping import Costs, known_of, most_only, useless
 from search.runs.run_folder import at_work
 from search.runs.run_store import (
     RunFolder,
@@ -32,7 +32,8 @@ from search.trials.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
-from search.trials.shared import Shared
+from search.trials.pruned_model import least_costs
+from search.trials.shared import Shared, prepare
 from search.trials.spec import TrialSpec
 from search.trials.trial import TrialRun
 
@@ -92,6 +93,8 @@ class TrialActor(Trainable):
             spec = with_values(self.sweep.trial, self.values)
             if self.open is not None:
                 return self.open.next_look()
+            if self._beyond_reach(spec):
+                return {"done": True}
             self.open = OpenTrial(spec, self)
             return self.open.first_answer()
         except StorageLost:
@@ -107,6 +110,19 @@ class TrialActor(Trainable):
                     raise
                 return {"done": True, NO_SPACE: str(folder)}
             return {"done": True}
+
+    def _beyond_reach(self, spec: TrialSpec) -> bool:
+        """Ends a trial that no mask of its allocation can save, before CrossPrune's rounds."""
+        if spec.cross_prune is None:
+            return False
+        self.shared = prepare(spec, self.shared)
+        costs = least_costs(spec, self.shared)
+        reason = useless(costs, known_of(self.beaten_by, costs), most_only(self.sweep.constraints))
+        if reason is None:
+            return False
+        ended = Stop(reason=f"{reason} at least", costs=costs, looks=[])
+        write_stopped(self.run_folder, self.number, spec, ended)
+        return True
 
 
 class OpenTrial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from search.objectives import OBJECTIVES, Bound
 from search.runs.run_store import Stop
@@ -50,6 +51,20 @@ def useless(
             shown = ", ".join(f"{name} {value:g}" for name, value in theirs.items())
             return f"dominated before any training: the best quality measured needs {shown} only"
     return None
+
+
+def known_of(beaten_by: Iterable[Costs], costs: Costs) -> list[Costs]:
+    """Those that can be compared with a trial of which these costs are known."""
+    return [theirs for theirs in beaten_by if theirs.keys() <= costs.keys()]
+
+
+def most_only(constraints: Mapping[str, Bound]) -> dict[str, Bound]:
+    """The bounds that a trial breaks which is known to cost at least so much."""
+    return {
+        name: replace(bound, min=None)
+        for name, bound in constraints.items()
+        if bound.max is not None
+    }
 
 
 def hopeless(skipped: Sequence[Stop], constraints: Mapping[str, Bound]) -> str:

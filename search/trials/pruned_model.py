@@ -12,10 +12,17 @@ from pruning.channels.select import channel_mask
 from pruning.cost import ModelCost, combined
 from pruning.crossprune import admm, hard_prune
 from pruning.groups import ModalityGroups
+from pruning.least_cost import least_cost
 from pruning.mask import PruningMask
 from scenes.batch import SensorBatch
 from search.trials import score_cache
-from search.trials.shared import Shared, cost_key, cost_profile
+from search.trials.shared import (
+    Shared,
+    cost_key,
+    cost_profile,
+    dense_model,
+    with_allocation,
+)
 from search.trials.spec import TrialSpec
 
 
@@ -40,6 +47,19 @@ def prune_model(
         mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
     mask.apply(model)
     return mask, []
+
+
+def least_costs(spec: TrialSpec, shared: Shared) -> dict[str, float]:
+    """The least that the trial can cost, whichever mask of its allocation CrossPrune's rounds find.
+    Non-zeros are exact.
+    """
+    spec = with_allocation(spec, shared)
+    model = dense_model(spec, shared)
+    profile = shared.profiles[cost_key(spec)]
+    cost = least_cost(profile, spec.allocation, ModalityGroups.from_model(model), model)
+    return {
+        "GFLOPs": 2 * cost.macs / 1e9, "GMACs": cost.macs / 1e9, "nonzeros": float(cost.nonzeros),
+    }  # fmt: skip
 
 
 def deployed(model: FusionModel, channels: Kept) -> FusionModel:

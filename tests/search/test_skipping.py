@@ -11,7 +11,7 @@ import pytest
 from search.cli import main
 from search.inspection.sweep_view import read_view
 from search.objectives import Bound
-from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable, useless
+from search.rungs.skipping import MOST_IN_A_ROW, hopeless, known_of, most_only, unbeatable, useless
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import RunFolder, Stop, read_stopped
 from search.sweep_file import first_trial, read_sweep
@@ -63,6 +63,16 @@ def test_constraints_on_the_cost() -> None:
     assert useless({**known, "sparsity": 0.2}, [], bounds) == (
         "breaks sparsity>=0.3 before any training: 0.2"
     )
+
+
+def test_least_costs_break_only_what_they_can() -> None:
+    """A trial of at least 40 GFLOPs may cost more: it breaks a maximum, and no minimum."""
+    least = {"GFLOPs": 40.0}
+    assert useless(least, [], most_only({"GFLOPs": Bound(min=45.0, max=60.0)})) is None
+    assert useless(least, [], most_only({"GFLOPs": Bound(max=39.0)})) is not None
+    assert most_only({"GFLOPs": Bound(min=45.0)}) == {}
+    beaten_by = [{"GFLOPs": 30.0}, {"GFLOPs": 30.0, "latency_ms": 5.0}]
+    assert known_of(beaten_by, least) == [{"GFLOPs": 30.0}]
 
 
 def test_estimate_of_a_stopped_trial() -> None:
@@ -145,6 +155,23 @@ def test_trials_beyond_a_constraint_cost_no_training(
         assert (ended.seconds, ended.cpu_s) == (0.0, 0.0)
         folder = RunFolder(out=out, name="some").trial_dir(ended.trial_id)
         assert {f.name for f in folder.iterdir()} == {"spec.json", "stopped.json"}
+
+
+@pytest.mark.long
+def test_beyond_a_constraint_crossprune_does_not_run(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """Whichever mask its rounds found would cost too much: at this rate they would diverge."""
+    sweep_data["trial"]["cross_prune"] = {"num_rounds": 50, "lr": 1e30}
+    sweep_data["space"] = {"allocation.per_modality.camera": {"choices": [0.1, 0.5]}}
+    sweep_data["constraints"] = {"GFLOPs": {"max": 1e-6}}
+    out = tmp_path / "runs"
+    assert main(["sweep", str(write_yaml(sweep_data)), "--name", "no", "--out", str(out)]) == 1
+    assert "none met GFLOPs<=1e-06" in capsys.readouterr().err
+    run = RunFolder(out=out, name="no")
+    stops = [read_stopped(run, int(file.parent.name)) for file in run.trials.glob("*/stopped.json")]
+    assert len(stops) == 2 and not [*run.trials.glob("*/failure.json")]
+    assert all(stop is not None and stop.reason.endswith("at least") for stop in stops)
 
 
 @pytest.mark.long
