@@ -1,7 +1,8 @@
 """A long sweep of tiny trials whose driver or workers are killed every 20 to 60 seconds, resumed
 until it is complete, then checked; and what each driver's memory grew by meanwhile. Minutes to
-hours; no part of the tests. `make soak`, or `python -m benchmarks.soak [TRIALS] [SEED]` (500, 0);
-the folder stays where a check fails.
+hours; no part of the tests. `make soak`, or `python -m benchmarks.soak [TRIALS] [SEED] [EVERY_S]`
+(500, 0; seconds that a driver is left alone, where not 20 to 60); the folder stays where a check
+fails.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from search.cluster.limits import resident_gb
 from search.runs.run_store import RunFolder
 
 EVERY_S = (20.0, 60.0)
+STRIDE = 100
 STARTED = "scoring the dense model"
 """What a driver says right before its trials."""
 
@@ -48,8 +50,17 @@ class Driver:
         grown = 1000 * (end - start)
         return (
             f"{last - first:4} trials ({first} to {last}): {start:.3f} to {end:.3f} GB, "
-            f"peak {peak:.3f}, grown by {grown:.1f} MB"
+            f"peak {peak:.3f}, grown by {grown:.1f} MB; every {STRIDE}: {self._on_the_way()}"
         )
+
+    def _on_the_way(self) -> str:
+        """Memory after so many trials, as it was noted then."""
+        found, wanted = [], 0
+        for ended, gb in self.samples:
+            if ended >= wanted:
+                found.append(f"{gb:.3f}")
+                wanted = (ended // STRIDE + 1) * STRIDE
+        return " ".join(found)
 
 
 @dataclass
@@ -60,7 +71,7 @@ class Soak:
     drivers: list[Driver] = field(default_factory=list)
 
 
-def soaked(folder: Path, trials: int, seed: int) -> Soak:
+def soaked(folder: Path, trials: int, seed: int, every_s: tuple[float, float]) -> Soak:
     """Runs the sweep to its end. AssertionError where a check fails or a driver ends by itself
     without being done.
     """
@@ -75,7 +86,7 @@ def soaked(folder: Path, trials: int, seed: int) -> Soak:
         verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
         driver = spawn(*verb, "--out", run.out, cwd=folder)
         soak.drivers.append(Driver())
-        while _waited(driver, run, choose.uniform(*EVERY_S), soak.drivers):
+        while _waited(driver, run, choose.uniform(*every_s), soak.drivers):
             what = choose.choice(["driver", "workers"])
             if what == "driver":
                 driver.send_signal(signal.SIGKILL)
@@ -135,11 +146,12 @@ def _data(folder: Path, trials: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    trials, seed = [*map(int, sys.argv[1:]), *(500, 0)[len(sys.argv) - 1 :]]
+    trials, seed = [*map(int, sys.argv[1:3]), *(500, 0)[len(sys.argv[1:3]) :]]
+    every_s = (float(sys.argv[3]), float(sys.argv[3])) if len(sys.argv) > 3 else EVERY_S
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
     print(f"{trials} trials, seed {seed}, in {folder}", flush=True)
-    soak = soaked(folder, trials, seed)
+    soak = soaked(folder, trials, seed, every_s)
     said = ", ".join(f"{what} {count} times" for what, count in sorted(soak.done.items()))
     print(f"complete after {time.monotonic() - began:.0f} s: {said or 'nothing killed'}")
     print("resident memory of the drivers, Ray Tune in them, from their first trial to their last:")

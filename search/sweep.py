@@ -56,6 +56,7 @@ from search.runs.run_store import (
     write_bytes,
     write_json,
 )
+from search.runs.study_storage import StudyLost, lost
 from search.space import Choices, with_values
 from search.sweep_file import Sweep, read_sweep
 from search.trials.checkpoint import tidy
@@ -63,6 +64,10 @@ from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+NEVER_S = "1e9"
+"""How often Tune writes its own state of all trials, which it keeps in memory for that and we never
+restore from.
+"""
 MOST_TOGETHER = 64
 """Combinations of choices that are scored before the first trial."""
 
@@ -216,6 +221,7 @@ def _tune(
     from search.rungs.scheduler import HalvingScheduler
     from search.trials.shared import prepare_all
 
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = NEVER_S
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
@@ -269,6 +275,9 @@ def _ending_well(run: RunFolder) -> Iterator[None]:
         if not run.sweep_file.is_file():
             raise
         raise Failed(f"interrupted; {run.resume()} goes on with the sweep") from None
+    except StudyLost as error:
+        storage = read_sweep(run.sweep_file).storage
+        raise Failed(f"{lost(storage, error)}; {run.resume()} goes on with the sweep") from error
     except Exception as error:
         if not no_space(error):
             raise

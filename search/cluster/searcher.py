@@ -27,6 +27,7 @@ from search.runs.run_store import (
     write_failure,
 )
 from search.runs.shared_storage import StorageLost
+from search.runs.study_storage import StudyLost, lost
 from search.sweep_file import Sweep
 from search.trials.checkpoint import tidy
 
@@ -61,6 +62,12 @@ class TrialWatcher(Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._trials = trials
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune keeps its trials to the end; what it noted of each metric nobody reads."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+        trial.run_metadata.last_result = {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.has_to_stop():
@@ -103,6 +110,13 @@ class OptunaSearcher(Searcher):
         """None while only running trials can tell whether another one is needed: those that are
         skipped for their cost do not count.
         """
+        try:
+            return self._suggested(trial_id)
+        except StudyLost as error:
+            self._watcher.stop = self._goes_on_after(lost(self._sweep.storage, error))
+            return str(Searcher.FINISHED)
+
+    def _suggested(self, trial_id: str) -> Any:
         if trial_id not in self._asked:
             if self._watcher.has_to_stop():
                 return str(Searcher.FINISHED)
@@ -138,8 +152,10 @@ class OptunaSearcher(Searcher):
         try:
             self._run.pull_trial(number)
             self._ended(trial_id, proposal)
-        except StorageLost as lost:
-            self._watcher.stop = self._goes_on_after(lost)
+        except StorageLost as error:
+            self._watcher.stop = self._goes_on_after(error)
+        except StudyLost as error:
+            self._watcher.stop = self._goes_on_after(lost(self._sweep.storage, error))
 
     def _ended(self, trial_id: str, proposal: Proposal) -> None:
         number = proposal.trial_id
@@ -183,8 +199,8 @@ class OptunaSearcher(Searcher):
         """
         try:
             self._run.push(self._run.storage)
-        except StorageLost as lost:
-            self._watcher.stop = self._goes_on_after(lost)
+        except StorageLost as error:
+            self._watcher.stop = self._goes_on_after(error)
         return self._watcher.stop is None
 
     def _goes_on_after(self, what: object) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from optuna.exceptions import OptunaError
+from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -18,6 +20,12 @@ WRONG = (
     PermissionError,
 )  # fmt: skip
 
+StudyLost = StorageInternalError
+"""What Optuna raises where a database stops answering; `lost` says it in one line."""
+PATIENCE_S, PAUSE_S = 30.0, 1.0
+"""A database of many machines has its moments: how long a connection is tried for, and how often.
+"""
+
 
 def opened(storage: str | Path | None) -> BaseStorage:
     """A file is Optuna's journal, a URI a database; None: memory. ValueError, in one line, where it
@@ -26,7 +34,13 @@ def opened(storage: str | Path | None) -> BaseStorage:
     with in_one_line(storage):
         if storage is None:
             return InMemoryStorage()
-        return RDBStorage(str(storage)) if "://" in str(storage) else _journal(Path(storage))
+        return _database(str(storage)) if "://" in str(storage) else _journal(Path(storage))
+
+
+def lost(storage: str | None, error: BaseException) -> str:
+    """Why a storage that was open fails, in one line without its password."""
+    reason = _reason(error.__cause__ or error)
+    return f"storage: value {masked(str(storage))!r} fails: {reason}"
 
 
 @contextlib.contextmanager
@@ -35,10 +49,9 @@ def in_one_line(storage: str | Path | None) -> Iterator[None]:
     try:
         yield
     except _wrong(storage) as error:
-        reason = masked(" ".join(str(error).split())).partition(" (Background on this")[0]
         raise ValueError(
-            f"storage: value {masked(str(storage))!r} cannot be opened: {reason[:200]}; allowed: a "
-            "file, or the URI of a database that answers (sqlite:///FILE, "
+            f"storage: value {masked(str(storage))!r} cannot be opened: {_reason(error)}; "
+            "allowed: a file, or the URI of a database that answers (sqlite:///FILE, "
             "postgresql://USER@HOST/DATABASE)"
         ) from error
 
@@ -49,6 +62,31 @@ def _wrong(storage: str | Path | None) -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError  # slow to import
 
     return (*WRONG, SQLAlchemyError)
+
+
+def _reason(error: BaseException) -> str:
+    return masked(" ".join(str(error).split())).partition(" (Background on this")[0][:200]
+
+
+def _database(uri: str) -> RDBStorage:
+    """Once open it may be started again: connections that it dropped are made anew."""
+    from sqlalchemy import event
+
+    storage = RDBStorage(uri, engine_kwargs={"pool_pre_ping": True})
+    event.listen(storage.engine, "do_connect", _connected)
+    return storage
+
+
+def _connected(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+    """A new connection, tried for PATIENCE_S."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.Error:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def _journal(path: Path) -> JournalStorage:

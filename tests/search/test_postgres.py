@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -38,33 +39,56 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def database() -> Iterator[str]:
-    """A server of its own on loopback, with a database for Optuna, whose URI this is, and one for
-    MLflow. PostgreSQL refuses to run as root.
+class Server:
+    """A server of its own on loopback, with a database for Optuna and one for MLflow. PostgreSQL
+    refuses to run as root.
     """
-    folder = Path(tempfile.mkdtemp(prefix="sparsefront-postgres-"))
-    user = "postgres" if os.getuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
-    port = free_port()
-    bin_folder, data = FOUND[-1].parent, folder / "data"
 
-    def run(*command: object) -> None:
-        subprocess.run(list(map(str, command)), check=True, user=user, cwd=folder,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sparsefront-postgres-"))
+        self.user = "postgres" if os.getuid() == 0 else None
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        self.port = free_port()
+        self.uri = f"postgresql+psycopg://sweeps@127.0.0.1:{self.port}/optuna"
+        self._run("initdb", "-D", self.folder / "data", "-U", "sweeps", "--auth=trust")
+        self.start()
+        for name in ("optuna", "mlflow"):  # one each: both keep a table `alembic_version`
+            self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "sweeps", name)
 
-    run(FOUND[-1], "-D", data, "-U", "sweeps", "--auth=trust")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = bin_folder / "pg_ctl"
-    run(control, "-D", data, "-o", options, "-l", folder / "log", "-w", "start")
-    for name in ("optuna", "mlflow"):  # one each: both keep a table `alembic_version`
-        run(bin_folder / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "sweeps", name)
-    try:
-        yield f"postgresql+psycopg://sweeps@127.0.0.1:{port}/optuna"
-    finally:
-        run(control, "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder)
+    def start(self) -> None:
+        where = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self._control("-o", f"-p {self.port} {where}", "-l", self.folder / "log", "-w", "start")
+
+    def stop(self) -> None:
+        self._control("-m", "immediate", "stop")
+
+    def remove(self) -> None:
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self.folder)
+
+    def _control(self, *words: object) -> None:
+        self._run("pg_ctl", "-D", self.folder / "data", *words)
+
+    def _run(self, program: str, *words: object) -> None:
+        command = [str(FOUND[-1].parent / program), *map(str, words)]
+        subprocess.run(
+            command, check=True, user=self.user, cwd=self.folder, stdout=subprocess.DEVNULL
+        )
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.remove()
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    """URI of Optuna's."""
+    return server.uri
 
 
 def test_a_search_goes_on_from_it(database: str) -> None:
@@ -85,6 +109,19 @@ def test_a_search_goes_on_from_it(database: str) -> None:
     assert again.running() == [running]
     other = Optimizer(SPACE, objectives, database, name="two")  # type: ignore[arg-type]
     assert other.told() == 0
+
+
+def test_a_database_that_starts_again(server: Server) -> None:
+    """Connections that it dropped are made anew, and one that comes back is waited for."""
+    optimizer = Optimizer(SPACE, {"mAP": "max", "GFLOPs": "min"}, server.uri)
+    asked = optimizer.ask()
+    assert asked is not None
+    server.stop()
+    later = threading.Timer(3, server.start)
+    later.start()
+    optimizer.tell(asked.trial_id, {"mAP": 0.5, "GFLOPs": 5.0})
+    later.join()
+    assert optimizer.told() == 1
 
 
 @pytest.fixture
@@ -142,6 +179,28 @@ def test_a_sweep_goes_on_from_it(
     own = read_json(run.launch_file)["study"]
     assert own.startswith(f"{run.name}-") and optuna.get_all_study_names(database) == [own]
     assert len(runs_of(run.out, mlflow_database(database))[1]) == 3
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.faults
+def test_a_database_that_stays_away(start: Any, run: RunFolder, log: Path, server: Server) -> None:
+    """The driver stops in order and says so in its last line; `resume` loses nothing."""
+    driver = start(storage=server.uri, steps=40, trials=3, workers=1, halving=None)
+    wait_for(run.finished, 250, driver, log)
+    server.stop()
+    assert driver.wait(timeout=200) == 1
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith(f"sparsefront: storage: value '{server.uri}' fails: (psycopg")
+    assert last.endswith("goes on with the sweep")
+    assert "Traceback" not in log.read_text()
+    before = finished(run)
+    assert before
+    until(lambda: not workers(log.parent))
+
+    server.start()
+    assert main(["resume", run.name, "--out", str(run.out)]) == 0
+    check_complete(run, before)
+    assert run.finished() == list(range(3))
 
 
 def until(condition: Callable[[], bool]) -> None:
