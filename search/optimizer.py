@@ -97,6 +97,7 @@ class Optimizer:
         _check(objectives, sampler, seed)
         self._objectives, self._seed, self._kind = dict(objectives), seed, sampler
         self._prediction: Prediction | None = None
+        self._follows = False
         self._distributions = distributions(space_of(space), integers)
         for values in first:
             check_values(values, self._distributions, "first")
@@ -116,9 +117,11 @@ class Optimizer:
         if prediction is not None:
             self.guide(prediction)
 
-    def guide(self, prediction: Prediction) -> None:
-        """From here on the predicted front says which allocations are tried."""
-        self._prediction = prediction
+    def guide(self, prediction: Prediction, follows: bool = True) -> None:
+        """From here on the predicted front says which allocations are tried, or, where it is not
+        followed, is only compared with what is measured.
+        """
+        self._prediction, self._follows = prediction, follows
 
     def agreement(self) -> dict[str, Agreement]:
         """Quality -> how far prediction and measurement agree, where there is a prediction."""
@@ -267,7 +270,7 @@ class Optimizer:
         seed = self._next_seed()
         kind = "random" if at_random else self._kind
         guided = {}
-        if self._prediction is not None and not at_random:
+        if self._prediction is not None and self._follows and not at_random:
             guided = self._predicted(self._prediction, seed)
         open_fields = {n: d for n, d in self._distributions.items() if n not in guided}
         if not open_fields:

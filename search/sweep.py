@@ -58,7 +58,7 @@ from search.runs.run_store import (
 )
 from search.runs.study_storage import StudyLost, lost
 from search.space import Choices, with_values
-from search.sweep_file import Sweep, read_sweep
+from search.sweep_file import TRADE_OFF, Sweep, read_sweep
 from search.trials.checkpoint import tidy
 from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
@@ -318,7 +318,7 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
     if len(together) > MOST_TOGETHER:
         together = [{name: value} for name, values in chosen.items() for value in values]
     own = [sweep.trial] if needs_scores(sweep) or not chosen else []
-    if predicts(sweep):
+    if predicts(sweep) and TRADE_OFF not in sweep.space:
         own.append(by(sweep.trial, sweep.predicted_by))
     return own + [spec for values in together if values and (spec := _spec_of(sweep, values))]
 

@@ -22,6 +22,8 @@ from search.trials.spec import TrialSpec
 
 TRADE_OFF = "trade_off.saved"
 """The field that says how far along a predicted front a trial is."""
+TILT = "trade_off.tilt."
+"""What fields begin with that say which modality or stage it spares."""
 
 ObjectiveName = Literal[
     "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
@@ -41,13 +43,14 @@ class Sweep:
                     for every one that fits
     sampler         "auto": a Gaussian process up to 150 trials, then NSGA-II; "predicted": along
                     the front that the criterion's scores and exact MACs predict, recalibrated on
-                    what was measured, other fields by "auto"
+                    what was measured, over searched sparsities or a trade_off, other fields by
+                    "auto"
     predicted_by    the criterion whose scores are the predicted loss; the trial's own criterion
                     says which weights go
     first           tried before any proposal: "uniform" allocations from dense to sparse, "erk" at
                     some totals, "papers": 80, 85 and 90 % under one threshold over all modalities,
-                    "predicted": along the predicted front, evenly in MACs; None: predicted where a
-                    trade_off is searched, nothing where the sampler is, else uniform
+                    "predicted": along the predicted front, evenly in MACs; None: nothing where the
+                    sampler is predicted, predicted where a trade_off is searched, else uniform
     halving         trials are looked at early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results count as this one's
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
@@ -168,7 +171,9 @@ def check_predicted(sweep: Sweep) -> None:
         field, allowed = "first", "allowed here: uniform, erk, papers"
     else:
         return
-    if not any(name.startswith("allocation.per_") for name in sweep.space):
+    if TRADE_OFF in sweep.space:
+        check_predicted_trade_off(sweep)
+    elif not any(name.startswith("allocation.per_") for name in sweep.space):
         raise ValueError(
             f"{field}: value 'predicted' with no allocation.per_... in space; {allowed}"
         )
@@ -185,6 +190,21 @@ def check_predicted(sweep: Sweep) -> None:
             f"sampler: value 'predicted' with objectives {', '.join(sweep.objectives)}; allowed "
             "with it: GFLOPs, and any that measure quality"
         )
+
+
+def check_predicted_trade_off(sweep: Sweep) -> None:
+    """ValueError where the recalibrated prediction does not say what a trade-off's fields are."""
+    for name, dimension in sweep.space.items():
+        if not name.startswith("trade_off."):
+            continue
+        if not isinstance(dimension, Range):
+            raise ValueError(
+                f"space.{name}: choices with sampler 'predicted'; allowed: a range, low and high"
+            )
+        if name != TRADE_OFF and not name.startswith(TILT):
+            raise ValueError(
+                f"space.{name}: searched with sampler 'predicted'; allowed: {TRADE_OFF} and {TILT}*"
+            )
 
 
 def check_halving(sweep: Sweep) -> None:

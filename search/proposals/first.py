@@ -21,9 +21,13 @@ PAPER_TOTALS = (0.8, 0.85, 0.9)
 
 
 def predicts(sweep: Sweep) -> bool:
-    """Whether the predicted losses of searched sparsities are needed before the first trial."""
-    along = "predicted" in first_of(sweep) and TRADE_OFF not in sweep.space
-    return along or sweep.sampler == "predicted"
+    """Whether predicted losses are needed before the first trial, those of a searched trade-off to
+    be compared with what is measured.
+    """
+    saved = sweep.space.get(TRADE_OFF)
+    if saved is not None:
+        return isinstance(saved, Range)
+    return "predicted" in first_of(sweep) or sweep.sampler == "predicted"
 
 
 def needs_scores(sweep: Sweep) -> bool:
@@ -35,12 +39,11 @@ def prepare_search(sweep: Sweep, optimizer: Optimizer, shared: Shared) -> None:
     """Gives the optimizer the predicted front to follow, and the first trials from scores."""
     if predicts(sweep):
         prediction = prediction_of(sweep, shared)
-        if sweep.sampler == "predicted":
-            optimizer.guide(prediction)
-        if "predicted" in first_of(sweep):
+        optimizer.guide(prediction, follows=sweep.sampler == "predicted")
+        if "predicted" in first_of(sweep) and TRADE_OFF not in sweep.space:
             along = prediction.first(ladder_rungs(sweep))
             optimizer.enqueue([{**own_values(sweep), **sparsities} for sparsities in along])
-    elif "predicted" in first_of(sweep):
+    if "predicted" in first_of(sweep) and TRADE_OFF in sweep.space:
         optimizer.enqueue(trade_offs(sweep))
     if "erk" in first_of(sweep):
         totals = [SparsityAllocation(overall=total, rule="erk") for total in ERK_TOTALS]

@@ -49,9 +49,9 @@ def first_of(sweep: Sweep) -> list[str]:
     """What is tried before any proposal, beside a predicted front."""
     if sweep.first is not None:
         return list(sweep.first)
-    if TRADE_OFF in sweep.space:
-        return ["predicted"]
-    return [] if sweep.sampler == "predicted" else ["uniform"]
+    if sweep.sampler == "predicted":
+        return []
+    return ["predicted"] if TRADE_OFF in sweep.space else ["uniform"]
 
 
 def integers(sweep: Sweep) -> frozenset[str]:

@@ -56,6 +56,11 @@ class Prediction:
     most_cost: float | None = None
 
     @property
+    def spread(self) -> Floats | None:
+        """Which tilts a budget has (recalibration.py); None: each its own."""
+        return None
+
+    @property
     def qualities(self) -> list[str]:
         """The objectives that pruning harms."""
         return [name for name in self.worst if name != self.cost]
@@ -68,6 +73,11 @@ class Prediction:
         """The predicted front within the limit of the cost."""
         front = predicted_front(self.curves, tilt)
         return front if self.most_cost is None else front.saving(self._least_saved())
+
+    def candidates(self, tilts: Floats) -> list[dict[str, float]]:
+        """Values of the space along the front, budgets tilted so."""
+        front = self.front(dict(zip(self.curves, tilts.tolist(), strict=True)))
+        return [front.allocation(i) for i in range(len(front.saved))]
 
     def _least_saved(self) -> float:
         assert self.most_cost is not None
@@ -106,7 +116,7 @@ class Prediction:
         measured, seen = self.shares_lost(name, values), self.losses(tried)
         others = [np.arange(len(tried)) != i for i in range(len(tried))]
         left_out = [
-            recalibrated(seen[rest], measured[rest], len(self.curves)).best.at(seen[i])
+            recalibrated(seen[rest], measured[rest], self.spread).best.at(seen[i])
             for i, rest in enumerate(others)
         ]
         scores, after = seen.sum(1), np.array(left_out)
@@ -131,18 +141,15 @@ def propose(
 
     values  objective -> measured value of each of `tried`
     """
-    budgets = len(prediction.curves)
     seen = prediction.losses(tried)
     models = {
-        name: recalibrated(seen, prediction.shares_lost(name, values[name]), budgets)
+        name: recalibrated(seen, prediction.shares_lost(name, values[name]), prediction.spread)
         for name in prediction.qualities
     }
     boldness = min(1.0, TIMID + len(tried) / BOLD)
     drawn = {name: model.drawn(random, boldness) for name, model in models.items()}
     leading = drawn[prediction.qualities[int(random.integers(len(drawn)))]]
-    tilt = dict(zip(prediction.curves, leading.tilts.tolist(), strict=True))
-    front = prediction.front(tilt)
-    candidates = [front.allocation(i) for i in range(len(front.saved))]
+    candidates = prediction.candidates(leading.tilts)
     new = [c for c in candidates if c not in [*tried, *running]] or candidates
     points = _points(
         prediction, new, {n: curve.at(prediction.losses(new)) for n, curve in drawn.items()}

@@ -3,7 +3,8 @@
 measured = base + (1 - base) (1 - exp(-k x^q)),  x = sum over budgets of e^tilt_b predicted loss_b,
 on a scale where 0 is the best value measured and 1 counts nothing. Scores get the order of budgets
 roughly right and their scale wrong, so each budget has a tilt, with a prior around 0; the rest says
-how lost score mass becomes lost accuracy. Posterior by Laplace's approximation.
+how lost score mass becomes lost accuracy. Budgets may share tilts: one of a modality is that of all
+its stages. Posterior by Laplace's approximation.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ FIRST_NOISE, LEAST_NOISE, MOST_NOISE = 0.03, 0.005, 0.2
 
 @dataclass(frozen=True)
 class LossCurve:
-    """One set of parameters [3 + n]: base, log k, log q, and the tilt of each budget."""
+    """One set of parameters [3 + t]: base, log k, log q, and the tilts; spread [t, n] has a 1 where
+    a tilt is one of a budget's, None: each budget has its own.
+    """
 
     parameters: Floats
+    spread: Floats | None = None
 
     @property
     def tilts(self) -> Floats:
@@ -36,45 +40,50 @@ class LossCurve:
         """Loss [...] at the budgets' predicted losses [..., n]; these add to 1 when all is gone."""
         base = self.parameters[BASE]
         k, q = np.exp(self.parameters[LOG_K]), np.exp(self.parameters[LOG_Q])
-        x = np.maximum(predicted @ np.exp(self.tilts), 1e-12)
+        tilts = self.tilts if self.spread is None else self.tilts @ self.spread
+        x = np.maximum(predicted @ np.exp(tilts), 1e-12)
         return base + (1 - base) * -np.expm1(-k * x**q)
 
 
 @dataclass(frozen=True)
 class LossModel:
-    """Posterior of a LossCurve: mean [3 + n], covariance, and the noise of a measurement."""
+    """Posterior of a LossCurve: mean [3 + t], covariance, and the noise of a measurement."""
 
     mean: Floats
     covariance: Floats
     noise: float
+    spread: Floats | None = None
 
     @property
     def best(self) -> LossCurve:
-        return LossCurve(self.mean)
+        return LossCurve(self.mean, self.spread)
 
     def drawn(self, random: np.random.Generator, boldness: float = 1.0) -> LossCurve:
         """A curve as likely as the posterior says (Thompson sampling); below 1, nearer its mean."""
-        return LossCurve(random.multivariate_normal(self.mean, boldness * self.covariance))
+        found = random.multivariate_normal(self.mean, boldness * self.covariance)
+        return LossCurve(found, self.spread)
 
 
-def recalibrated(predicted: Floats, measured: Floats, budgets: int) -> LossModel:
+def recalibrated(predicted: Floats, measured: Floats, spread: Floats | None = None) -> LossModel:
     """The model after trials with predicted losses [N, n] and measured losses [N]; N may be 0."""
-    model = _fitted(predicted, measured, budgets, FIRST_NOISE)
+    model = _fitted(predicted, measured, spread, FIRST_NOISE)
     if len(measured) == 0:
         return model
     residuals = model.best.at(predicted) - measured
     noise = float(np.clip(np.sqrt((residuals**2).mean()), LEAST_NOISE, MOST_NOISE))
-    return _fitted(predicted, measured, budgets, noise)
+    return _fitted(predicted, measured, spread, noise)
 
 
-def _fitted(predicted: Floats, measured: Floats, budgets: int, noise: float) -> LossModel:
-    mean = np.array([*PRIOR_MEAN, *np.zeros(budgets)])
-    std = np.array([*PRIOR_STD, *np.full(budgets, TILT_STD)])
+def _fitted(predicted: Floats, measured: Floats, spread: Floats | None, noise: float) -> LossModel:
+    tilts = predicted.shape[1] if spread is None else len(spread)
+    mean = np.array([*PRIOR_MEAN, *np.zeros(tilts)])
+    std = np.array([*PRIOR_STD, *np.full(tilts, TILT_STD)])
 
     def residuals(parameters: Floats) -> Floats:
-        off = LossCurve(parameters).at(predicted) - measured if len(measured) else np.empty(0)
+        curve = LossCurve(parameters, spread)
+        off = curve.at(predicted) - measured if len(measured) else np.empty(0)
         return np.concatenate([off / noise, (parameters - mean) / std])
 
     found = least_squares(residuals, mean, max_nfev=60)
     covariance = np.linalg.inv(found.jac.T @ found.jac)
-    return LossModel(found.x, (covariance + covariance.T) / 2, noise)
+    return LossModel(found.x, (covariance + covariance.T) / 2, noise, spread)

@@ -21,13 +21,13 @@ def test_finds_the_budget_that_scores_underrate() -> None:
     random = np.random.default_rng(0)
     truth = LossCurve(np.array([0.0, np.log(2), 0.0, 1.0, -1.0]))
     told = random.random((40, 2)) / 2
-    model = recalibrated(told, truth.at(told), 2)
+    model = recalibrated(told, truth.at(told))
     assert model.mean[TILTS] - model.mean[TILTS + 1] == pytest.approx(2.0, abs=0.15)
     np.testing.assert_allclose(model.best.at(told), truth.at(told), atol=0.01)
 
 
 def test_without_trials_it_believes_the_scores() -> None:
-    model = recalibrated(np.empty((0, 3)), np.empty(0), 3)
+    model = recalibrated(np.empty((0, 3)), np.empty(0))
     assert model.mean[TILTS:].tolist() == [0.0, 0.0, 0.0]
     drawn = [model.drawn(np.random.default_rng(seed)).tilts for seed in range(300)]
     np.testing.assert_allclose(np.std(drawn, axis=0), 1.0, atol=0.15)
@@ -37,7 +37,5 @@ def test_more_trials_leave_less_doubt() -> None:
     random = np.random.default_rng(1)
     truth = LossCurve(np.array([0.0, 0.5, 0.0, 0.3, -0.2]))
     told = random.random((30, 2)) / 2
-    spread = [
-        np.trace(recalibrated(told[:n], truth.at(told[:n]), 2).covariance) for n in (3, 10, 30)
-    ]
+    spread = [np.trace(recalibrated(told[:n], truth.at(told[:n])).covariance) for n in (3, 10, 30)]
     assert spread[0] > spread[1] > spread[2]
