@@ -70,7 +70,10 @@ def test_valid(file: str) -> None:
     [
         (("spec", "backoffLimits"), 3),
         (("spec", "activeDeadlineSeconds"), "1h"),
+        (("spec", "activeDeadlineSeconds"), 2**31),
         (("spec", "shutdownAfterJobFinishes"), False),
+        (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteCluster"}}),
+        (("spec", "rayClusterSpec", "gcsFaultToleranceOptions"), {}),
         (("spec", "rayClusterSpec", "authOptions", "mode"), "tokens"),
         (("spec", "rayClusterSpec", "autoscalerOptions", "resources", "limit"), {}),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplica"), 4),
