@@ -49,10 +49,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
     options = parser.parse_args()
     front = searched(sweep_over_stages(options.data), options.out)
+    found = {level: best_within(front, most) for level, most in TARGETS.items()}
     done = {(r["level"], r["seed"]) for r in read()}
     todo = [
-        (level, best_within(front, most), seed)
-        for level, most in TARGETS.items()
+        (level, spec, seed)
+        for level, spec in found.items()
         for seed in SEEDS
         if (level, seed) not in done
     ]
