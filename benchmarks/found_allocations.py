@@ -50,17 +50,17 @@ def main() -> None:
     options = parser.parse_args()
     front = searched(sweep_over_stages(options.data), options.out)
     found = {level: best_within(front, most) for level, most in TARGETS.items()}
-    done = {(r["level"], r["seed"]) for r in read()}
+    done = [(r["level"], r["seed"], r["allocation"]) for r in read()]
     todo = [
         (level, spec, seed)
         for level, spec in found.items()
         for seed in SEEDS
-        if (level, seed) not in done
+        if (level, seed, spec.allocation.per_stage) not in done
     ]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         for row in pool.map(measured, *zip(*todo, strict=True)) if todo else []:
             write(row)
-    print(table())
+    print(table({level: spec.allocation.per_stage for level, spec in found.items()}))
 
 
 def sweep_over_stages(root: str) -> Sweep:
@@ -115,17 +115,16 @@ def write(row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def table() -> str:
+def table(found: dict[float, dict[str, float]]) -> str:
     lines = ["| | mAP | NDS | GFLOPs | weights removed |", "|---|---|---|---|---|"]
     for level in TARGETS:
-        of = [r for r in read() if r["level"] == level]
-        if of:
-            mean = {k: statistics.mean(r[k] for r in of) for k in SHOWN}
-            spread = statistics.pstdev([r["mAP"] for r in of])
-            lines.append(
-                f"| as CrossPrune at {level:.0%} | {100 * mean['mAP']:.1f} ± {100 * spread:.1f} "
-                f"| {100 * mean['NDS']:.1f} | {mean['GFLOPs']:.2f} | {mean['sparsity']:.1%} |"
-            )
+        of = [r for r in read() if (r["level"], r["allocation"]) == (level, found[level])]
+        mean = {k: statistics.mean(r[k] for r in of) for k in SHOWN}
+        spread = statistics.pstdev([r["mAP"] for r in of])
+        lines.append(
+            f"| as CrossPrune at {level:.0%} | {100 * mean['mAP']:.1f} ± {100 * spread:.1f} "
+            f"| {100 * mean['NDS']:.1f} | {mean['GFLOPs']:.2f} | {mean['sparsity']:.1%} |"
+        )
     return "\n".join(lines)
 
 

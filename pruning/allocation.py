@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -56,6 +57,13 @@ class SparsityAllocation:
             raise ValueError(f"rule: value {self.rule!r}; allowed: {', '.join(get_args(Rule))}")
         if self.pattern not in ("unstructured", "channel"):
             self._check_pattern(*parse_pattern(self.pattern))
+        for name, patterns in self.groups.items():
+            if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+                raise ValueError(
+                    f"groups: value {name!r} as a name; allowed: letters, digits, - _ ."
+                )
+            if not patterns:
+                raise ValueError(f"groups.{name}: value []; allowed: at least one pattern")
         for name in self.per_group:
             if name not in self.groups:
                 known = ", ".join(self.groups) or "none, as groups names none"
@@ -129,7 +137,7 @@ class SparsityAllocation:
                 fitting = [name for name in names if fnmatchcase(name, pattern)]
                 if not fitting:
                     raise ValueError(
-                        f"groups.{group}: value {pattern!r} fits no weight of the model; allowed: "
+                        f"groups.{group}: value {pattern!r} fits no prunable weight; allowed: "
                         f"a name with * for any characters, such as {names[0].rsplit('.', 2)[0]}.*"
                     )
                 for name in fitting:

@@ -29,6 +29,8 @@ Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
 BASELINE = "baseline"
+FIXED = "fixed_params"
+"""Where Optuna keeps the values that a trial was enqueued with."""
 MAX_REDRAWS = 50
 GROUND = 1_000_003
 
@@ -162,7 +164,14 @@ class Optimizer:
         raise AssertionError(values)
 
     def running(self) -> list[Proposal]:
-        """Trials that were asked for and never told, by id."""
+        """Trials that were asked for and never told, by id. One that was lost while it was asked
+        for, with some of its values stored, nobody knows of: its values are tried later.
+        """
+        for trial in self._running():
+            if trial.params.keys() < self._distributions.keys():
+                optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(DUPLICATE, True)
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                self._study.enqueue_trial(trial.system_attrs[FIXED], user_attrs=trial.user_attrs)
         return [self._proposal(trial) for trial in self._running()]
 
     def told(self) -> int:

@@ -17,7 +17,7 @@ from search.rungs.halving import Halving
 from search.runs.passwords import masked
 from search.space import Choices, Range, check_space, with_values
 from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
-from search.trials.grouping import expanded
+from search.trials.grouping import check_searched, expanded
 from search.trials.spec import TrialSpec
 
 TRADE_OFF = "trade_off.saved"
@@ -46,7 +46,7 @@ class Sweep:
                     what was measured, over searched sparsities or a trade_off, other fields by
                     "auto"
     predicted_by    the criterion whose scores are the predicted loss; the trial's own criterion
-                    says which weights go
+                    says which weights go. Of a trade_off that is searched: its own field
     first           tried before any proposal: "uniform" allocations from dense to sparse, "erk" at
                     some totals, "papers": 80, 85 and 90 % under one threshold over all modalities,
                     "predicted": along the predicted front, evenly in MACs; None: nothing where the
@@ -110,6 +110,11 @@ class Sweep:
         if self.trial.latency is None and {*self.objectives, *self.constraints} & {*LATENCY}:
             object.__setattr__(self, "trial", replace(self.trial, latency=LatencySpec()))
         check_space(self.trial, {n: d for n, d in self.space.items() if "*" not in n})
+        if TRADE_OFF in self.space and self.predicted_by != Fisher():
+            raise ValueError(
+                "predicted_by: given where a trade_off is searched; allowed there: "
+                "trial.trade_off.predicted_by"
+            )
         check_predicted(self)
         check_halving(self)
         check_measured(self)
@@ -172,7 +177,8 @@ def check_predicted(sweep: Sweep) -> None:
     else:
         return
     if TRADE_OFF in sweep.space:
-        check_predicted_trade_off(sweep)
+        if wrong := unpredictable(sweep):
+            raise ValueError(wrong)
     elif not any(name.startswith("allocation.per_") for name in sweep.space):
         raise ValueError(
             f"{field}: value 'predicted' with no allocation.per_... in space; {allowed}"
@@ -192,19 +198,16 @@ def check_predicted(sweep: Sweep) -> None:
         )
 
 
-def check_predicted_trade_off(sweep: Sweep) -> None:
-    """ValueError where the recalibrated prediction does not say what a trade-off's fields are."""
+def unpredictable(sweep: Sweep) -> str | None:
+    """What is searched of a trade-off that its prediction does not follow, and what is allowed."""
     for name, dimension in sweep.space.items():
         if not name.startswith("trade_off."):
             continue
-        if not isinstance(dimension, Range):
-            raise ValueError(
-                f"space.{name}: choices with sampler 'predicted'; allowed: a range, low and high"
-            )
         if name != TRADE_OFF and not name.startswith(TILT):
-            raise ValueError(
-                f"space.{name}: searched with sampler 'predicted'; allowed: {TRADE_OFF} and {TILT}*"
-            )
+            return f"space.{name}: searched with a prediction; allowed: {TRADE_OFF} and {TILT}*"
+        if not isinstance(dimension, Range):
+            return f"space.{name}: choices with a prediction; allowed: a range, low and high"
+    return None
 
 
 def check_halving(sweep: Sweep) -> None:
@@ -269,5 +272,6 @@ def check_inputs(sweep: Sweep) -> None:
         earlier(folder)
     for spec in [sweep.trial, first_trial(sweep), *other_models(sweep)]:
         check_trial(spec)
+    check_searched(sweep.trial, sweep.space)
     if sweep.cpus_per_trial > (os.cpu_count() or 1) * 1024:
         raise ValueError(f"field cpus_per_trial: value {sweep.cpus_per_trial!r} is not a CPU count")

@@ -11,7 +11,7 @@ from ray.tune import Trainable
 
 from search.cluster.limits import Limits
 from search.rungs.halving import Rung
-from search.rungs.skipping import Costs, known_of, most_only, useless
+from search.rungs.skipping import Costs, useless
 from search.runs.run_folder import at_work
 from search.runs.run_store import (
     RunFolder,
@@ -113,14 +113,17 @@ class TrialActor(Trainable):
 
     def _beyond_reach(self, spec: TrialSpec) -> bool:
         """Ends a trial that no mask of its allocation can save, before CrossPrune's rounds."""
-        if spec.cross_prune is None:
+        under_way = (self.run_folder.trial_dir(self.number) / "checkpoint.json").is_file()
+        if spec.cross_prune is None or under_way:
+            return False
+        if not self.beaten_by and not self.sweep.constraints:
             return False
         self.shared = prepare(spec, self.shared)
         costs = least_costs(spec, self.shared)
-        reason = useless(costs, known_of(self.beaten_by, costs), most_only(self.sweep.constraints))
+        reason = useless(costs, self.beaten_by, self.sweep.constraints, least=True)
         if reason is None:
             return False
-        ended = Stop(reason=f"{reason} at least", costs=costs, looks=[])
+        ended = Stop(reason=reason, costs=costs, looks=[], least=True)
         write_stopped(self.run_folder, self.number, spec, ended)
         return True
 

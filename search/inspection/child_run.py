@@ -61,11 +61,12 @@ def of_finished(trial: StoredTrial, values: Mapping[str, Any]) -> ChildRun:
 def of_stopped(
     trial_id: int, values: Mapping[str, Any], spec: TrialSpec | None, stop: Stop
 ) -> ChildRun:
-    """With the costs that it had before any training."""
+    """With the costs that it had before any training, where these are exact."""
+    costs = {} if stop.least else stop.costs
     return replace(
         of_failed(trial_id, values, spec, stop.reason),
         status="KILLED",
-        metrics={name: value for name, value in stop.costs.items() if name in BEFORE_TRAINING},
+        metrics={name: value for name, value in costs.items() if name in BEFORE_TRAINING},
         curves=_at_rungs(stop.looks),
         seconds=stop.looks[-1]["total_s"] if stop.looks else 0.0,
     )

@@ -11,7 +11,7 @@ from search.optimizer import Optimizer
 from search.proposals.for_sweep import first_of, ladder_rungs, own_values, searched_sparsities
 from search.proposals.predicted import prediction_of, searched_budgets
 from search.space import Range, Value
-from search.sweep_file import TRADE_OFF, Sweep
+from search.sweep_file import TRADE_OFF, Sweep, unpredictable
 from search.trials import score_cache
 from search.trials.shared import Shared, dense_model, prepare
 
@@ -24,9 +24,8 @@ def predicts(sweep: Sweep) -> bool:
     """Whether predicted losses are needed before the first trial, those of a searched trade-off to
     be compared with what is measured.
     """
-    saved = sweep.space.get(TRADE_OFF)
-    if saved is not None:
-        return isinstance(saved, Range)
+    if TRADE_OFF in sweep.space:
+        return not unpredictable(sweep)
     return "predicted" in first_of(sweep) or sweep.sampler == "predicted"
 
 

@@ -16,7 +16,7 @@ from search.space import Range, with_values
 from search.sweep_file import TILT, TRADE_OFF, Sweep
 from search.tasks import BEFORE_TRAINING
 from search.trials import score_cache
-from search.trials.grouping import weights_of
+from search.trials.grouping import budgets_of
 from search.trials.loss_curves import by, curves_of, trade_off_key
 from search.trials.shared import Shared, cost_key, dense_model, prepare
 from search.trials.spec import TrialResult, TrialSpec
@@ -86,8 +86,4 @@ def _objectives(sweep: Sweep, least_pruned: TrialSpec, shared: Shared) -> dict[s
 
 def searched_budgets(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     """Searched field -> the weights whose sparsity it is."""
-    fields = list(searched_sparsities(sweep))
-    marks = {name: (1 + i) / (2 + len(fields)) for i, name in enumerate(fields)}
-    allocation = with_values(sweep.trial, marks).allocation
-    by_mark = {b.sparsity: b.names for b in allocation.budgets(weights_of(sweep.trial.model))}
-    return {name: by_mark[mark] for name, mark in marks.items() if mark in by_mark}
+    return budgets_of(sweep.trial, searched_sparsities(sweep))

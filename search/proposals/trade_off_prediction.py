@@ -13,6 +13,8 @@ from search.proposals.recalibration import Floats
 from search.space import Range
 from search.trials.trade_off import TradeOff
 
+MOST_KEPT = 20_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class TradeOffPrediction(Prediction):
@@ -26,9 +28,10 @@ class TradeOffPrediction(Prediction):
     own: TradeOff
     saved: tuple[str, Range]
     tilts: Mapping[str, tuple[str, Range]]
-    _fronts: dict[tuple[float, ...], PredictedFront] = field(
+    _resolved: dict[tuple[float, ...], dict[str, float]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    """Allocations of trials, as every proposal looks at all of them again."""
 
     @property
     def spread(self) -> Floats:
@@ -39,10 +42,10 @@ class TradeOffPrediction(Prediction):
     def losses(self, tried: Sequence[Sparsities]) -> Floats:
         """As the trial's own tilts see them."""
         own = np.exp([self._own(budget) for budget in self.curves])
-        return super().losses([self._allocation(values) for values in tried]) * own
+        return super().losses(self._allocations(tried)) * own
 
     def costs(self, tried: Sequence[Sparsities]) -> Floats:
-        return super().costs([self._allocation(values) for values in tried])
+        return super().costs(self._allocations(tried))
 
     def candidates(self, tilts: Floats) -> list[dict[str, float]]:
         """Tilts as far as their ranges go."""
@@ -64,21 +67,30 @@ class TradeOffPrediction(Prediction):
         needed = (self._least_saved() - front.saved[0]) / np.ptp(front.saved)
         return float(np.clip(needed, 0.0, 1.0))
 
-    def _allocation(self, values: Sparsities) -> dict[str, float]:
-        return self._tilted(values).at(values[self.saved[0]])
+    def _allocations(self, tried: Sequence[Sparsities]) -> list[dict[str, float]]:
+        """Budget -> sparsity, of each."""
+        fields = [self.saved[0], *(name for name, _ in self.tilts.values())]
+        keys = [tuple(values[name] for name in fields) for values in tried]
+        front: PredictedFront | None = None
+        last: tuple[float, ...] = ()
+        for key, values in zip(keys, tried, strict=True):
+            if key not in self._resolved:
+                if front is None or key[1:] != last:  # candidates share one front
+                    front, last = self._tilted(values), key[1:]
+                self._resolved[key] = front.at(key[0])
+        found = [self._resolved[key] for key in keys]
+        while len(self._resolved) > MOST_KEPT:
+            self._resolved.pop(next(iter(self._resolved)))
+        return found
 
     def _tilted(self, values: Sparsities) -> PredictedFront:
-        """Kept, as every proposal looks at all trials again."""
         searched = {part: values[name] for part, (name, _) in self.tilts.items()}
-        key = tuple(searched.values())
-        if key not in self._fronts:
-            tilt = {
-                budget: self._own(budget)
-                + sum(tilt for part, tilt in searched.items() if _covers(part, budget))
-                for budget in self.curves
-            }
-            self._fronts[key] = predicted_front(self.curves, tilt)
-        return self._fronts[key]
+        tilt = {
+            budget: self._own(budget)
+            + sum(tilt for part, tilt in searched.items() if _covers(part, budget))
+            for budget in self.curves
+        }
+        return predicted_front(self.curves, tilt)
 
     def _own(self, budget: str) -> float:
         """The tilt of a budget that is not searched."""

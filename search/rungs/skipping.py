@@ -37,25 +37,27 @@ def unbeatable(objectives: Sequence[str], trials: Iterable[TrialResult]) -> list
 
 
 def useless(
-    costs: Mapping[str, float], beaten_by: Sequence[Costs], constraints: Mapping[str, Bound]
+    costs: Mapping[str, float],
+    beaten_by: Sequence[Costs],
+    constraints: Mapping[str, Bound],
+    least: bool = False,
 ) -> str | None:
-    """Why a pruned trial of these costs need not be trained; None: it must."""
-    for name, bound in constraints.items():
+    """Why a pruned trial of these costs need not be trained; None: it must.
+
+    least  it may cost more than these, and those that are not among them are not known
+    """
+    for name, bound in (most_only(constraints) if least else constraints).items():
         value = costs.get(name)
+        said = "at least " if least else ""
         if value is not None and bound.max is not None and value > bound.max:
-            return f"breaks {name}<={bound.max:g} before any training: {value:g}"
+            return f"breaks {name}<={bound.max:g} before any training: {said}{value:g}"
         if value is not None and bound.min is not None and value < bound.min:
             return f"breaks {name}>={bound.min:g} before any training: {value:g}"
     for theirs in beaten_by:
-        if all(costs[name] >= value for name, value in theirs.items()):
+        if theirs.keys() <= costs.keys() and all(costs[n] >= v for n, v in theirs.items()):
             shown = ", ".join(f"{name} {value:g}" for name, value in theirs.items())
             return f"dominated before any training: the best quality measured needs {shown} only"
     return None
-
-
-def known_of(beaten_by: Iterable[Costs], costs: Costs) -> list[Costs]:
-    """Those that can be compared with a trial of which these costs are known."""
-    return [theirs for theirs in beaten_by if theirs.keys() <= costs.keys()]
 
 
 def most_only(constraints: Mapping[str, Bound]) -> dict[str, Bound]:
@@ -74,10 +76,11 @@ def hopeless(skipped: Sequence[Stop], constraints: Mapping[str, Bound]) -> str:
     unmet = []
     for name, bound in constraints.items():
         seen = [stop.costs[name] for stop in skipped if name in stop.costs]
+        exact = [stop.costs[name] for stop in skipped if name in stop.costs and not stop.least]
         if seen and bound.max is not None and min(seen) > bound.max:
             unmet.append(f"{name}<={bound.max:g} (best value seen: {min(seen):g})")
-        if seen and bound.min is not None and max(seen) < bound.min:
-            unmet.append(f"{name}>={bound.min:g} (best value seen: {max(seen):g})")
+        if exact and bound.min is not None and max(exact) < bound.min:
+            unmet.append(f"{name}>={bound.min:g} (best value seen: {max(exact):g})")
     if unmet:
         return f"none met {', '.join(unmet)}; allowed: constraints that the space can meet"
     return f"the last one {skipped[-1].reason}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from search.objectives import OBJECTIVES, Bound, excess
 from search.optimizer import Stopped
+from search.rungs.skipping import most_only
 from search.runs.run_store import Stop
 from search.tasks import BEFORE_TRAINING
 from search.trials.spec import Look, TrialResult
@@ -19,8 +20,8 @@ def outcome_of(
     constraints: Mapping[str, Bound],
     finished: Sequence[TrialResult],
 ) -> Stopped:
-    """Costs are exact. Quality is that at the last rung plus what finished trials gained from there
-    on average; of a trial without any look, that of the best.
+    """Costs are exact, or the least that they could be. Quality is that at the last rung plus what
+    finished trials gained from there on average; of a trial without any look, that of the best.
     """
     known = stop.looks[-1]["metrics"] if stop.looks else stop.costs
     estimate = {
@@ -36,7 +37,8 @@ def outcome_of(
             best = max(finished, key=objective.gain)
             estimate[name] = objective.function(best)
     return Stopped(
-        stop.reason, estimate=estimate, excess=excess(known, constraints),
+        stop.reason, estimate=estimate,
+        excess=excess(known, most_only(constraints) if stop.least else constraints),
         free=not stop.looks,
     )  # fmt: skip
 

@@ -127,11 +127,15 @@ def write_failure(run: RunFolder, trial_id: int, spec: TrialSpec | None, reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """Why a trial was ended before full fidelity, what it costs, and the looks had at it."""
+    """Why a trial was ended before full fidelity, what it costs, and the looks had at it.
+
+    least  the costs are the least that it could have had, as its mask was not known yet
+    """
 
     reason: str
     costs: dict[str, float]
     looks: list[Look]
+    least: bool = False
 
 
 Ending = StoredTrial | Stop | str

@@ -25,6 +25,14 @@ StudyLost = StorageInternalError
 PATIENCE_S, PAUSE_S = 30.0, 1.0
 """A database of many machines has its moments: how long a connection is tried for, and how often.
 """
+BY_LIBPQ = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+LIBPQ = {
+    "connect_timeout": 10, "tcp_user_timeout": 30_000,
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4,
+}  # fmt: skip
+"""Seconds, but for the milliseconds of tcp_user_timeout, after which a host that vanished without a
+word is given up.
+"""
 
 
 def opened(storage: str | Path | None) -> BaseStorage:
@@ -71,8 +79,12 @@ def _reason(error: BaseException) -> str:
 def _database(uri: str) -> RDBStorage:
     """Once open it may be started again: connections that it dropped are made anew."""
     from sqlalchemy import event
+    from sqlalchemy.engine import make_url
 
-    storage = RDBStorage(uri, engine_kwargs={"pool_pre_ping": True})
+    url = make_url(uri)
+    patience = LIBPQ if url.drivername in BY_LIBPQ else {}
+    asked = {name: value for name, value in patience.items() if name not in url.query}
+    storage = RDBStorage(uri, engine_kwargs={"pool_pre_ping": True, "connect_args": asked})
     event.listen(storage.engine, "do_connect", _connected)
     return storage
 

@@ -8,6 +8,7 @@ the trial's allocation names itself. `sparsefront check` prints the fields.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -16,10 +17,11 @@ from models import ModelSpec, build
 from pruning.groups import ModalityGroups, stage_of
 from pruning.weights import prunable_weights
 from search import strict_yaml
-from search.space import Choices, Range
+from search.space import Choices, Range, with_values
 from search.trials.spec import TrialSpec
 
 LEVELS = ("per_modality", "per_stage", "per_layer", "per_group")
+SPARSITIES = "allocation.per_"
 
 
 def weights_of(model: ModelSpec) -> dict[str, tuple[str, ...]]:
@@ -29,9 +31,35 @@ def weights_of(model: ModelSpec) -> dict[str, tuple[str, ...]]:
     return ModalityGroups.from_model(built).assign(prunable_weights(built))
 
 
+def budgets_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Field such as allocation.per_stage.camera.neck -> the weights whose sparsity it is; fields
+    that say nothing, as others say it of all their weights, are left out.
+    """
+    labels = {name: _label(name) for name in fields if name.startswith(SPARSITIES)}
+    allocation = with_values(trial, dict.fromkeys(labels, 0.0)).allocation
+    try:
+        budgets = allocation.budgets(weights_of(trial.model))
+    except ValueError as error:
+        raise ValueError(f"field trial.allocation.{error}") from error
+    members = {budget.label: budget.names for budget in budgets}
+    return {name: members[label] for name, label in labels.items() if label in members}
+
+
+def check_searched(trial: TrialSpec, space: Mapping[str, object]) -> None:
+    """ValueError for a field of the space that is the sparsity of no weight."""
+    found = budgets_of(trial, space)
+    for name in space:
+        if name.startswith(SPARSITIES) and name not in found:
+            raise ValueError(
+                f"space.{name}: says nothing, as other entries of the space or of trial.allocation "
+                "are nearer to all its weights; allowed: one that some weight has"
+            )
+
+
 def expanded(space: dict[str, Range | Choices], trial: TrialSpec) -> dict[str, Range | Choices]:
-    """The space with a field for each group that a `*` fits; a field given by name keeps its own
-    range. ValueError for a `*` that fits nothing.
+    """The space with a field for each group that a `*` fits and that has weights which no nearer
+    field is about; a field given by name keeps its own range. ValueError for a `*` that fits
+    nothing.
     """
     allowed = _fields(trial)
     found: dict[str, Range | Choices] = {}
@@ -46,7 +74,14 @@ def expanded(space: dict[str, Range | Choices], trial: TrialSpec) -> dict[str, R
                 f"a pattern of allocation.{{{','.join(LEVELS)}}}.NAME"
             )
         found.update({n: dimension for n in names if n not in space})
-    return found
+    told = budgets_of(trial, found)
+    return {n: d for n, d in found.items() if n in space or n in told}
+
+
+def _label(name: str) -> str:
+    """Of the budget that a field says the sparsity of."""
+    level, _, member = name.removeprefix("allocation.").partition(".")
+    return f"group {member}" if level == "per_group" else member
 
 
 def _fields(trial: TrialSpec) -> list[str]:

@@ -115,7 +115,7 @@ def test_wrong_allocations() -> None:
         ({"per_stage": {"camera.z": 0.5}}, "per_stage.camera.z"),
         ({"per_layer": {"camera.a": 0.5}}, "per_layer.camera.a"),
         ({"per_modality": {"camera": 0.9}, "min_keep": 2}, "min_keep"),
-        ({"groups": {"g": ["radar.*"]}}, r"groups\.g: value 'radar\.\*' fits no weight"),
+        ({"groups": {"g": ["radar.*"]}}, r"groups\.g: value 'radar\.\*' fits no prunable weight"),
         ({"groups": {"g": ["camera.*"], "h": ["*"]}}, r"groups\.h: .* which is in groups\.g"),
     ]:
         with pytest.raises(ValueError, match=named):
@@ -126,6 +126,8 @@ def test_wrong_allocations() -> None:
         {"rule": "ekr"},
         {"min_keep": -1},
         {"groups": {"g": ["camera.*"]}, "per_group": {"h": 0.5}},
+        {"groups": {"g": []}},
+        {"groups": {"a+b": ["camera.*"]}},
         {"groups": {"g": ["camera.*"]}, "per_group": {"g": 1.0}},
     ):
         with pytest.raises(ValueError, match="allowed"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.proposals.predicted import searched_budgets
-from search.sweep_file import read_sweep
+from search.sweep_file import read_checked, read_sweep
 from search.trials.grouping import weights_of
 
 WIDE, NARROW = {"low": 0.0, "high": 0.9}, {"low": 0.0, "high": 0.5}
@@ -57,6 +57,34 @@ def test_unknown_own_group(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["space"] = {"allocation.per_group.late": WIDE}
     with pytest.raises(ValueError, match=r"per_group\.late: no group of that name; allowed: early"):
         read_sweep(write_yaml(sweep_data))
+
+
+def test_a_value_of_the_trial_is_no_field(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """Searched fields are told from the trial's own sparsities, whatever these are."""
+    sweep_data["trial"]["allocation"] = {
+        "per_modality": {"fusion": 0.5},
+        "groups": {"early": ["camera.*"], "late": ["lidar.*"]},
+        "per_group": {"early": 0.25},
+    }
+    sweep_data["space"] = {"allocation.per_group.*": WIDE}
+    sweep = read_sweep(write_yaml(sweep_data))
+    weights = weights_of(sweep.trial.model)
+    assert searched_budgets(sweep) == {
+        "allocation.per_group.early": weights["camera"],
+        "allocation.per_group.late": weights["lidar"],
+    }
+
+
+def test_fields_of_no_weight(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """A group has all of the camera: a `*` leaves its stages out, given by name they are wrong."""
+    sweep_data["trial"]["allocation"] = {"groups": {"all": ["camera.*"]}}
+    sweep_data["space"] = {"allocation.per_group.all": WIDE, "allocation.per_stage.*": WIDE}
+    sweep = read_sweep(write_yaml(sweep_data))
+    stages = [name for name in sweep.space if name.startswith("allocation.per_stage.")]
+    assert stages and not any("camera" in name for name in stages)
+    sweep_data["space"]["allocation.per_stage.camera.neck"] = WIDE
+    with pytest.raises(ValueError, match=r"space\.allocation\.per_stage\.camera\.neck: says"):
+        read_checked(write_yaml(sweep_data))
 
 
 def test_fits_nothing(sweep_data: dict[str, Any], write_yaml: Any) -> None:

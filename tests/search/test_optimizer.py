@@ -10,6 +10,7 @@ import pytest
 
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.for_sweep import ladder, optimizer_of, tell
+from search.runs.study_storage import StudyLost
 from search.space import Choices, Range
 from search.sweep_file import Sweep, read_sweep
 from search.trials.spec import TrialResult
@@ -38,6 +39,39 @@ def drive(sweep: Sweep, optimizer: Optimizer, trials: int) -> list[Proposal]:
         tell(optimizer, sweep, proposal.trial_id, result(proposal))
         asked.append(proposal)
     return asked
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", ""])
+def test_lost_while_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A storage that goes between two values of a trial: nobody is told of that one, and its values
+    are the next ones.
+    """
+    space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
+
+    def opened() -> Optimizer:
+        return Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, f"{kind}{tmp_path / 'study'}")
+
+    first = opened()
+    stores: Any = type(first._study._storage)
+    real, calls = stores.set_trial_param, []
+
+    def cut(self: Any, *given: Any) -> None:
+        calls.append(given)
+        if len(calls) == 2:
+            raise StudyLost("gone")
+        real(self, *given)
+
+    monkeypatch.setattr(stores, "set_trial_param", cut)
+    with pytest.raises(StudyLost):
+        first.ask()
+    monkeypatch.undo()
+    again = opened()
+    assert again.running() == [] and again.told() == 0
+    asked = again.ask()
+    assert asked is not None and asked.values["camera"] == calls[0][2]
+    assert opened().running() == [asked]
 
 
 def test_ladder_goes_from_dense_to_sparse(sweep_data: dict[str, Any], write_yaml: Any) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from search.cli import main
+from search.cluster.worker import TrialActor
 from search.inspection.sweep_view import read_view
 from search.objectives import Bound
-from search.rungs.skipping import MOST_IN_A_ROW, hopeless, known_of, most_only, unbeatable, useless
+from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable, useless
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import RunFolder, Stop, read_stopped
 from search.sweep_file import first_trial, read_sweep
+from search.trials.shared import Shared
 from search.trials.spec import TrialResult
 from search.trials.trial import run_trial
 
@@ -68,11 +70,18 @@ def test_constraints_on_the_cost() -> None:
 def test_least_costs_break_only_what_they_can() -> None:
     """A trial of at least 40 GFLOPs may cost more: it breaks a maximum, and no minimum."""
     least = {"GFLOPs": 40.0}
-    assert useless(least, [], most_only({"GFLOPs": Bound(min=45.0, max=60.0)})) is None
-    assert useless(least, [], most_only({"GFLOPs": Bound(max=39.0)})) is not None
-    assert most_only({"GFLOPs": Bound(min=45.0)}) == {}
-    beaten_by = [{"GFLOPs": 30.0}, {"GFLOPs": 30.0, "latency_ms": 5.0}]
-    assert known_of(beaten_by, least) == [{"GFLOPs": 30.0}]
+    assert useless(least, [], {"GFLOPs": Bound(min=45.0, max=60.0)}, least=True) is None
+    assert useless(least, [], {"GFLOPs": Bound(max=39.0)}, least=True) == (
+        "breaks GFLOPs<=39 before any training: at least 40"
+    )
+    assert useless(least, [{"GFLOPs": 30.0, "latency_ms": 5.0}], {}, least=True) is None
+    assert useless(least, [{"GFLOPs": 30.0}], {}, least=True) is not None
+    bounds = {"GFLOPs": Bound(min=45.0, max=39.0)}
+    stop = Stop(reason="why", costs=least, looks=[], least=True)
+    assert outcome_of(stop, OBJECTIVES, bounds, []).excess == {"GFLOPs<=39": 1.0}
+    assert hopeless([stop], bounds) == (
+        "none met GFLOPs<=39 (best value seen: 40); allowed: constraints that the space can meet"
+    )
 
 
 def test_estimate_of_a_stopped_trial() -> None:
@@ -171,7 +180,27 @@ def test_beyond_a_constraint_crossprune_does_not_run(
     run = RunFolder(out=out, name="no")
     stops = [read_stopped(run, int(file.parent.name)) for file in run.trials.glob("*/stopped.json")]
     assert len(stops) == 2 and not [*run.trials.glob("*/failure.json")]
-    assert all(stop is not None and stop.reason.endswith("at least") for stop in stops)
+    assert all(stop is not None and ": at least " in stop.reason and stop.least for stop in stops)
+
+
+def test_a_crossprune_trial_under_way_goes_on(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """What the front has found since does not undo a trial that has a rung behind it."""
+    sweep_data["trial"]["cross_prune"] = {"num_rounds": 1}
+    sweep = read_sweep(write_yaml(sweep_data))
+    actor = object.__new__(TrialActor)  # Ray makes them with a logger and a thread
+    actor.run_folder = RunFolder(out=tmp_path, name="one")
+    actor.shared, actor.sweep = Shared(), sweep
+    actor.reset_config({"trial_id": 0, "values": {}, "beaten_by": [{"GFLOPs": 1e-9}]})
+    folder = actor.run_folder.trial_dir(0)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.json").touch()
+    assert not actor._beyond_reach(sweep.trial)
+    (folder / "checkpoint.json").unlink()
+    assert actor._beyond_reach(sweep.trial)
+    stop = read_stopped(actor.run_folder, 0)
+    assert stop is not None and stop.reason.startswith("dominated before any training")
 
 
 @pytest.mark.long

@@ -14,17 +14,17 @@ from pruning.predicted_front import BudgetCurve
 from search.cli import main
 from search.inspection.sweep_view import read_view
 from search.optimizer import Optimizer
-from search.proposals.first import prepare_search
-from search.proposals.for_sweep import optimizer_of
+from search.proposals.first import predicts
+from search.proposals.predicted import prediction_of
 from search.proposals.prediction import propose
 from search.proposals.recalibration import TILTS, LossCurve, recalibrated
 from search.proposals.trade_off_prediction import TradeOffPrediction
-from search.space import Range
+from search.space import Range, with_values
 from search.sweep import scored_specs
 from search.sweep_file import read_sweep
 from search.trials.shared import prepare_all
 from search.trials.trade_off import TradeOff
-from search.trials.trial import run_trial
+from search.trials.trial import TrialRun, run_trial
 
 SAVED, TILT = "trade_off.saved", "trade_off.tilt."
 STEPS = np.linspace(0.0, 0.9, 10)
@@ -128,15 +128,33 @@ def sweep_of(sweep_data: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {**sweep_data, "trial": trial, "space": space, **fields}
 
 
-def test_of_a_sweep(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
-    """The exact GFLOPs of its trials, at the first proposal the scores believed."""
+def test_of_a_sweep(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """Predicted GFLOPs are those of its trials, tilted or not."""
     data = sweep_of(sweep_data, sampler="predicted", objectives=["mAP", "GFLOPs"])
     sweep = read_sweep(write_yaml(data))
-    optimizer = optimizer_of(sweep, tmp_path / "log")
-    prepare_search(sweep, optimizer, prepare_all(scored_specs(sweep), []))
-    first = optimizer.ask()
-    assert first is not None and 0.2 <= float(first.values[SAVED]) <= 0.9  # type: ignore[arg-type]
-    assert {abs(float(first.values[TILT + m])) < 1 for m in ("camera", "lidar")} == {True}  # type: ignore[arg-type]
+    shared = prepare_all(scored_specs(sweep), [])
+    found = prediction_of(sweep, shared)
+    for tilts in ([0.0, 0.0], [0.8, -0.5]):
+        candidates = found.candidates(np.array(tilts))
+        for values in (candidates[0], candidates[len(candidates) // 2]):
+            metrics = TrialRun(with_values(sweep.trial, values), shared).costs()
+            told = found.costs([values])[0] * found.worst["GFLOPs"]
+            assert told == pytest.approx(metrics["GFLOPs"], rel=2e-3)
+
+
+@pytest.mark.parametrize("field", ["trade_off.most", f"{TILT}camera"])
+def test_not_compared_with_what_it_does_not_follow(
+    sweep_data: dict[str, Any], write_yaml: Any, field: str
+) -> None:
+    space = {SAVED: {"low": 0.2, "high": 0.9}, field: {"choices": [0.5, 0.8]}}
+    assert not predicts(read_sweep(write_yaml(sweep_of(sweep_data, space=space))))
+    assert predicts(read_sweep(write_yaml(sweep_of(sweep_data))))
+
+
+def test_whose_scores(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    data = sweep_of(sweep_data, predicted_by={"name": "magnitude"})
+    with pytest.raises(ValueError, match=r"predicted_by: given where a trade_off is searched"):
+        read_sweep(write_yaml(data))
 
 
 def test_only_compared(tmp_path: Path) -> None:
@@ -177,10 +195,10 @@ def test_a_sweep_over_trade_offs(
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({SAVED: {"choices": [0.2, 0.5]}}, "space.trade_off.saved: choices with sampler"),
+        ({SAVED: {"choices": [0.2, 0.5]}}, "space.trade_off.saved: choices with a prediction"),
         (
             {SAVED: {"low": 0.1, "high": 0.9}, "trade_off.most": {"low": 0.8, "high": 0.9}},
-            "space.trade_off.most: searched with sampler",
+            "space.trade_off.most: searched with a prediction",
         ),
     ],
 )
