@@ -2,7 +2,8 @@
 so many trials of one run, over 5 problems.
 
 `python -m benchmarks.peers 12 50 --noise 0.02 tpe nehvi` (layers, trials; all methods where none
-is named) prints a line each and writes benchmarks/results/METHOD-12x50-noise0.02.jsonl.
+is named) prints a line each and writes benchmarks/results/METHOD-12x50-noise0.02.jsonl. With
+--resume, seeds that are there, of the same version, are not measured again.
 """
 
 from __future__ import annotations
@@ -56,18 +57,27 @@ def one_run(method: ModuleType, problem: Problem, trials: int, seed: int, noise:
     }
 
 
-def measured(name: str, layers: int, trials: int, noise: float, results: Path) -> list[Any]:
+def measured(
+    name: str, layers: int, trials: int, noise: float, results: Path, resume: bool = False
+) -> list[Any]:
     """A method's runs, one a seed, also written to results; none where it cannot be loaded."""
     method = loaded(name)
     if method is None:
         return []
     about = {"method": name, "version": version(method.PACKAGE), "layers": layers, "noise": noise}
-    runs: list[Any] = []
-    for seed in range(SEEDS):
+    file = results / f"{name}-{layers}x{trials}-noise{noise:g}.jsonl"
+    runs = measured_before(file, about) if resume else []
+    for seed in range(len(runs), SEEDS):
         run = one_run(method, Problem.drawn(layers, seed), trials, seed, noise)
         runs.append(about | {"seed": seed} | run)
-        write(results / f"{name}-{layers}x{trials}-noise{noise:g}.jsonl", runs)
+        write(file, runs)
     return runs
+
+
+def measured_before(file: Path, about: dict[str, Any]) -> list[Any]:
+    """Runs of the same method and version in a file that was left unfinished, by seed."""
+    rows = [json.loads(text) for text in file.read_text().splitlines()] if file.is_file() else []
+    return [row for row in rows if about.items() <= row.items()]
 
 
 def version(package: str) -> str:
@@ -121,6 +131,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("trials", type=int)
     parser.add_argument("names", nargs="*", help=", ".join(PEERS))
     parser.add_argument("--noise", type=float, default=0.0, help="of the loss told")
+    parser.add_argument("--resume", action="store_true", help="keep the seeds that are there")
     asked = parser.parse_intermixed_args()
     wrong = wrong_in(asked)
     if wrong:
@@ -133,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = arguments()
     for name in asked.names or PEERS:
-        runs = measured(name, asked.layers, asked.trials, asked.noise, RESULTS)
+        runs = measured(name, asked.layers, asked.trials, asked.noise, RESULTS, asked.resume)
         if runs:
             print(line(runs), flush=True)
 

@@ -79,3 +79,15 @@ def test_wrong_input_is_one_line(
         __main__.arguments()
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and error.startswith(line) and error.count("\n") == 1
+
+
+def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Two of five seeds are there: the others are added, and give what a run in one go gives."""
+    whole = __main__.measured("random", 3, 25, 0.0, tmp_path)
+    file = tmp_path / "random-3x25-noise0.jsonl"
+    left = file.read_text().splitlines(keepends=True)[:2]
+    file.write_text("".join(left))
+    resumed = __main__.measured("random", 3, 25, 0.0, tmp_path, resume=True)
+    assert file.read_text().splitlines(keepends=True)[:2] == left
+    assert [run["seed"] for run in resumed] == [0, 1, 2, 3, 4]
+    assert [run["shares"] for run in resumed] == [run["shares"] for run in whole]
