@@ -169,9 +169,11 @@ class Optimizer:
         """
         for trial in self._running():
             if trial.params.keys() < self._distributions.keys():
+                values, attributes = trial.system_attrs.get(FIXED), dict(trial.user_attrs)
                 optuna.trial.Trial(self._study, trial._trial_id).set_user_attr(DUPLICATE, True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                self._study.enqueue_trial(trial.system_attrs[FIXED], user_attrs=trial.user_attrs)
+                if values is not None:
+                    self._study.enqueue_trial(values, user_attrs=attributes)
         return [self._proposal(trial) for trial in self._running()]
 
     def told(self) -> int:

@@ -36,6 +36,8 @@ def budgets_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, 
     that say nothing, as others say it of all their weights, are left out.
     """
     labels = {name: _label(name) for name in fields if name.startswith(SPARSITIES)}
+    if not labels:
+        return {}
     allocation = with_values(trial, dict.fromkeys(labels, 0.0)).allocation
     try:
         budgets = allocation.budgets(weights_of(trial.model))

@@ -72,6 +72,8 @@ def test_lost_while_it_was_asked_for(
     asked = again.ask()
     assert asked is not None and asked.values["camera"] == calls[0][2]
     assert opened().running() == [asked]
+    again.tell(asked.trial_id, {"mAP": 0.5, "GFLOPs": 1.0})
+    assert again.told() == 1
 
 
 def test_ladder_goes_from_dense_to_sparse(sweep_data: dict[str, Any], write_yaml: Any) -> None:
