@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.proposals.distributions import check_values, decoded, distributions, encode, space_of
+from search.proposals.ladder import RUNGS, ladder
 from search.proposals.prediction import Agreement, Prediction, propose
 from search.proposals.samplers import Sampler, suggest
 from search.runs.study_storage import in_one_line, opened
@@ -73,7 +74,9 @@ class Optimizer:
     storage     a file (Optuna's journal), a database URI (sqlite:///..., postgresql://...), or
                 None: this process alone
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
-    first       values tried before any are proposed; fields left out are drawn at random
+    first       values tried before any are proposed; fields left out are drawn at random. None:
+                where nothing is predicted, four of "auto" and "gp" along the ranges
+                (proposals/ladder.py), which are the uniform ones of a space of sparsities
     prediction  what importance scores predict (proposals/prediction.py): allocations tried where
                 the predicted front, recalibrated on what was measured, promises most; other
                 fields are the sampler's
@@ -91,7 +94,7 @@ class Optimizer:
         *,
         name: str = "search",
         sampler: Sampler = "auto",
-        first: Sequence[Mapping[str, Value]] = (),
+        first: Sequence[Mapping[str, Value]] | None = None,
         prediction: Prediction | None = None,
         integers: frozenset[str] | None = None,
     ) -> None:
@@ -101,6 +104,9 @@ class Optimizer:
         self._prediction: Prediction | None = None
         self._follows = False
         self._distributions = distributions(space_of(space), integers)
+        if first is None:
+            alone = sampler in ("auto", "gp") and prediction is None
+            first = ladder(self._distributions, RUNGS) if alone else ()
         for values in first:
             check_values(values, self._distributions, "first")
         directions = [DIRECTIONS[direction] for direction in objectives.values()]

@@ -8,15 +8,13 @@ from search.optimizer import Optimizer
 from search.space import Range
 
 PACKAGE = "optuna"  # whose sampler it is
-LADDER = 4
 
 
 def search(problem: Problem, trials: int, seed: int, noise: float) -> Floats:
     """True values [trials, 2] of what was tried; the sampler is told the noisy loss."""
     layers = [f"s{i:02d}" for i in range(len(problem.a))]
-    steps = [MOST * (1 - (1 - i / (LADDER - 1)) ** 1.5) for i in range(LADDER)]
     optimizer = Optimizer(
         {name: Range(low=0.0, high=MOST) for name in layers}, {"loss": "min", "cost": "min"},
-        None, seed, sampler="auto", first=[dict.fromkeys(layers, step) for step in steps],
+        None, seed,
     )  # fmt: skip
     return searched_with(optimizer, layers, problem, trials, seed, noise)

@@ -8,13 +8,13 @@ from pathlib import Path
 from search.objectives import OBJECTIVES, violations
 from search.optimizer import Optimizer
 from search.proposals.distributions import distributions, holds
+from search.proposals.ladder import RUNGS
+from search.proposals.ladder import ladder as along_ranges
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
 from search.sweep_file import TRADE_OFF, Sweep
 from search.trials.spec import TrialResult
-
-LADDER_RUNGS = 4
 
 
 def optimizer_of(sweep: Sweep, storage: Path | str, study: str | None = None) -> Optimizer:
@@ -69,21 +69,14 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
     Every range under `allocation.` stands at the same fraction of its width; other fields keep the
     sweep file's own value, if the space allows it.
     """
-    ranges = searched_sparsities(sweep)
-    rungs = ladder_rungs(sweep)
-    if not ranges:
-        return []
-    steps = [1 - (1 - i / max(1, rungs - 1)) ** 1.5 for i in range(rungs)]
+    ranges = distributions(searched_sparsities(sweep), integers(sweep))
     others = own_values(sweep)
-    return [
-        {**others, **{n: min(r.low + step * (r.high - r.low), r.high) for n, r in ranges.items()}}
-        for step in steps
-    ]
+    return [{**others, **values} for values in along_ranges(ranges, ladder_rungs(sweep))]
 
 
 def ladder_rungs(sweep: Sweep) -> int:
     """How many allocations are tried first, of a kind."""
-    return min(LADDER_RUNGS, max(1, sweep.trials // 4))
+    return min(RUNGS, max(1, sweep.trials // 4))
 
 
 def searched_sparsities(sweep: Sweep) -> dict[str, Range]:

@@ -51,7 +51,8 @@ def test_lost_while_it_was_asked_for(
     space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
 
     def opened() -> Optimizer:
-        return Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, f"{kind}{tmp_path / 'study'}")
+        storage = f"{kind}{tmp_path / 'study'}"
+        return Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, storage, first=[])
 
     first = opened()
     stores: Any = type(first._study._storage)
