@@ -52,18 +52,22 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 # A problem whose exact front is known, searched by ours with and without the predicted front, by one
-# knob and by Optuna's samplers; a quarter of an hour. Lines also go to benchmarks/results/. Others,
-# or fewer: python -m benchmarks.peers LAYERS TRIALS [--noise X] [NAME ...]
-PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70"
+# knob and by Optuna's samplers: layers, trials and noise. Two hours; the first three are a quarter
+# of one (PROBLEMS='"12 50"' is one alone). Lines also go to benchmarks/results/. By one method:
+# python -m benchmarks.peers LAYERS TRIALS [--noise X] NAME
+PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70" \
+	"12 200" "12 200 --noise 0.02" "24 200" "24 200 --noise 0.02"
 bench-search: $(STAMP)
 	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
 		sparsefront_predicted sparsefront one_knob random nsga2 tpe gp; done
-	$(BIN)/python -m benchmarks.peers 12 200 sparsefront_predicted sparsefront one_knob random nsga2 tpe
 
-# The same by BoTorch and Syne Tune, which have an environment of their own.
+# The same by BoTorch and Syne Tune, which have an environment of their own; five hours and more for
+# all, most of it BoTorch's at 200 trials; RESUME=--resume keeps the runs that are there.
 bench-peers: $(PEERS_STAMP)
 	set -e; for problem in $(PROBLEMS); do $(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
-		nehvi morea morea_ranked ehvi; done
+		$(RESUME) nehvi morea morea_ranked; done
+	set -e; for problem in "12 50" "12 50 --noise 0.02"; do \
+		$(PEERS_VENV)/bin/python -m benchmarks.peers $$problem $(RESUME) ehvi; done
 
 $(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
