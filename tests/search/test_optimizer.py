@@ -254,13 +254,15 @@ def test_a_search_of_other_objectives(tmp_path: Path) -> None:
         Optimizer({"x": (0.0, 1.0)}, {"loss": "min", "gain": "max"}, tmp_path / "s.log")
 
 
-def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/search.md has a program that runs as it stands there."""
+def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/search.md has two programs that run as they stand there."""
     page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
-    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert code is not None and code[1].count("\n") <= 10
+    plain, guided = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
-    exec(code[1], found)
+    exec(plain, found)
     assert found["optimizer"].told() == 20
     assert (tmp_path / "search.log").is_file()
+    exec(guided, found)
+    assert found["optimizer"].told() == 8
+    assert found["optimizer"].agreement()["mAP"].recalibrated > 0.9
