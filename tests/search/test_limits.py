@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +142,19 @@ def is_watcher(pid: int) -> bool:
 
 def test_limit_of_each_rung(run: RunFolder) -> None:
     """A rung that ended in time is forgotten; the watcher goes with its worker."""
-    worker = started(TWO_RUNGS, run)
-    assert worker.stdout is not None
-    watcher = int(worker.stdout.readline())
-    assert is_watcher(watcher)
-    assert worker.wait(60) == -signal.SIGKILL
+    with started(TWO_RUNGS, run) as worker:
+        assert worker.stdout is not None
+        watcher = int(worker.stdout.readline())
+        wait_until(lambda: is_watcher(watcher))  # Linux names a process a moment after it starts
+        assert worker.wait(60) == -signal.SIGKILL
     assert read_failure(run, 0) is None
     assert read_failure(run, 1) == "killed for time: over rung_timeout_s 2"
+    wait_until(lambda: not is_watcher(watcher))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
-    while is_watcher(watcher):
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -164,8 +169,8 @@ def test_watcher_that_was_killed(run: RunFolder) -> None:
     with limits.over(1):
         time.sleep(60)
     """
-    worker = started(body, run)
-    assert worker.wait(60) == -signal.SIGKILL
+    with started(body, run) as worker:
+        assert worker.wait(60) == -signal.SIGKILL
     assert read_failure(run, 1) is not None
 
 
@@ -198,5 +203,6 @@ def test_memory_of_children(run: RunFolder) -> None:
         assert reason is not None and reason.endswith("GB, over max_memory_gb 0.6")
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
+        parent.communicate()
         parent.wait()
     assert broken(limit, parent.pid) is None  # gone
