@@ -1,7 +1,9 @@
 """spconv 2 layers, made to run on a machine without a GPU.
 
 spconv's CPU kernels (ConvAlgo.Native) ask for the current CUDA stream in the backward pass even on
-the CPU; on a CPU-only torch that call is replaced by a null stream. The CUDA path is untouched.
+the CPU; on a CPU-only torch that call is replaced by a null stream. On import it describes all of
+its CUDA kernels, which takes seconds: without a GPU there is nothing to choose from. The CUDA path
+is untouched.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from torch import nn
 with warnings.catch_warnings():  # spconv 2.3 decorates with names that torch has since renamed
     warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # told for the same
-    import spconv.pytorch as spconv
+    from spconv import core
     from spconv.core import ConvAlgo
+
+    if not torch.cuda.is_available():
+        core.ALL_NATIVE_PARAMS.clear()
+        core.ALL_IMPGEMM_PARAMS.clear()
+    import spconv.pytorch as spconv
 
 ALGORITHM = ConvAlgo.Native if not torch.cuda.is_available() else None
 
