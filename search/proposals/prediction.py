@@ -13,7 +13,7 @@ from pruning.predicted_front import BudgetCurve, PredictedFront, predicted_front
 from search.proposals.recalibration import Floats, LossModel, recalibrated
 
 Sparsities = Mapping[str, float]
-TIMID, BOLD = 0.05, 40
+TIMID, BOLD = 0.05, 80
 """How far proposals stray from the mean model: hardly at first, when every one is an improvement;
 after BOLD trials as far as the posterior allows.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.proposals.recalibration import TILTS, LossCurve, recalibrated
+from search.proposals.recalibration import BASE, TILTS, LossCurve, recalibrated
 
 
 def test_formula_by_hand() -> None:
@@ -31,6 +31,8 @@ def test_without_trials_it_believes_the_scores() -> None:
     assert model.mean[TILTS:].tolist() == [0.0, 0.0, 0.0]
     drawn = [model.drawn(np.random.default_rng(seed)).tilts for seed in range(300)]
     np.testing.assert_allclose(np.std(drawn, axis=0), 1.0, atol=0.15)
+    bases = [model.drawn(np.random.default_rng(seed)).parameters[BASE] for seed in range(9)]
+    assert set(bases) == {model.mean[BASE]}  # a draw promises nothing to a whole front
 
 
 def test_more_trials_leave_less_doubt() -> None:
