@@ -59,8 +59,8 @@ class LossModel:
         return LossCurve(self.mean, self.spread)
 
     def drawn(self, random: np.random.Generator, boldness: float = 1.0) -> LossCurve:
-        """A curve as likely as the posterior says (Thompson sampling); below 1, nearer its mean. The
-        base stays: all allocations have it, and a lower one would promise gain where nothing is.
+        """A curve as likely as the posterior says (Thompson sampling); below 1, nearer its mean.
+        The base stays: all allocations have it; a lower one would promise gain where none is.
         """
         found = random.multivariate_normal(self.mean, boldness * self.covariance)
         found[BASE] = self.mean[BASE]
