@@ -59,7 +59,7 @@ PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70" \
 	"12 200" "12 200 --noise 0.02" "24 200" "24 200 --noise 0.02"
 bench-search: $(STAMP)
 	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
-		sparsefront_predicted sparsefront one_knob random nsga2 tpe gp; done
+		sparsefront_predicted sparsefront_misled sparsefront one_knob random nsga2 tpe gp; done
 
 # The same by BoTorch and Syne Tune, which have an environment of their own; five hours and more for
 # all, most of it BoTorch's at 200 trials; RESUME=--resume keeps the runs that are there.

@@ -16,4 +16,5 @@ PEERS = {
     "ehvi": "benchmarks.peers.syne_ehvi",
     "sparsefront": "benchmarks.peers.sparsefront",
     "sparsefront_predicted": "benchmarks.peers.sparsefront_predicted",
+    "sparsefront_misled": "benchmarks.peers.sparsefront_misled",
 }
