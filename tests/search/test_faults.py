@@ -47,6 +47,7 @@ def kill_all(driver: subprocess.Popen[bytes], mark: Path) -> None:
     driver.wait()
 
 
+@pytest.mark.faults
 def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of everything, the driver first. Lost: of each trial under way, what came after its
     last rung.
