@@ -32,7 +32,7 @@ test: $(STAMP)
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not long and not faults"
 
-# Workers, nodes, jobs, servers and disks of real sweeps that go away: a minute or two each.
+# Drivers, workers, nodes, jobs, servers and disks of real sweeps that go away: a minute or two each.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
 
@@ -52,8 +52,9 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 # A problem whose exact front is known, searched by ours with and without the predicted front, by one
-# knob and by Optuna's samplers: layers, trials and noise. Two hours; the first three are a quarter
-# of one (PROBLEMS='"12 50"' is one alone). Lines also go to benchmarks/results/. By one method:
+# knob and by Optuna's samplers: layers, trials and noise. An hour and a half of CPU by the records,
+# a tenth of it the first three (PROBLEMS='"12 50"' is one alone). Lines go to benchmarks/results/,
+# too. By one method:
 # python -m benchmarks.peers LAYERS TRIALS [--noise X] NAME
 PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70" \
 	"12 200" "12 200 --noise 0.02" "24 200" "24 200 --noise 0.02"
@@ -61,8 +62,8 @@ bench-search: $(STAMP)
 	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
 		sparsefront_predicted sparsefront_misled sparsefront one_knob random nsga2 tpe gp; done
 
-# The same by BoTorch and Syne Tune, which have an environment of their own; five hours and more for
-# all, most of it BoTorch's at 200 trials; RESUME=--resume keeps the runs that are there.
+# The same by BoTorch and Syne Tune, which have an environment of their own; six and a half hours of CPU
+# by the records, most of it BoTorch's at 200 trials; RESUME=--resume keeps the runs that are there.
 bench-peers: $(PEERS_STAMP)
 	set -e; for problem in $(PROBLEMS); do $(PEERS_VENV)/bin/python -m benchmarks.peers $$problem \
 		$(RESUME) nehvi morea morea_ranked; done

@@ -17,8 +17,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.proposals.diagonal import POINTS, diagonal
 from search.proposals.distributions import check_values, decoded, distributions, encode, space_of
-from search.proposals.ladder import RUNGS, ladder
 from search.proposals.prediction import Agreement, Prediction, propose
 from search.proposals.samplers import Sampler, suggest
 from search.runs.study_storage import in_one_line, opened
@@ -76,7 +76,7 @@ class Optimizer:
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
     first       values tried before any are proposed; fields left out are drawn at random. None:
                 where nothing is predicted, four of "auto" and "gp" along the ranges
-                (proposals/ladder.py), which are the uniform ones of a space of sparsities
+                (proposals/diagonal.py), which are the uniform ones of a space of sparsities
     prediction  what importance scores predict (proposals/prediction.py): allocations tried where
                 the predicted front, recalibrated on what was measured, promises most; other
                 fields are the sampler's
@@ -106,7 +106,7 @@ class Optimizer:
         self._distributions = distributions(space_of(space), integers)
         if first is None:
             alone = sampler in ("auto", "gp") and prediction is None
-            first = ladder(self._distributions, RUNGS) if alone else ()
+            first = diagonal(self._distributions, POINTS) if alone else ()
         for values in first:
             check_values(values, self._distributions, "first")
         directions = [DIRECTIONS[direction] for direction in objectives.values()]

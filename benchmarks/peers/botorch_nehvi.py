@@ -2,7 +2,7 @@
 
 Sobol start of 2 (d + 1) points, a quarter of the trials where that is fewer; a SingleTaskGP per
 objective, its noise inferred; 128 samples, 512 raw samples, 10 restarts; reference point (1, 1).
-Points are evaluated more at a time than there: the same, 1.5 times as fast.
+More points are evaluated at a time than there, which is up to 1.5 times as fast.
 """
 
 from __future__ import annotations

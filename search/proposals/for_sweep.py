@@ -7,9 +7,8 @@ from pathlib import Path
 
 from search.objectives import OBJECTIVES, violations
 from search.optimizer import Optimizer
+from search.proposals.diagonal import POINTS, diagonal
 from search.proposals.distributions import distributions, holds
-from search.proposals.ladder import RUNGS
-from search.proposals.ladder import ladder as along_ranges
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import Stop
 from search.space import Range, Value, is_integer, value_of
@@ -71,12 +70,12 @@ def ladder(sweep: Sweep) -> list[dict[str, Value]]:
     """
     ranges = distributions(searched_sparsities(sweep), integers(sweep))
     others = own_values(sweep)
-    return [{**others, **values} for values in along_ranges(ranges, ladder_rungs(sweep))]
+    return [{**others, **values} for values in diagonal(ranges, ladder_rungs(sweep))]
 
 
 def ladder_rungs(sweep: Sweep) -> int:
     """How many allocations are tried first, of a kind."""
-    return min(RUNGS, max(1, sweep.trials // 4))
+    return min(POINTS, max(1, sweep.trials // 4))
 
 
 def searched_sparsities(sweep: Sweep) -> dict[str, Range]:

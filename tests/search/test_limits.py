@@ -204,5 +204,4 @@ def test_memory_of_children(run: RunFolder) -> None:
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         parent.communicate()
-        parent.wait()
     assert broken(limit, parent.pid) is None  # gone

@@ -258,6 +258,7 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """docs/search.md has two programs that run as they stand there."""
     page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
     plain, guided = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert plain.count("\n") <= 10
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(plain, found)

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-RUNGS = 4
+POINTS = 4
 BEND = 1.5
-"""Above 1 rungs are closer at the high end, where a point of sparsity costs most."""
+"""Above 1 points are closer at the high end, where a point of sparsity costs most."""
 
 
-def ladder(fields: Mapping[str, BaseDistribution], rungs: int) -> list[dict[str, float | int]]:
+def diagonal(fields: Mapping[str, BaseDistribution], points: int) -> list[dict[str, float | int]]:
     """Every range at the same share of its width, from all low to all high; choices are left out.
-    None where there is no range.
+    Empty where there is no range.
     """
     ranges = {
         name: field
         for name, field in fields.items()
         if isinstance(field, FloatDistribution | IntDistribution)
     }
-    shares = [1 - (1 - i / max(1, rungs - 1)) ** BEND for i in range(rungs)] if ranges else []
+    shares = [1 - (1 - i / max(1, points - 1)) ** BEND for i in range(points)] if ranges else []
     return [{name: _at(field, share) for name, field in ranges.items()} for share in shares]
 
 

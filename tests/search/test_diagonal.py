@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from search.optimizer import Optimizer
+from search.proposals.diagonal import diagonal
 from search.proposals.distributions import distributions, space_of
-from search.proposals.ladder import ladder
 
 SPACE = {"camera": (0.0, 0.8), "lidar": (0.0, 0.4), "criterion": {"choices": ["a", "b"]}}
 
 
-def along(space: dict[str, Any], rungs: int) -> list[dict[str, float | int]]:
-    return ladder(distributions(space_of(space)), rungs)
+def along(space: dict[str, Any], points: int) -> list[dict[str, float | int]]:
+    return diagonal(distributions(space_of(space)), points)
 
 
 def test_from_low_to_high() -> None:
@@ -32,7 +32,7 @@ def test_logarithms_and_whole_numbers() -> None:
     assert all(isinstance(f["steps"], int) for f in found)
 
 
-def test_no_range_no_ladder() -> None:
+def test_no_range_no_points() -> None:
     assert along({"criterion": {"choices": ["a", "b"]}}, 4) == []
     assert along({"camera": (0.0, 0.8)}, 1) == [{"camera": 0.0}]
 
@@ -44,9 +44,9 @@ def asked(optimizer: Optimizer, count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("sampler", ["auto", "gp"])
 def test_a_search_begins_with_it(sampler: Any) -> None:
-    rungs = along(SPACE, 4)
+    points = along(SPACE, 4)
     found = asked(Optimizer(SPACE, {"mAP": "max"}, sampler=sampler), 5)
-    assert [{k: v[k] for k in rung} for v, rung in zip(found, rungs, strict=False)] == rungs
+    assert [{k: v[k] for k in point} for v, point in zip(found, points, strict=False)] == points
     assert {v["criterion"] for v in found} <= {"a", "b"}
     assert found[4]["camera"] / 0.8 != pytest.approx(found[4]["lidar"] / 0.4)
 
