@@ -117,8 +117,11 @@ def predicted_front(
     """The front of these curves; `tilt` multiplies a budget's predicted loss by e^tilt."""
     names = tuple(curves)
     factors = [float(np.exp((tilt or {}).get(name, 0.0))) for name in names]
-    largest = sum(float(curve.saved.max()) for curve in curves.values())
-    trade_offs = np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None] / max(largest, 1e-300)
+    loss, saved = (sum(float(v.max()) for v in values) for values in (
+        [curve.loss for curve in curves.values()], [curve.saved for curve in curves.values()]
+    ))  # fmt: skip
+    scale = 10 ** np.round(np.log10(max(loss, 1e-300))) / max(saved, 1e-300)  # losses have any unit
+    trade_offs = scale * np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None]
     chosen = [
         (factor * curve.loss - trade_offs * curve.saved).argmin(1)
         for factor, curve in zip(factors, curves.values(), strict=True)
@@ -130,9 +133,9 @@ def predicted_front(
         values = [getattr(curves[n], field)[picks[:, i]] for i, n in enumerate(names)]
         return np.stack(values, 1)
 
-    saved = column("saved").sum(1)
-    order = np.argsort(saved, kind="stable")
+    macs = column("saved").sum(1)
+    order = np.argsort(macs, kind="stable")
     return PredictedFront(
         names=names, sparsities=column("sparsities")[order], loss=column("loss")[order],
-        saved=saved[order],
+        saved=macs[order],
     )  # fmt: skip

@@ -18,10 +18,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.proposals.diagonal import POINTS, diagonal
-from search.proposals.distributions import check_values, decoded, distributions, encode, space_of
+from search.proposals.distributions import (
+    check_values,
+    decoded,
+    distributions,
+    encode,
+    space_of,
+    untried,
+)
 from search.proposals.prediction import Agreement, Prediction, propose
 from search.proposals.samplers import Sampler, suggest
-from search.runs.study_storage import in_one_line, opened
+from search.proposals.study import opened_study
 from search.space import Choices, Range, Value
 from search.strict_yaml import closest
 
@@ -29,6 +36,8 @@ Direction = Literal["max", "min"]
 Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
+SKIPPED = "skipped"
+"""Of a trial as samplers see it: it was never trained, so that only its costs were measured."""
 BASELINE = "baseline"
 FIXED = "fixed_params"
 """Where Optuna keeps the values that a trial was enqueued with."""
@@ -109,26 +118,25 @@ class Optimizer:
             first = diagonal(self._distributions, POINTS) if alone else ()
         for values in first:
             check_values(values, self._distributions, "first")
-        directions = [DIRECTIONS[direction] for direction in objectives.values()]
-        base = opened(storage)
-        with in_one_line(storage):
-            self._study = optuna.create_study(
-                study_name=name, storage=base, directions=directions, load_if_exists=True
-            )
-        if self._study.directions != directions:
-            raise ValueError(
-                f"storage: its search {name!r} has other objectives: "
-                f"{', '.join(_name_of(d) for d in self._study.directions)}; allowed: the same, or "
-                "another name"
-            )
+        directions = {name: DIRECTIONS[given] for name, given in objectives.items()}
+        self._study = opened_study(storage, name, directions, self._distributions)
         self.enqueue(first)
         if prediction is not None:
             self.guide(prediction)
 
     def guide(self, prediction: Prediction, follows: bool = True) -> None:
         """From here on the predicted front says which allocations are tried, or, where it is not
-        followed, is only compared with what is measured.
+        followed, is only compared with what is measured. ValueError where it is about other fields,
+        values or objectives than the search.
         """
+        for name, (low, high) in prediction.proposed().items():
+            for value in (low, high):
+                check_values({name: value}, self._distributions, "prediction")
+        if set(prediction.worst) != set(self._objectives):
+            raise ValueError(
+                f"prediction.worst: of {', '.join(prediction.worst)}; allowed: of each objective, "
+                f"{', '.join(self._objectives)}"
+            )
         self._prediction, self._follows = prediction, follows
 
     def agreement(self) -> dict[str, Agreement]:
@@ -155,19 +163,24 @@ class Optimizer:
 
     def adopt(self, values: Mapping[str, Value]) -> int | None:
         """Id of a new trial with these values of all fields, to be told what is known of it; it
-        does not count. None where they were tried.
+        does not count. None where they were tried. One that was adopted and never told is the same
+        trial again.
         """
         params = {name: encode(value) for name, value in values.items()}
+        for trial in self._running():
+            if trial.user_attrs.get(FREE) and trial.params == params:
+                return trial.number
         if self._is_duplicate(-1, params):
             return None
-        self._study.enqueue_trial(params, user_attrs={FREE: True})
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        while waiting:
-            trial = self._study.ask(self._distributions)
-            if trial.params == params:
-                return int(trial.number)
-            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        raise AssertionError(values)
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=self._distributions,
+                user_attrs={FREE: True},
+            )
+        )
+        return next(t.number for t in reversed(self._running()) if t.params == params)
 
     def running(self) -> list[Proposal]:
         """Trials that were asked for and never told, by id. One that was lost while it was asked
@@ -201,16 +214,29 @@ class Optimizer:
 
     def ask(self) -> Proposal | None:
         """The next trial, never one with values that were tried before; None when all were."""
-        for redraw in range(MAX_REDRAWS):
+        redraws = 0
+        while True:
             if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                self._study.enqueue_trial(self._suggested(at_random=redraw > 0))
+                values = self._drawn(redraws)
+                if values is None:
+                    return None
+                self._study.enqueue_trial(values)
+                redraws += 1
             self._study.sampler = optuna.samplers.RandomSampler(seed=self._next_seed())
             trial = self._study.ask(self._distributions)
             if not self._is_duplicate(trial.number, trial.params):
                 return self._proposal(self._study.get_trials(deepcopy=False)[trial.number])
             trial.set_user_attr(DUPLICATE, True)
             self._study.tell(trial.number, state=TrialState.FAIL)
-        return None
+
+    def _drawn(self, redraws: int) -> dict[str, Any] | None:
+        """From the sampler, then at random; after many draws of what was tried, the first that was
+        not; None where there is none.
+        """
+        if redraws < MAX_REDRAWS:
+            return self._suggested(at_random=redraws > 0)
+        tried = [t.params for t in self._trials() if t.state != TrialState.WAITING]
+        return untried(self._distributions, tried) if redraws == MAX_REDRAWS else None
 
     def tell(
         self,
@@ -230,7 +256,8 @@ class Optimizer:
         trial = optuna.trial.Trial(self._study, frozen._trial_id)
         if isinstance(outcome, Stopped):
             trial.set_user_attr(REASON, outcome.reason)
-            trial.set_user_attr(ESTIMATE, [outcome.estimate.get(name) for name in self._objectives])
+            known = {n: v for n, v in outcome.estimate.items() if math.isfinite(v)}
+            trial.set_user_attr(ESTIMATE, [known.get(name) for name in self._objectives])
             trial.set_user_attr(FREE, outcome.free)
             for name, value in outcome.excess.items():
                 trial.set_constraint(name, value)
@@ -274,10 +301,19 @@ class Optimizer:
         return [t for t in self._study.get_trials(deepcopy=False) if DUPLICATE not in t.user_attrs]
 
     def _is_duplicate(self, number: int, params: Mapping[str, Any]) -> bool:
+        known = self._identity(params)
         return any(
-            t.number != number and t.state != TrialState.WAITING and t.params == params
+            t.number != number
+            and t.state != TrialState.WAITING
+            and self._identity(t.params) == known
             for t in self._trials()
         )
+
+    def _identity(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a trial is, where several values stand for one allocation."""
+        if self._prediction is None or params.keys() < self._distributions.keys():
+            return params
+        return self._prediction.identity(params)
 
     def _proposal(self, trial: FrozenTrial) -> Proposal:
         values = {name: decoded(trial.params[name]) for name in self._distributions}
@@ -306,31 +342,43 @@ class Optimizer:
         return (self._seed * GROUND + len(self._study.get_trials(deepcopy=False))) % 2**31
 
     def _predicted(self, prediction: Prediction, seed: int) -> dict[str, float]:
-        """The guided fields of the next trial."""
-        past = self._past()
-        tried, underway = ([t.params for t in trials] for trials in (past, self._running()))
+        """The guided fields of the next trial. Of those that were never trained only the costs are
+        known.
+        """
+        everyone = self._past()
+        past = [trial for trial in everyone if not trial.user_attrs.get(SKIPPED)]
+        skipped = [trial for trial in everyone if trial.user_attrs.get(SKIPPED)]
+        tried, underway = ([t.params for t in s] for s in (past, [*skipped, *self._running()]))
         values = {
             name: [trial.values[at] for trial in past] for at, name in enumerate(self._objectives)
         }
         return propose(prediction, tried, values, underway, np.random.default_rng(seed))
 
     def _past(self) -> list[FrozenTrial]:
-        """Finished trials, and stopped ones at their estimate."""
-        found = []
+        """Finished trials, and stopped ones at their estimate, all with the same constraints, as
+        samplers want them: one that is not known of a trial is neither met nor broken.
+        """
+        values: dict[int, list[float]] = {}
         for trial in self._trials():
             estimate = trial.user_attrs.get(ESTIMATE, [None])
             if trial.state == TrialState.COMPLETE:
-                found.append(trial)
+                values[trial.number] = trial.values
             elif trial.state == TrialState.PRUNED and None not in estimate:
-                found.append(
-                    optuna.trial.create_trial(
-                        values=estimate,
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        constraints=trial.constraints,
-                    )
-                )
-        return found
+                values[trial.number] = estimate
+        trials = [trial for trial in self._trials() if trial.number in values]
+        names = {name for trial in trials for name in trial.constraints}
+        return [
+            trial
+            if trial.state == TrialState.COMPLETE and trial.constraints.keys() == names
+            else optuna.trial.create_trial(
+                values=values[trial.number],
+                params=trial.params,
+                distributions=trial.distributions,
+                constraints={name: trial.constraints.get(name, 0.0) for name in sorted(names)},
+                user_attrs={SKIPPED: trial.state != TrialState.COMPLETE and trial.user_attrs[FREE]},
+            )
+            for trial in trials
+        ]
 
 
 def _check(objectives: Mapping[str, Direction], sampler: str, seed: int) -> None:
@@ -346,7 +394,3 @@ def _check(objectives: Mapping[str, Direction], sampler: str, seed: int) -> None
         raise ValueError(f"sampler: value {sampler!r}{near}; allowed: {', '.join(names)}")
     if not isinstance(seed, int):
         raise ValueError(f"seed: value {seed!r}; allowed: a whole number")
-
-
-def _name_of(direction: StudyDirection) -> str:
-    return next(name for name, known in DIRECTIONS.items() if known == direction)

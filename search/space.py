@@ -91,6 +91,19 @@ def size(space: Space) -> str:
     return " x ".join(parts)
 
 
+def described(space: Space, weights: Mapping[str, int]) -> str:
+    """A line for each field: what it may be, and of how many weight tensors it is the sparsity."""
+    lines = []
+    for name, dimension in space.items():
+        if isinstance(dimension, Range):
+            values = f"{dimension.low:g} to {dimension.high:g}{', log' * dimension.log}"
+        else:
+            values = f"one of {', '.join(map(str, dimension.choices))}"
+        of = f", {weights[name]} weight tensors" if name in weights else ""
+        lines.append(f"  {name}: {values}{of}")
+    return "\n".join(lines)
+
+
 def is_integer(spec: TrialSpec, name: str, dimension: Range) -> bool:
     """True where the field of the spec is an int (score_batches, fine_tune.steps)."""
     current = value_of(spec, name)

@@ -147,7 +147,8 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
         with Live(sweep, optimizer, finished) as live:
             for line in taken:
                 live.say(line)
-            if optimizer.told() < sweep.trials:
+            unsaid = predicts(sweep) and not run.agreement_file.is_file()
+            if optimizer.told() < sweep.trials or unsaid:
                 drawn = LiveFront(sweep, run, tracking.show)
                 listeners = Listeners(finished, live, tracking, drawn)
                 _tune(sweep, run, optimizer, listeners, live, again, lease)
@@ -258,7 +259,7 @@ def _tune(
         raise Failed(watcher.stop)
     agreement = optimizer.agreement()
     listeners.agreed(agreement)
-    if agreement:
+    if predicts(sweep):
         write_json(run.agreement_file, {name: asdict(found) for name, found in agreement.items()})
         run.push(run.agreement_file)
 

@@ -17,7 +17,7 @@ from search.rungs.halving import Halving
 from search.runs.passwords import masked
 from search.space import Choices, Range, check_space, with_values
 from search.tasks import BEFORE_TRAINING, LATENCY, NEEDS
-from search.trials.grouping import check_searched, expanded
+from search.trials.grouping import SPARSITIES, check_searched, expanded
 from search.trials.spec import TrialSpec
 
 TRADE_OFF = "trade_off.saved"
@@ -52,7 +52,8 @@ class Sweep:
                     "predicted": along the predicted front, evenly in MACs; None: nothing where the
                     sampler is predicted, predicted where a trade_off is searched, else uniform
     halving         trials are looked at early and cheaply, and only the best go on
-    warm_start      folders of earlier sweeps over the same trial: their results count as this one's
+    warm_start      folders of earlier sweeps over the same trial: their results are taken over, and
+                    do not count as trials of this one
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
                     its $VARIABLES, as those of tracking_uri, are looked up when it is opened and
                     never written, so that a password stays where it is
@@ -115,6 +116,7 @@ class Sweep:
                 "predicted_by: given where a trade_off is searched; allowed there: "
                 "trial.trade_off.predicted_by"
             )
+        check_first(self)
         check_predicted(self)
         check_halving(self)
         check_measured(self)
@@ -166,6 +168,30 @@ def first_trial(sweep: Sweep) -> TrialSpec:
     return with_values(sweep.trial, {name: d.corners()[0] for name, d in sweep.space.items()})
 
 
+def searched_sparsities(sweep: Sweep) -> dict[str, Range]:
+    """Fields of the space that say how much of a modality, stage or layer goes."""
+    return {
+        name: dimension
+        for name, dimension in sweep.space.items()
+        if name.startswith(SPARSITIES) and isinstance(dimension, Range)
+    }
+
+
+def check_first(sweep: Sweep) -> None:
+    """ValueError for allocations to try first that the space has no sparsities for."""
+    wrong = [name for name in sweep.first or () if name != "predicted"]
+    if wrong and not _searches_sparsities(sweep):
+        raise ValueError(
+            f"first: value {wrong[0]!r} with no range of {SPARSITIES}... in space; allowed here: "
+            f"{'predicted' if TRADE_OFF in sweep.space else '[]'}"
+        )
+
+
+def _searches_sparsities(sweep: Sweep) -> bool:
+    """Also by a `*` that is not written out yet."""
+    return any("*" in name for name in sweep.space) or bool(searched_sparsities(sweep))
+
+
 def check_predicted(sweep: Sweep) -> None:
     """ValueError where nothing can be predicted: no sparsity searched, not of single weights, or
     objectives whose cost is not the FLOPs.
@@ -179,9 +205,9 @@ def check_predicted(sweep: Sweep) -> None:
     if TRADE_OFF in sweep.space:
         if wrong := unpredictable(sweep):
             raise ValueError(wrong)
-    elif not any(name.startswith("allocation.per_") for name in sweep.space):
+    elif not _searches_sparsities(sweep):
         raise ValueError(
-            f"{field}: value 'predicted' with no allocation.per_... in space; {allowed}"
+            f"{field}: value 'predicted' with no range of {SPARSITIES}... in space; {allowed}"
         )
     pattern = sweep.trial.allocation.pattern
     if pattern != "unstructured":
@@ -214,7 +240,10 @@ def check_halving(sweep: Sweep) -> None:
     """ValueError for a rung that is no cheaper than the whole trial."""
     if sweep.halving is None:
         return
+    searched = sweep.space.get("fine_tune.steps")
     most = sweep.trial.fine_tune.steps
+    if searched is not None:
+        most = max(int(str(steps)) for steps in searched.corners())
     for rung in sweep.halving.rungs:
         if rung.steps > most or (rung.steps == most and rung.frames == 1.0):
             raise ValueError(

@@ -15,7 +15,7 @@ from search.cluster.live import Live
 from search.cluster.worker import NO_SPACE, NO_STORAGE
 from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.for_sweep import tell, tell_stopped
-from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable
+from search.rungs.skipping import MOST_IN_A_ROW, Costs, comparable, hopeless, unbeatable
 from search.runs.one_driver import Lease
 from search.runs.run_store import (
     RunFolder,
@@ -134,8 +134,16 @@ class OptunaSearcher(Searcher):
             self._running.add(trial_id)
             self._listeners.started(proposal)
         asked = self._asked[trial_id]
-        beaten_by = unbeatable(self._sweep.objectives, self._listeners.finished.results())
-        return {"trial_id": asked.trial_id, "values": asked.values, "beaten_by": beaten_by}
+        return {
+            "trial_id": asked.trial_id, "values": asked.values, "beaten_by": self._beaten_by(),
+        }  # fmt: skip
+
+    def _beaten_by(self) -> list[Costs]:
+        """Costs from which on a trial need not be trained."""
+        if not comparable(self._sweep.space):
+            return []
+        finished = self._listeners.finished.results()
+        return unbeatable(self._sweep.objectives, finished, self._sweep.constraints)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -33,7 +33,7 @@ from search.trials.checkpoint import (
     write_checkpoint,
 )
 from search.trials.pruned_model import least_costs
-from search.trials.shared import Shared, prepare
+from search.trials.shared import Shared, prepare, trimmed
 from search.trials.spec import TrialSpec
 from search.trials.trial import TrialRun
 
@@ -54,7 +54,7 @@ class TrialActor(Trainable):
     ) -> None:
         self._held = ExitStack()
         self.run_folder = self._held.enter_context(at_work(run))
-        self.shared, self.sweep = shared, sweep
+        self.base, self.shared, self.sweep = shared, shared, sweep
         self.limits = Limits(self.run_folder, sweep.rung_timeout_s, sweep.max_memory_gb)
         self._held.callback(self.limits.close)
         self.reset_config(config)
@@ -138,7 +138,7 @@ class OpenTrial:
         self._looks: list[dict[str, Any]] = []
         self._notes: list[str] = []
         self._trial = self._opened(spec, actor.shared)
-        actor.shared = self._trial.shared
+        actor.shared = trimmed(self._trial.shared, actor.base)
         self._rungs = rungs_of(self._sweep, self._trial.full)
 
     def first_answer(self) -> Answer:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from optuna.distributions import (
@@ -77,6 +78,30 @@ def holds(distribution: BaseDistribution, value: Value) -> bool:
         return bool(distribution._contains(distribution.to_internal_repr(encode(value))))
     except (ValueError, TypeError):
         return False
+
+
+def untried(
+    fields: Mapping[str, BaseDistribution], tried: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The first values, in Optuna's form, of a space without real numbers that are not among those
+    tried; None where all are, or where there are infinitely many.
+    """
+    each = [_all_of(field) for field in fields.values()]
+    if any(values is None for values in each):
+        return None
+    known = {tuple(params.get(name) for name in fields) for params in tried}
+    for values in product(*(values for values in each if values is not None)):
+        if values not in known:
+            return dict(zip(fields, values, strict=True))
+    return None
+
+
+def _all_of(field: BaseDistribution) -> Sequence[Any] | None:
+    if isinstance(field, CategoricalDistribution):
+        return field.choices
+    if isinstance(field, IntDistribution):
+        return range(field.low, field.high + 1, field.step)
+    return None
 
 
 def encode(value: Value) -> Any:

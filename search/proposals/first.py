@@ -8,10 +8,10 @@ from pruning.allocation import SparsityAllocation
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from search.optimizer import Optimizer
-from search.proposals.for_sweep import first_of, ladder_rungs, own_values, searched_sparsities
+from search.proposals.for_sweep import first_of, ladder_rungs, own_values
 from search.proposals.predicted import prediction_of, searched_budgets
 from search.space import Range, Value
-from search.sweep_file import TRADE_OFF, Sweep, unpredictable
+from search.sweep_file import TRADE_OFF, Sweep, searched_sparsities, unpredictable
 from search.trials import score_cache
 from search.trials.shared import Shared, dense_model, prepare
 

@@ -11,8 +11,8 @@ from search.proposals.diagonal import POINTS, diagonal
 from search.proposals.distributions import distributions, holds
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import Stop
-from search.space import Range, Value, is_integer, value_of
-from search.sweep_file import TRADE_OFF, Sweep
+from search.space import Choices, Range, Value, is_integer, value_of, with_values
+from search.sweep_file import TRADE_OFF, Sweep, searched_sparsities
 from search.trials.spec import TrialResult
 
 
@@ -78,19 +78,23 @@ def ladder_rungs(sweep: Sweep) -> int:
     return min(POINTS, max(1, sweep.trials // 4))
 
 
-def searched_sparsities(sweep: Sweep) -> dict[str, Range]:
-    """Fields of the space that say how much of a modality, stage or layer goes."""
-    return {
-        name: dimension
-        for name, dimension in sweep.space.items()
-        if name.startswith("allocation.per_") and isinstance(dimension, Range)
-    }
-
-
 def own_values(sweep: Sweep) -> dict[str, Value]:
     """Fields as the sweep's own trial has them, where the space allows that value."""
-    own = {name: value_of(sweep.trial, name) for name in sweep.space}
+    own = {name: as_searched(sweep, name, value_of(sweep.trial, name)) for name in sweep.space}
     return {name: value for name, value in own.items() if allowed_value(sweep, name, value)}
+
+
+def as_searched(sweep: Sweep, name: str, value: Value) -> Value:
+    """The choice that stands for this value: a trial has whole specs, choices may leave out what
+    is as by default.
+    """
+    dimension = sweep.space[name]
+    for choice in dimension.choices if isinstance(dimension, Choices) else ():
+        if not isinstance(choice, dict) or not isinstance(value, dict):
+            continue
+        if value_of(with_values(sweep.trial, {name: choice}), name) == value:
+            return choice
+    return value
 
 
 def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:

@@ -9,11 +9,10 @@ from pruning.allocation import SparsityAllocation
 from pruning.groups import ModalityGroups
 from pruning.mask import PruningMask
 from search.objectives import OBJECTIVES
-from search.proposals.for_sweep import searched_sparsities
 from search.proposals.prediction import Prediction
 from search.proposals.trade_off_prediction import TradeOffPrediction
 from search.space import Range, with_values
-from search.sweep_file import TILT, TRADE_OFF, Sweep
+from search.sweep_file import TILT, TRADE_OFF, Sweep, searched_sparsities
 from search.tasks import BEFORE_TRAINING
 from search.trials import score_cache
 from search.trials.grouping import budgets_of

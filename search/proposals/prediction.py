@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
@@ -64,6 +65,17 @@ class Prediction:
     def qualities(self) -> list[str]:
         """The objectives that pruning harms."""
         return [name for name in self.worst if name != self.cost]
+
+    def proposed(self) -> dict[str, tuple[float, float]]:
+        """Field of the space -> the least and the most that is proposed for it."""
+        return {
+            name: (float(curve.sparsities.min()), float(curve.sparsities.max()))
+            for name, curve in self.curves.items()
+        }
+
+    def identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values of a whole trial in a form that is the same where the allocation is."""
+        return values
 
     def first(self, count: int) -> list[dict[str, float]]:
         """Allocations evenly spaced along the front, the least pruned first."""
@@ -139,7 +151,8 @@ def propose(
     to the hypervolume of what was tried or is running, both as the mean model sees them. One that
     was tried already only where all were.
 
-    values  objective -> measured value of each of `tried`
+    values  objective -> measured value of each of `tried`; costs are those of the curves, for what
+            was tried too: where other fields change the model, all are wrong alike
     """
     seen = prediction.losses(tried)
     models = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,17 @@ class TradeOffPrediction(Prediction):
         """[t, n]: a modality's tilt is that of all its stages."""
         rows = [[float(_covers(part, b)) for b in self.curves] for part in self.tilts]
         return np.array(rows).reshape(len(self.tilts), len(self.curves))
+
+    def proposed(self) -> dict[str, tuple[float, float]]:
+        """The ranges searched."""
+        fields = [self.saved, *self.tilts.values()]
+        return {name: (searched.low, searched.high) for name, searched in fields}
+
+    def identity(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the allocation in place of the trade-off: at either end no tilt changes it."""
+        allocation = self._allocations([values])[0]
+        others = {name: value for name, value in values.items() if name not in self.proposed()}
+        return others | {budget: round(share, 9) for budget, share in allocation.items()}
 
     def losses(self, tried: Sequence[Sparsities]) -> Floats:
         """As the trial's own tilts see them."""

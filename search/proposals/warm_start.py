@@ -6,8 +6,8 @@ import os
 import shutil
 
 from search.optimizer import Optimizer
-from search.proposals.for_sweep import allowed_value, tell
-from search.runs.run_store import RunFolder, StoredTrial, read_finished, run_folder
+from search.proposals.for_sweep import allowed_value, as_searched, tell
+from search.runs.run_store import RunFolder, StoredTrial, has_ended, read_finished, run_folder
 from search.space import Value, value_of, with_values
 from search.sweep_file import Sweep
 from search.trials.spec import TrialSpec
@@ -64,7 +64,7 @@ def _values_in(sweep: Sweep, spec: TrialSpec) -> dict[str, Value] | None:
     values: dict[str, Value] = {}
     for name in sweep.space:
         try:
-            value = value_of(spec, name)
+            value = as_searched(sweep, name, value_of(spec, name))
         except (AssertionError, ValueError):
             return None
         if not allowed_value(sweep, name, value):
@@ -84,10 +84,11 @@ def _take(
     number = optimizer.adopt(values)
     if number is None:
         return False
-    made = run.trials / f".{number}"
-    shutil.rmtree(made, ignore_errors=True)
-    shutil.copytree(trial.whole(), made)
-    made.rename(run.trial_dir(number))
+    if not has_ended(run.trial_dir(number)):  # it was copied before a driver died
+        made = run.trials / f".{number}"
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.copytree(trial.whole(), made)
+        made.rename(run.trial_dir(number))
     run.push(run.storage)
     run.publish(number)
     tell(optimizer, sweep, number, trial.result)

@@ -65,16 +65,28 @@ class Halving:
 
 @dataclass
 class RungRecord:
-    """What one rung has seen: trial id -> losses [objectives], all to minimise."""
+    """What one rung has seen: trial id -> losses [objectives], all to minimise; and who of them
+    went on.
+    """
 
     halving: Halving
     seen: dict[int, Floats] = field(default_factory=dict)
+    went_on: dict[int, bool] = field(default_factory=dict)
+
+    def saw(self, trial_id: int, losses: Sequence[float]) -> None:
+        """A trial of before, which went on or never asks."""
+        self.seen[trial_id], self.went_on[trial_id] = np.asarray(losses, float), True
 
     def goes_on(self, trial_id: int, losses: Sequence[float]) -> bool:
         """Records a trial and says whether it is among the best 1 / reduction so far, itself
-        counted. Telling a trial again changes nothing.
+        counted. One that asks again, as its worker died later, has the same answer.
         """
-        self.seen[trial_id] = np.asarray(losses, float)
+        if trial_id not in self.went_on:
+            self.seen[trial_id] = np.asarray(losses, float)
+            self.went_on[trial_id] = self._among_best(trial_id)
+        return self.went_on[trial_id]
+
+    def _among_best(self, trial_id: int) -> bool:
         ids = list(self.seen)
         points = np.stack([self.seen[i] for i in ids])
         fronts = moocore.pareto_rank(points)

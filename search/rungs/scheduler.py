@@ -27,7 +27,9 @@ class HalvingScheduler(FIFOScheduler):
         self._records = [RungRecord(halving) for _ in halving.rungs]
         for trial_id, seen in looks.items():
             for look in seen:
-                self._goes_on(rung_of(halving, look), trial_id, look)
+                rung = rung_of(halving, look)
+                if rung is not None:  # results that were taken over may have other rungs
+                    self._records[rung].saw(trial_id, self._losses(look))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = int(trial.config["trial_id"])
@@ -35,7 +37,8 @@ class HalvingScheduler(FIFOScheduler):
         self._run.pull_trial(number)
         looks = looks_of(folder)
         rung = rung_of(self._halving, looks[-1])
-        if self._goes_on(rung, number, looks[-1]):
+        assert rung is not None, looks[-1]
+        if self._records[rung].goes_on(number, self._losses(looks[-1])):
             return str(TrialScheduler.CONTINUE)
         reason = (
             f"rung {rung + 1} of {len(self._records)}: not among the best 1 in "
@@ -46,15 +49,13 @@ class HalvingScheduler(FIFOScheduler):
         remove_checkpoint(folder)
         return str(TrialScheduler.STOP)
 
-    def _goes_on(self, rung: int, trial_id: int, look: Look) -> bool:
+    def _losses(self, look: Look) -> list[float]:
         directions = {str(name): OBJECTIVES[name].direction for name in self._sweep.objectives}
-        losses = losses_of(look["metrics"], directions)
-        return self._records[rung].goes_on(trial_id, losses)
+        return losses_of(look["metrics"], directions)
 
 
-def rung_of(halving: Halving, look: Look) -> int:
-    """Which of the rungs a look was taken on."""
-    return next(
-        i for i, rung in enumerate(halving.rungs)
-        if (rung.steps, rung.frames) == (look["steps"], look["frames"])
-    )  # fmt: skip
+def rung_of(halving: Halving, look: Look) -> int | None:
+    """Which of the rungs a look was taken on; None: another sweep's."""
+    looks = [(rung.steps, rung.frames) for rung in halving.rungs]
+    own = (look["steps"], look["frames"])
+    return looks.index(own) if own in looks else None

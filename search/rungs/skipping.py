@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from search.objectives import OBJECTIVES, Bound
+from search.objectives import OBJECTIVES, Bound, feasible
 from search.runs.run_store import Stop
 from search.tasks import BEFORE_TRAINING
 from search.trials.spec import TrialResult
@@ -19,19 +19,31 @@ MOST_IN_A_ROW = 200
 Costs = dict[str, float]
 
 
-def unbeatable(objectives: Sequence[str], trials: Iterable[TrialResult]) -> list[Costs]:
-    """Costs (objective -> value) of finished trials that nothing as costly can beat: the best in
-    every quality, once a nearly dense trial is among those measured.
+def comparable(fields: Iterable[str]) -> bool:
+    """Whether trials that differ in these fields alone would be one model if they were dense: then
+    a nearly dense one shows what quality all of them can reach.
+    """
+    return all(name.startswith(("allocation.", "trade_off.")) for name in fields)
+
+
+def unbeatable(
+    objectives: Sequence[str],
+    trials: Iterable[TrialResult],
+    constraints: Mapping[str, Bound] | None = None,
+) -> list[Costs]:
+    """Costs (objective -> value) of finished trials that nothing as costly can beat: of those that
+    may be on the front the best in every quality, once a nearly dense one is among all measured.
     """
     everyone = list(trials)
     costs = [name for name in objectives if name in BEFORE_TRAINING]
     qualities = [OBJECTIVES[name] for name in objectives if name not in BEFORE_TRAINING]
     if not costs or not qualities or not any(_nearly_dense(t, costs) for t in everyone):
         return []
-    best = {o.name: max(o.gain(t) for t in everyone) for o in qualities}
+    allowed = [trial for trial in everyone if feasible(trial, constraints or {})]
+    best = {o.name: max((o.gain(t) for t in allowed), default=0.0) for o in qualities}
     return [
         {name: OBJECTIVES[name].function(trial) for name in costs}
-        for trial in everyone
+        for trial in allowed
         if all(o.gain(trial) == best[o.name] for o in qualities)
     ]
 

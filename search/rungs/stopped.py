@@ -38,7 +38,7 @@ def outcome_of(
             estimate[name] = objective.function(best)
     return Stopped(
         stop.reason, estimate=estimate,
-        excess=excess(known, most_only(constraints) if stop.least else constraints),
+        excess=excess({**known, **estimate}, most_only(constraints) if stop.least else constraints),
         free=not stop.looks,
     )  # fmt: skip
 

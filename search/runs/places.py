@@ -12,6 +12,7 @@ from search.inspection.mlflow_store import SQLITE
 from search.runs.passwords import masked
 from search.runs.shared_storage import is_uri
 from search.runs.study_storage import opened
+from search.space import Choices, Range
 from search.sweep_file import AS_WRITTEN, Sweep
 
 
@@ -23,6 +24,7 @@ def absolute(sweep: Sweep) -> Sweep:
         warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
         storage=_absolute_file(sweep.storage),
         tracking_uri=_absolute_file(sweep.tracking_uri),
+        space={name: _absolute_choices(name, d) for name, d in sweep.space.items()},
         trial=replace(
             trial,
             checkpoint=os.path.abspath(trial.checkpoint),
@@ -30,6 +32,14 @@ def absolute(sweep: Sweep) -> Sweep:
             val=_at_home(trial.val),
         ),
     )
+
+
+def _absolute_choices(name: str, dimension: Range | Choices) -> Range | Choices:
+    """Of checkpoints and data roots that are searched."""
+    if not isinstance(dimension, Choices) or not name.endswith(("checkpoint", "root")):
+        return dimension
+    found = [os.path.abspath(c) if isinstance(c, str) else c for c in dimension.choices]
+    return Choices(choices=found)
 
 
 def _absolute_file(uri: str | None) -> str | None:

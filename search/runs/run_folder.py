@@ -101,7 +101,13 @@ class RunFolder:
 
     def finished(self) -> list[int]:
         """Ids of finished trials, ascending."""
-        return sorted(int(p.parent.name) for p in self.trials.glob("*/result.json"))
+        return sorted(int(file.parent.name) for file in self.of_trials("result.json"))
+
+    def of_trials(self, name: str) -> list[Path]:
+        """The files of this name that trials have; folders that are not whole yet begin with a
+        dot.
+        """
+        return [f for f in self.trials.glob(f"*/{name}") if f.parent.name.isdigit()]
 
     def push(self, *files: Path) -> None:
         """Lets every machine see files that were written here."""

@@ -212,7 +212,7 @@ def looks_at_all(run: RunFolder) -> dict[int, list[Look]]:
     """Trial id -> the looks at rungs below full fidelity, of every trial that has any."""
     found: dict[int, list[Look]] = {}
     for name, field in (("result", "looks"), ("stopped", "looks"), ("checkpoint", "rungs")):
-        for file in run.trials.glob(f"*/{name}.json"):
+        for file in run.of_trials(f"{name}.json"):
             try:
                 looks = read_json(file).get(field)
             except (ValueError, AttributeError):

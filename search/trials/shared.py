@@ -31,6 +31,9 @@ from search.trials.loss_curves import Curves, by, resolved, trade_off_curves, tr
 from search.trials.mapped import as_arrays, as_tensors
 from search.trials.spec import TrialSpec
 
+MOST_OWN = 4
+"""Of each part, what a process keeps that it computed itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
@@ -88,6 +91,18 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
             spec, shared.statistics, shared.profiles[cost]
         )
     return shared
+
+
+def trimmed(shared: Shared, base: Shared) -> Shared:
+    """What `base` has, and of each part the last MOST_OWN that were computed beyond it, so that a
+    process does not grow where every trial needs others.
+    """
+    parts = {}
+    for name, part in vars(shared).items():
+        own = [key for key in part if key not in getattr(base, name)]
+        old = set(own[:-MOST_OWN])
+        parts[name] = {key: value for key, value in part.items() if key not in old}
+    return Shared(**parts)
 
 
 def _score(spec: TrialSpec, shared: Shared, device: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -176,13 +177,18 @@ class TrialResult:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in self.metrics.items():
-            if not math.isfinite(value):
-                raise ArithmeticError(f"metric {name} is not finite: {value}")
+        check_finite(self.metrics)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict; `result_from_dict` reads it back bit for bit (floats as repr)."""
         return dataclasses.asdict(self)
+
+
+def check_finite(metrics: Mapping[str, float]) -> None:
+    """ArithmeticError for a number that nothing can be ranked by."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ArithmeticError(f"metric {name} is not finite: {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ from search.trials.shared import (
     trained_model,
     with_allocation,
 )
-from search.trials.spec import Look, TrialOutcome, TrialResult, TrialSpec
+from search.trials.spec import Look, TrialOutcome, TrialResult, TrialSpec, check_finite
 from search.trials.timings import Timings
 
 Report = Callable[[str, float], None]
@@ -136,10 +136,12 @@ class TrialRun:
         return {**cost_metrics(self.cost), **timed, "sparsity": self._mask.sparsity()}
 
     def metrics(self, scores: Evaluation) -> dict[str, float]:
-        """What objectives and constraints see."""
+        """What objectives and constraints see. ArithmeticError where one of them is no number."""
         may_skip = self.spec.on_bad_sample == "skip"
         skipped = {SKIPPED_TRAINING: float(len(self._left_out))} if may_skip else {}
-        return {**scores.metrics, **self.costs(), **skipped}
+        found = {**scores.metrics, **self.costs(), **skipped}
+        check_finite(found)
+        return found
 
     def outcome(
         self, scores: Evaluation, looks: Sequence[Look] = (), notes: Sequence[str] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ RUNS = "runs"
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Validate a sweep file; print the resolved first trial and the space's size."""
+    """Validate a sweep file; print the resolved first trial and the space, field by field."""
 
     sweep: Positional[Path]
     """Sweep file (YAML)."""
@@ -35,17 +35,22 @@ class Check:
     def run(self) -> str:
         import yaml
 
-        from search.space import size
+        from search.space import described, size
         from search.sweep_file import first_trial, read_checked
+        from search.trials.grouping import budgets_of
 
         sweep = read_checked(self.sweep)
+        weights = {n: len(names) for n, names in budgets_of(sweep.trial, sweep.space).items()}
         first = plain(first_trial(sweep).to_dict())
         if self.json:
             summary = {"name": sweep.name, "trials": sweep.trials, "space": size(sweep.space)}
-            return as_json({**summary, "first_trial": first})
+            fields = {name: {**plain(asdict(d)), "weights": weights.get(name)}
+                      for name, d in sweep.space.items()}  # fmt: skip
+            return as_json({**summary, "fields": fields, "first_trial": first})
         text = yaml.safe_dump({"first trial": first}, sort_keys=False).rstrip()
         return (
             f"{text}\nspace: {len(sweep.space)} fields, {size(sweep.space)}\n"
+            f"{described(sweep.space, weights)}\n"
             f"{self.sweep}: ok, {sweep.trials} trials of {', '.join(sweep.objectives)}"
         )
 

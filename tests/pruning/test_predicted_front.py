@@ -70,6 +70,23 @@ def test_nothing_beats_it(seed: int) -> None:
         assert not any(ls < loss - 1e-12 and sv > saved + 1e-12 for ls, sv in every)
 
 
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 3e7])
+def test_losses_in_any_unit(unit: float) -> None:
+    """The front is that of the same losses in another unit."""
+    steps = np.linspace(0.0, 0.95, 20)
+    fronts = [
+        predicted_front({
+            name: BudgetCurve(sparsities=steps, loss=scale * a * steps**3, saved=c * steps)
+            for name, a, c in (("camera", 1.0, 6.0), ("lidar", 4.0, 3.0))
+        })
+        for scale in (1.0, unit)
+    ]  # fmt: skip
+    assert abs(len(fronts[0].saved) - len(fronts[1].saved)) <= 1 < len(fronts[0].saved) / 20
+    for share in (0.0, 0.3, 0.6, 1.0):
+        for name, sparsity in fronts[0].at(share).items():
+            assert fronts[1].at(share)[name] == pytest.approx(sparsity, abs=0.03)
+
+
 def test_a_tilt_spares_a_budget() -> None:
     """Twins share alike; told that the camera loses e^2 as much, the front prunes it later."""
     twins = {

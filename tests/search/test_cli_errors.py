@@ -151,3 +151,28 @@ def test_check_prints_the_first_trial(
     assert main(["check", str(write_yaml(sweep_data)), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["first_trial"]["allocation"]["per_modality"]["camera"] == 0.0
+
+
+def test_check_prints_the_space(
+    sweep_data: dict[str, Any], write_yaml: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every field that a `*` became, its range, and how many weights it is about."""
+    sweep_data["space"] = {
+        "allocation.per_stage.fusion.*": {"low": 0.0, "high": 0.9},
+        "allocation.per_stage.fusion.head": {"low": 0.0, "high": 0.5},
+        "fine_tune.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+        "criterion": {"choices": [{"name": "magnitude"}, {"name": "fisher"}]},
+    }
+    assert main(["check", str(write_yaml(sweep_data))]) == 0
+    said = capsys.readouterr().out
+    lines = [line for line in said.splitlines() if line.startswith("  allocation.per_stage.fusion")]
+    head = [line for line in lines if ".head: " in line]
+    assert len(lines) > 1 and len(head) == 1 and "0 to 0.5, " in head[0]
+    assert all(line.endswith(" weight tensors") for line in lines)
+    assert "  fine_tune.lr: 0.0001 to 0.01, log\n" in said
+    assert "  criterion: one of {'name': 'magnitude'}, {'name': 'fisher'}\n" in said
+    assert main(["check", str(write_yaml(sweep_data)), "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)["fields"]
+    assert fields["allocation.per_stage.fusion.head"]["high"] == 0.5
+    assert fields["allocation.per_stage.fusion.head"]["weights"] > 0
+    assert fields["fine_tune.lr"]["weights"] is None

@@ -83,7 +83,28 @@ def test_trade_offs(sweep_data: dict[str, Any], read: Any, tmp_path: Path) -> No
     assert {(v["trade_off.tilt.camera"], v["trade_off.tilt.lidar"]) for v in found} == {(0.0, 0.5)}
 
 
+@pytest.mark.parametrize("first", ["uniform", "erk", "papers"])
+def test_first_allocations_need_sparsities(
+    read: Any, sweep_data: dict[str, Any], first: str
+) -> None:
+    """They would run as something else under their name."""
+    lr = {"fine_tune.lr": {"low": 1e-4, "high": 1e-3}}
+    with pytest.raises(
+        ValueError, match=f"first: value '{first}' with no range of alloc.*: \\[\\]"
+    ):
+        read(space=lr, first=[first])
+    saved = {"trade_off.saved": {"low": 0.0, "high": 1.0}}
+    with pytest.raises(ValueError, match=f"'{first}' with no range of .* allowed here: predicted"):
+        read(space=saved, first=[first], trial={**sweep_data["trial"], "trade_off": {"saved": 0.5}})
+
+
+def test_predicted_needs_ranges(read: Any) -> None:
+    space = {"allocation.per_modality.camera": {"choices": [0.1, 0.5]}}
+    with pytest.raises(ValueError, match="sampler: value 'predicted' with no range of allocation"):
+        read(space=space, sampler="predicted")
+
+
 def test_predicted_needs_sparsities(read: Any) -> None:
     space = {"fine_tune.lr": {"low": 1e-4, "high": 1e-3}}
-    with pytest.raises(ValueError, match="first: value 'predicted' with no allocation"):
+    with pytest.raises(ValueError, match="first: value 'predicted' with no range of alloc"):
         read(space=space, first=["predicted"])

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.faults import check_complete, halved, looks_before_the_end
 from search.cli import main
 from search.rungs.halving import Halving, Rung, RungRecord, crowding, epsilon_net, losses_of, ranked
+from search.rungs.scheduler import rung_of
 from search.runs.run_store import RunFolder, read_stopped
 
 
@@ -29,6 +30,30 @@ def test_fully_ordered_data() -> None:
     came = [5, 4, 3, 6, 7, 8, 1, 2, 2.5, 9]
     decisions = [rung.goes_on(i, [value, value]) for i, value in enumerate(came)]
     assert decisions == [True, True, True, False, False, False, True, True, True, False]
+
+
+def test_who_went_on_still_does() -> None:
+    """A trial whose worker died after its rung reports it again, when better ones have come; so
+    does one of a resumed sweep.
+    """
+    rung = record()
+    assert rung.goes_on(0, [5.0, 5.0])
+    assert [rung.goes_on(i, [1.0 / i, 1.0 / i]) for i in range(1, 9)] == [True] * 8
+    assert not rung.goes_on(9, [5.0, 5.0])
+    assert rung.goes_on(0, [5.0, 5.0])
+    resumed = record()
+    for i in range(9):
+        resumed.saw(i, [1.0 / (i + 1)] * 2)
+    assert resumed.goes_on(0, [1.0, 1.0])
+    assert not resumed.goes_on(10, [1.0, 1.0])
+
+
+def test_looks_of_other_rungs() -> None:
+    """Results taken over from a sweep with rungs of its own."""
+    halving = Halving(rungs=[Rung(steps=0, frames=0.25), Rung(steps=5, frames=0.5)])
+    known: dict[str, Any] = {"steps": 5, "frames": 0.5, "total_s": 1.0, "cpu_s": 1.0, "metrics": {}}
+    assert rung_of(halving, known) == 1  # type: ignore[arg-type]
+    assert rung_of(halving, {**known, "frames": 0.25}) is None  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize("seed", range(5))

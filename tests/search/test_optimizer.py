@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.optimizer import Failure, Optimizer, Proposal
+from search.optimizer import Failure, Optimizer, Proposal, Stopped
 from search.proposals.for_sweep import ladder, optimizer_of, tell
 from search.runs.study_storage import StudyLost
 from search.space import Choices, Range
@@ -250,7 +250,7 @@ def test_telling_what_was_never_asked() -> None:
 
 def test_a_search_of_other_objectives(tmp_path: Path) -> None:
     Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, tmp_path / "s.log")
-    with pytest.raises(ValueError, match="its search 'search' has other objectives: min; allowed"):
+    with pytest.raises(ValueError, match="its search 'search' has other objectives: loss; allowed"):
         Optimizer({"x": (0.0, 1.0)}, {"loss": "min", "gain": "max"}, tmp_path / "s.log")
 
 
@@ -267,3 +267,70 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     exec(guided, found)
     assert found["optimizer"].told() == 8
     assert found["optimizer"].agreement()["mAP"].recalibrated > 0.9
+
+
+def test_a_space_without_real_numbers_is_walked_to_its_end() -> None:
+    """100 trials of 10 x 10, though draws at random miss the last ones."""
+    space = {"x": {"choices": list(range(10))}, "y": {"low": 1, "high": 10}}
+    optimizer = Optimizer(space, {"loss": "min"}, sampler="random")
+    seen = set()
+    while (asked := optimizer.ask()) is not None:
+        seen.add((asked.values["x"], asked.values["y"]))
+        optimizer.tell(asked.trial_id, {"loss": 0.5})
+    assert len(seen) == optimizer.told() == 100
+
+
+def test_a_constraint_not_known_of_every_trial() -> None:
+    """Of trials that never were trained only costs are known: the sampler goes on, and the known
+    constraint counts.
+    """
+    optimizer = Optimizer({"x": (0.0, 1.0)}, {"gain": "max", "cost": "min"}, sampler="gp")
+    for number in range(12):
+        asked = optimizer.ask()
+        assert asked is not None
+        x = float(asked.values["x"])  # type: ignore[arg-type]
+        values = {"gain": x, "cost": x}
+        if number % 3 == 2:
+            skipped = Stopped("dominated", values, {"cost<=0.5": x - 0.5} if x > 0.5 else {}, True)
+            optimizer.tell(asked.trial_id, skipped)
+        else:
+            optimizer.tell(asked.trial_id, values, {"gain>=0.1": 0.1 - x, "cost<=0.5": x - 0.5})
+    assert {"gain>=0.1", "cost<=0.5"} == optimizer._past()[2].constraints.keys()
+
+
+def test_an_estimate_that_is_no_number() -> None:
+    optimizer = Optimizer({"x": (0.0, 1.0)}, {"gain": "max", "cost": "min"}, first=[])
+    for _ in range(10):
+        asked = optimizer.ask()
+        assert asked is not None
+        estimate = {"gain": float("nan"), "cost": 1.0}
+        optimizer.tell(asked.trial_id, Stopped("not among the best", estimate))
+    assert optimizer.told() == 10
+
+
+def test_known_results_beside_what_is_tried_first() -> None:
+    """What is adopted is not asked for again and counts for nothing, equal to a first one or not;
+    one that was never told is adopted anew.
+    """
+    first = [{"x": 0.0}, {"x": 0.5}, {"x": 1.0}]
+    optimizer = Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, first=first, sampler="random")
+    for x in (0.3, 0.5):
+        number = optimizer.adopt({"x": x})
+        assert number is not None and optimizer.adopt({"x": x}) == number
+        optimizer.tell(number, {"loss": x})
+        assert optimizer.adopt({"x": x}) is None
+    assert optimizer.told() == 0
+    asked = [optimizer.ask() for _ in range(2)]
+    assert [a.values["x"] for a in asked if a is not None] == [0.0, 1.0]
+
+
+def test_a_search_of_another_space(tmp_path: Path) -> None:
+    """Its trials would not be those of the new one; the same space is opened again."""
+    log, objectives = tmp_path / "s.log", {"loss": "min"}
+    Optimizer({"x": (0.0, 0.5)}, objectives, log)  # type: ignore[arg-type]
+    Optimizer({"x": (0.0, 0.5)}, objectives, log)  # type: ignore[arg-type]
+    for space in ({"x": (0.0, 0.9)}, {"x": (0.0, 0.5), "y": (0, 1)}, {"y": (0, 1)}):
+        with pytest.raises(ValueError, match=r"its search 'search' has another space, with [xy] "):
+            Optimizer(space, objectives, log)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="other objectives: loss; allowed"):
+        Optimizer({"x": (0.0, 0.5)}, {"cost": "min"}, log)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,53 @@ def test_a_limit_of_the_cost_is_kept() -> None:
     tried = [{"camera": 0.9, "lidar": 0.0}, {"camera": 0.9, "lidar": 0.5}]
     found = [propose(limited, tried, values, [], np.random.default_rng(seed)) for seed in range(10)]
     assert all(limited.costs([p])[0] * 20 <= 12.0 for p in (*first, *found))
+
+
+@pytest.mark.parametrize(
+    ("space", "objectives", "message"),
+    [
+        ({"camra": (0.0, 0.9), "lidar": (0.0, 0.9)}, {"mAP": "max", "GFLOPs": "min"},
+         "prediction: no field 'camera' (did you mean camra?); allowed: camra, lidar"),
+        ({"camera": (0.0, 0.5), "lidar": (0.0, 0.9)}, {"mAP": "max", "GFLOPs": "min"},
+         "prediction.camera: value 0.9; allowed"),
+        ({"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}, {"gain": "max", "GFLOPs": "min"},
+         "prediction.worst: of mAP, GFLOPs; allowed: of each objective, gain, GFLOPs"),
+    ],
+)  # fmt: skip
+def test_a_prediction_of_something_else(space: Any, objectives: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Optimizer(space, objectives, prediction=prediction())
+
+
+def test_a_trial_that_was_skipped_says_nothing_of_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five that were stopped for their costs, with the best quality as their estimate, do not make
+    pruning look harmless.
+    """
+    space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
+    for skipped in (0, 5):
+        first = [{"camera": 0.4, "lidar": 0.4}, *({"camera": 0.9, "lidar": 0.1 * i}
+                 for i in range(skipped))]  # fmt: skip
+        optimizer = Optimizer(
+            space, {"mAP": "max", "GFLOPs": "min"}, first=first, prediction=prediction()
+        )
+        for values in first:
+            asked = optimizer.ask()
+            assert asked is not None and asked.values == values
+            told: Any = {"mAP": 0.5, "GFLOPs": 12.0}
+            optimizer.tell(
+                asked.trial_id, told if asked.trial_id == 0 else Stopped("useless", told, free=True)
+            )
+        known: list[Any] = []
+
+        def seen(*given: Any, known: list[Any] = known, answer: Any = first[0]) -> Any:
+            known.extend(given)
+            return answer
+
+        with monkeypatch.context() as patch:
+            patch.setattr("search.optimizer.propose", seen)
+            optimizer._predicted(prediction(), 0)
+        _, tried, values, underway, _ = known
+        assert tried == first[:1] and values["mAP"] == [0.5] and underway == first[1:]
 
 
 def test_guided_search_beats_its_first_guess_and_one_knob() -> None:

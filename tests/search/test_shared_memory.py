@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from search.data import open_scenes, share_of
 from search.sweep_file import read_sweep
 from search.trials import evaluation_frames
 from search.trials.mapped import as_arrays, as_tensors
-from search.trials.shared import Shared, prepare_all
+from search.trials.shared import Shared, prepare_all, trimmed
 from search.trials.trial import run_trial
 
 MB = 1 << 20
@@ -28,6 +29,17 @@ def test_tensors_come_back() -> None:
     back = as_tensors(arrays)
     for name, tensor in tree["a"].items():
         assert torch.equal(back["a"][name], tensor) and back["a"][name].dtype is tensor.dtype
+
+
+def test_a_worker_does_not_grow() -> None:
+    """Ten trials, each with statistics of its own: the last ones stay, and what all share."""
+    base = Shared(statistics={"common": {}}, state={"x": {}})
+    shared = base
+    for number in range(10):
+        shared = replace(shared, statistics={**shared.statistics, str(number): {}})
+        shared = trimmed(shared, base)
+    assert list(shared.statistics) == ["common", "6", "7", "8", "9"]
+    assert list(shared.state) == ["x"]
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ from search.cli import main
 from search.cluster.worker import TrialActor
 from search.inspection.sweep_view import read_view
 from search.objectives import Bound
-from search.rungs.skipping import MOST_IN_A_ROW, hopeless, unbeatable, useless
+from search.rungs.skipping import MOST_IN_A_ROW, comparable, hopeless, unbeatable, useless
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import RunFolder, Stop, read_stopped
 from search.sweep_file import first_trial, read_sweep
@@ -53,6 +53,23 @@ def test_what_is_within_reach_must_be_known() -> None:
     split = result(0.6, 60.0)
     split.metrics["NDS"] = 0.1
     assert unbeatable(OBJECTIVES, [result(0.5, 99.0), split]) == []
+
+
+def test_only_what_may_be_on_the_front_beats() -> None:
+    """The best of all at 20 GFLOPs breaks a constraint; of the others that at 60 is the best."""
+    trials = [result(0.5, 99.0), result(0.6, 60.0), result(0.7, 20.0)]
+    trials[2].metrics["skipped"] = 5.0
+    trials[0].metrics["skipped"] = trials[1].metrics["skipped"] = 0.0
+    assert unbeatable(OBJECTIVES, trials) == [{"GFLOPs": 20.0}]
+    assert unbeatable(OBJECTIVES, trials, {"skipped": Bound(max=0.0)}) == [{"GFLOPs": 60.0}]
+    assert unbeatable(OBJECTIVES, trials, {"skipped": Bound(min=9.0)}) == []
+
+
+def test_what_a_nearly_dense_trial_tells_of() -> None:
+    """Of one model trained alike; a fuser or a learning rate may reach more."""
+    assert comparable(["allocation.per_stage.camera.neck", "trade_off.saved"])
+    assert not comparable(["allocation.per_modality.camera", "model.fuser"])
+    assert not comparable(["fine_tune.lr"])
 
 
 def test_constraints_on_the_cost() -> None:

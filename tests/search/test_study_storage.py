@@ -124,6 +124,9 @@ def test_files_are_absolute(
         sweep = absolute(read_sweep(write_yaml({**sweep_data, "storage": given})))
         assert sweep.storage == kept
         assert sweep.tracking_uri is None
+    data = {**sweep_data, "space": {"checkpoint": {"choices": ["a.safetensors", "/b.safetensors"]}}}
+    searched = absolute(read_sweep(write_yaml(data))).space["checkpoint"]
+    assert searched.corners() == [f"{tmp_path}/a.safetensors", "/b.safetensors"]
 
 
 @pytest.mark.long

@@ -111,5 +111,7 @@ def test_what_cannot_be_predicted(sweep_data: dict[str, Any], write_yaml: Any) -
         read_sweep(write_yaml(sweep_data))
     sweep_data["trial"]["allocation"]["pattern"] = "unstructured"
     sweep_data["space"] = {"seed": {"choices": [0, 1]}}
-    with pytest.raises(ValueError, match=r"sampler: value 'predicted' with no allocation\.per_"):
+    with pytest.raises(
+        ValueError, match=r"sampler: value 'predicted' with no range of allocation\.per_"
+    ):
         read_sweep(write_yaml(sweep_data))

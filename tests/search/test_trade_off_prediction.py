@@ -66,6 +66,24 @@ def test_losses_and_costs_by_hand() -> None:
     np.testing.assert_allclose(prediction().costs([half]), [(40 - 13.5) / 40], rtol=1e-9)
 
 
+def test_one_allocation_by_many_tilts() -> None:
+    """At the end of the front a tilt changes nothing: that is one trial, and not tried twice."""
+    values = {SAVED: 1.0, f"{TILT}camera": 0.7, f"{TILT}camera.view": -0.3, "fine_tune.lr": 1e-3}
+    tilted = values | {f"{TILT}camera": -1.0}
+    same = prediction().identity
+    assert same(values) == same(tilted) != same(values | {"fine_tune.lr": 1e-4})
+    assert same(values | {SAVED: 0.5}) != same(tilted | {SAVED: 0.5})
+    space = {SAVED: (0.1, 1.0), f"{TILT}camera": (-2.0, 2.0), f"{TILT}camera.view": (-2.0, 2.0)}
+    first = [{name: v[name] for name in space} for v in (values, tilted)]
+    wide = prediction(saved=(SAVED, Range(low=0.1, high=1.0)))
+    optimizer = Optimizer(
+        space, {"mAP": "max", "GFLOPs": "min"}, first=first, prediction=wide, sampler="random"
+    )
+    asked = [optimizer.ask() for _ in range(2)]
+    assert asked[0] is not None and asked[0].values == first[0]
+    assert asked[1] is not None and asked[1].values[SAVED] != 1.0
+
+
 def test_candidates_stay_in_their_ranges() -> None:
     """Tilts are cut at 2, shares are those of the front within 0.1 to 0.9, and from where a limit
     of 20 GFLOPs is kept.

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from search.cli import main
-from search.proposals.for_sweep import optimizer_of
-from search.proposals.warm_start import take_over
+from search.proposals.for_sweep import ladder, optimizer_of
+from search.proposals.warm_start import take_over, values_in
 from search.runs.run_folder import at_work
-from search.runs.run_store import RunFolder, read_trial, run_folder, write_trial
+from search.runs.run_store import RunFolder, looks_at_all, read_trial, run_folder, write_trial
+from search.space import with_values
 from search.sweep_file import check_inputs, read_sweep
 from search.trials.trial import run_trial
 
@@ -61,6 +62,78 @@ def test_only_what_fits_and_only_once(
     assert "0 of 3 results taken over" in take_over(sweep, optimizer, run)[0]
     asked = optimizer.ask()
     assert asked is not None and asked.values != {CAMERA: 0.5}
+
+
+def test_beside_the_first_allocations(
+    earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """The default tries uniform allocations first: one that is known is not tried again, and what
+    was taken over counts for nothing, from several folders too.
+    """
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["space"] = {CAMERA: {"low": 0.5, "high": 0.9}}
+    sweep_data["warm_start"] = [str(earlier.path)] * 2
+    sweep_data["trials"] = 16
+    sweep = read_sweep(write_yaml(sweep_data))
+    run = RunFolder(out=tmp_path, name="later")
+    optimizer = optimizer_of(sweep, run.storage)
+    assert [line.partition(": ")[2][:6] for line in take_over(sweep, optimizer, run)] == [
+        "1 of 3", "0 of 3"
+    ]  # fmt: skip
+    assert optimizer.told() == 0 and len(run.finished()) == 1
+    uniform = [values[CAMERA] for values in ladder(sweep)]
+    assert uniform[0] == 0.5
+    asked = [optimizer.ask() for _ in range(4)]
+    values = [a.values[CAMERA] for a in asked if a is not None]
+    assert values[:3] == uniform[1:] and values[3] not in uniform
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_driver_that_died_meanwhile(
+    earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, copied: bool
+) -> None:
+    """With a trial copied in part, or as a whole and not told of: nobody trips over it, and the
+    next driver takes it over under its number.
+    """
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["space"] = {CAMERA: {"low": 0.0, "high": 0.9}}
+    sweep_data["warm_start"] = [str(earlier.path)]
+    sweep = read_sweep(write_yaml(sweep_data))
+    run = RunFolder(out=tmp_path, name="later")
+    lost = optimizer_of(sweep, run.storage)
+    number = lost.adopt({CAMERA: 0.5})
+    assert number is not None
+    made = run.trial_dir(number) if copied else run.trials / f".{number}"
+    made.mkdir(parents=True)
+    for file in read_trial(earlier, 0).path.iterdir() if copied else ():
+        (made / file.name).write_bytes(file.read_bytes())
+    if not copied:
+        (made / "result.json").write_text("{")
+    assert run.finished() == ([number] if copied else [])
+    assert looks_at_all(run) == {}
+    again = optimizer_of(sweep, run.storage)
+    assert "1 of 3 results taken over" in take_over(sweep, again, run)[0]
+    assert run.finished() == [number] and again.running() == [] and again.told() == 0
+    assert read_trial(run, number).result == read_trial(earlier, 0).result
+
+
+def test_a_criterion_in_short(
+    earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
+    """A choice leaves out what is as by default; a trial has it all."""
+    sweep_data["trial"]["fine_tune"]["steps"] = 0
+    sweep_data["trial"]["criterion"] = {"name": "magnitude"}
+    chosen = {"choices": [{"name": "altermoma"}, {"name": "magnitude"}]}
+    sweep_data["space"] = {CAMERA: {"low": 0.0, "high": 0.9}, "criterion": chosen}
+    sweep = read_sweep(write_yaml(sweep_data))
+    for criterion in ({"name": "altermoma"}, {"name": "magnitude"}):
+        trial = replace(
+            read_trial(earlier, 0), spec=with_values(sweep.trial, {"criterion": criterion})
+        )
+        trial = replace(trial, asked=trial.spec)
+        assert values_in(sweep, trial) == {CAMERA: 0.5, "criterion": criterion}
+        own = replace(sweep, trial=trial.spec)
+        assert [step["criterion"] for step in ladder(own)] == [criterion] * len(ladder(own))
 
 
 def test_from_storage_into_storage(

@@ -1,0 +1,59 @@
+"""Optuna's study of a search: new, or as it was left by whoever searched the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.study import StudyDirection
+
+from search.runs.study_storage import in_one_line, opened
+
+OBJECTIVES, SPACE = "objectives", "space"
+"""Attributes of a study: what it was made for."""
+
+
+def opened_study(
+    storage: str | Path | None,
+    name: str,
+    objectives: Mapping[str, StudyDirection],
+    fields: Mapping[str, BaseDistribution],
+) -> optuna.Study:
+    """ValueError, in one line, for a storage that cannot be opened, or whose search of this name
+    has other objectives or another space.
+    """
+    directions = list(objectives.values())
+    base = opened(storage)
+    with in_one_line(storage):
+        study = optuna.create_study(
+            study_name=name, storage=base, directions=directions, load_if_exists=True
+        )
+        known = dict(study.user_attrs)
+        space = {name: distribution_to_json(field) for name, field in fields.items()}
+        own = {OBJECTIVES: list(objectives), SPACE: space}
+        for what in own.keys() - known.keys():
+            study.set_user_attr(what, own[what])
+    same = known.get(OBJECTIVES, own[OBJECTIVES]) == own[OBJECTIVES]
+    if study.directions != directions or not same:
+        names = known.get(OBJECTIVES, [_word(d) for d in study.directions])
+        raise ValueError(
+            f"storage: its search {name!r} has other objectives: {', '.join(names)}; allowed: the "
+            "same, or another name"
+        )
+    _same_space(name, known.get(SPACE, space), space)
+    return study
+
+
+def _same_space(name: str, theirs: Mapping[str, str], own: Mapping[str, str]) -> None:
+    for field in sorted(theirs.keys() | own.keys()):
+        if theirs.get(field) != own.get(field):
+            raise ValueError(
+                f"storage: its search {name!r} has another space, with {field} "
+                f"{theirs.get(field, 'not in it')}; allowed: the same, or another name"
+            )
+
+
+def _word(direction: StudyDirection) -> str:
+    return "max" if direction == StudyDirection.MAXIMIZE else "min"
