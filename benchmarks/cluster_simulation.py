@@ -14,6 +14,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +33,10 @@ ASK_S = 0.1
 
 @dataclass
 class Cluster:
-    """busy: node -> when it began the present trial; clocks in seconds."""
+    """Nodes that fail, and what became of the trials on them; clocks in seconds.
+
+    starts, failed  trial id and when it started, also again, and when its node failed
+    """
 
     nodes: int
     hours_between_failures: float
@@ -42,6 +46,18 @@ class Cluster:
     busy_s: float = 0.0
     found: list[np.ndarray] = field(default_factory=list)
     share_after: list[tuple[float, float]] = field(default_factory=list)
+    starts: list[tuple[int, float]] = field(default_factory=list)
+    failed: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Lost(NamedTuple):
+    """A trial whose node failed: when, what it was, its whole time and the share that is kept."""
+
+    at: float
+    number: int
+    proposal: Proposal
+    whole: float
+    done: float
 
 
 def simulated(cluster: Cluster) -> tuple[float, float]:
@@ -57,7 +73,7 @@ def simulated(cluster: Cluster) -> tuple[float, float]:
     ready = [(0.0, node) for node in range(cluster.nodes)]  # when a node is free
     heapq.heapify(ready)
     ends: list[tuple[float, int, Proposal]] = []
-    again: list[tuple[Proposal, float, float]] = []  # trial, its whole time, share done
+    again: list[Lost] = []
     driver_free, told, asked, ended_at = 0.0, 0, 0, 0.0
     while told < TRIALS:
         while ends and (not ready or ends[0][0] <= ready[0][0] or (asked >= TRIALS and not again)):
@@ -71,13 +87,17 @@ def simulated(cluster: Cluster) -> tuple[float, float]:
         if told >= TRIALS or (asked >= TRIALS and not again):
             continue
         free_at, node = heapq.heappop(ready)
-        if again:
-            proposal, whole, done = again.pop(0)
-        else:
+        if again and again[0].at <= free_at:
+            _at, _number, proposal, whole, done = heapq.heappop(again)
+        elif asked < TRIALS:
             found = optimizer.ask()
             assert found is not None
             proposal, whole, done = found, float(random.choice(cluster.times)), 0.0
             asked += 1
+        else:
+            heapq.heappush(ready, (again[0].at, node))  # what is left has not been lost yet
+            continue
+        cluster.starts.append((proposal.trial_id, max(driver_free, free_at) + ASK_S))
         driver_free = max(driver_free, free_at) + ASK_S
         start, needs = driver_free, whole * (1 - done)
         fails = random.exponential(cluster.hours_between_failures * 3600)
@@ -89,7 +109,9 @@ def simulated(cluster: Cluster) -> tuple[float, float]:
         kept = max(rung for rung in RUNGS if rung <= reached)
         cluster.busy_s += fails
         cluster.lost_s += (reached - max(kept, done)) * whole
-        again.append((proposal, whole, max(kept, done)))
+        cluster.failed.append((proposal.trial_id, start + fails))
+        lost = Lost(start + fails, proposal.trial_id, proposal, whole, max(kept, done))
+        heapq.heappush(again, lost)
         heapq.heappush(ready, (start + fails + BACK_S, node))
     return ended_at / 3600, 1 - cluster.busy_s / (ended_at * cluster.nodes)
 

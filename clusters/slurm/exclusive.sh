@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=sparsefront
-#SBATCH --nodes=4
+#SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
+#SBATCH --mem=0
 #SBATCH --gpus-per-node=4
 #SBATCH --time=24:00:00
 #SBATCH --signal=B:TERM@120
 #SBATCH --output=%x-%j.log
-# Whole nodes: `ray symmetric-run` makes a cluster of them, runs the sweep on the first, and ends
+# Whole nodes, as many as the sweep's `workers` fill: here 8 with half a GPU each. `ray symmetric-run` makes a cluster of them, runs the sweep on the first, and ends
 # with `ray stop`, which stops every Ray of yours on a node. On parts of nodes: shared.sh.
 # On TERM, two minutes before the time limit, the sweep stops in order; the same line goes on.
 #
@@ -36,3 +37,7 @@ stop() { # the driver alone, then symmetric-run ends its Ray; before there is on
 }
 trap stop TERM
 wait "$step"
+if [[ ! -s $driver ]]; then # symmetric-run ends well, too, where it could not start Ray
+  echo "exclusive.sh: Ray did not start on $head:6379 (the port may be taken), so no sweep ran" >&2
+  exit 1
+fi

@@ -22,6 +22,7 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${HEAD_IP:-$(hostname -I | cut -d' ' -f1)} # a job's script runs on its first node
 first=$((10000 + SLURM_JOB_ID % 220 * 100)) # a hundred ports, below those that Linux hands out
 address=$head:$first
+store=${OBJECT_STORE_BYTES:-8000000000}
 temporary=/tmp/ray-$SLURM_JOB_ID            # short: it holds sockets, whose paths have a limit
 
 options=(
@@ -29,7 +30,7 @@ options=(
   --temp-dir="$temporary"
   --num-cpus="$SLURM_CPUS_PER_TASK"
   --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
-  --object-store-memory="${OBJECT_STORE_BYTES:-8000000000}"
+  --object-store-memory="$store"
   --node-manager-port=$((first + 1))
   --object-manager-port=$((first + 2))
   --runtime-env-agent-port=$((first + 3))
@@ -39,6 +40,9 @@ options=(
   --min-worker-port=$((first + 10))
   --max-worker-port=$((first + 99))
 )
+if [[ -n ${SLURM_MEM_PER_NODE:-} ]]; then # MiB; where --mem was given
+  options+=(--memory="$((SLURM_MEM_PER_NODE * 1024 * 1024 - store))")
+fi
 steps=()
 driver=
 

@@ -3,6 +3,7 @@ hadolint, the sweep file by sparsefront itself, and all of them together."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -44,6 +45,38 @@ def test_ray_up_takes_it(file: Path) -> None:
         assert "0.0.0.0" not in start
     assert "--dashboard-host=127.0.0.1" in prepared["head_start_ray_commands"][1]
     assert prepared["file_mounts"] == {"~/.ray/auth_token": "~/.ray/auth_token"}
+
+
+def test_token_and_gpus_reach_the_container(tmp_path: Path) -> None:
+    """Ray's own code starts the container of aws.yaml from our image's environment; the instance
+    is made up. The token lies where `~` of setup commands is, and NVIDIA's runtime is told to give
+    GPUs.
+    """
+    from ray.autoscaler._private.command_runner import DockerCommandRunner
+
+    config = yaml.safe_load((CLUSTERS / "ray_up" / "aws.yaml").read_text())
+    text = (CLUSTERS / "image" / "Dockerfile").read_text().replace("\\\n", " ")
+    env = [e for line in re.findall(r"^ENV (.+)$", text, re.MULTILINE) for e in line.split()]
+    said: list[str] = []
+
+    def run(command: str | None = None, **_options: Any) -> bytes:
+        said.append(str(command))
+        if "Config.Env" in said[-1]:
+            return json.dumps(env).encode()
+        if "printenv HOME" in said[-1]:
+            return next(e for e in env if e.startswith("HOME=")).removeprefix("HOME=").encode()
+        return b"nvidia-container-runtime" if ".Runtimes" in said[-1] else b"false"
+
+    docker = DockerCommandRunner(
+        config["docker"], log_prefix="", node_id="node", provider=None, cluster_name="sparsefront",
+        auth_config={"ssh_user": "ubuntu"}, process_runner=None, use_internal_ip=False,
+    )  # fmt: skip
+    docker.ssh_command_runner.run = run
+    docker.run_init(as_head=False, file_mounts=config["file_mounts"], sync_run_yet=True)
+    (start,) = [command for command in said if command.startswith("docker run ")]
+    home = docker._docker_expand_user("~/.ray/auth_token")
+    assert home == "/home/sparsefront/.ray/auth_token" and f":{home} " in start
+    assert "--runtime=nvidia" in start and "-e NVIDIA_VISIBLE_DEVICES=all" in start
 
 
 def test_ray_up_mistakes_are_found() -> None:

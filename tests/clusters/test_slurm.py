@@ -52,6 +52,7 @@ def job(token_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_pat
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_CPUS_PER_TASK": "2",
         "SLURM_CPUS_ON_NODE": "2",
+        "SLURM_MEM_PER_NODE": "8192",
     }
     sweep = write_yaml({**sweep_data, "trials": 2})
 
@@ -72,6 +73,10 @@ def ray_folder() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def command_of(process: int) -> bytes:
+    return (Path("/proc") / str(process) / "cmdline").read_bytes()
 
 
 def own_node() -> bool:
@@ -131,6 +136,8 @@ def test_shared_nodes(token_cluster: Any, job: Any, tmp_path: Path) -> None:
     assert other
     first = job("shared.sh")
     under_way(first)
+    raylets = [p for p in processes_of(temporary) if b"memory," in command_of(p)]
+    assert raylets and all(b",memory,8389934592" in command_of(p) for p in raylets)
     ends_in_order(first, first.pid)
     assert not processes_of(temporary)
     assert not Path(temporary).exists()
@@ -139,6 +146,16 @@ def test_shared_nodes(token_cluster: Any, job: Any, tmp_path: Path) -> None:
     assert not processes_of(temporary)
     assert not Path(temporary).exists()
     assert processes_of(f"--gcs-address={token_cluster.address}") == other
+
+
+def test_a_ray_that_did_not_start(job: Any, tmp_path: Path) -> None:
+    """`ray symmetric-run` ends well where `ray start` failed; the job does not."""
+    (tmp_path / "bin" / "ray").write_text("#!/usr/bin/env bash\n")
+    (tmp_path / "bin" / "ray").chmod(0o755)
+    started = job("exclusive.sh")
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 1
+    assert "Ray did not start on 127.0.0.1:6379" in errors
 
 
 def test_whole_nodes(job: Any, ray_folder: str, tmp_path: Path) -> None:
