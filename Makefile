@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 PEERS_VENV ?= .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 
-.PHONY: install demo test test-quick test-faults soak lint types bench bench-search bench-peers study demo-data
+.PHONY: install demo test test-quick test-faults soak lint types bench bench-search \
+	bench-known bench-job bench-found bench-cluster bench-peers study demo-data
 
 install: $(STAMP)
 
@@ -51,6 +52,9 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# All of docs/benchmarks.md but BoTorch and Syne Tune: many hours; a part alone by its own target.
+bench-search: bench-known bench-job bench-found bench-cluster
+
 # A problem whose exact front is known, searched by ours with and without the predicted front, by one
 # knob and by Optuna's samplers: layers, trials and noise. An hour and a half of CPU by the records,
 # a tenth of it the first three (PROBLEMS='"12 50"' is one alone). Lines go to benchmarks/results/,
@@ -58,9 +62,34 @@ bench: $(STAMP)
 # python -m benchmarks.peers LAYERS TRIALS [--noise X] NAME
 PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70" \
 	"12 200" "12 200 --noise 0.02" "24 200" "24 200 --noise 0.02"
-bench-search: $(STAMP)
+bench-known: $(STAMP)
 	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
 		sparsefront_predicted sparsefront_misled sparsefront one_knob random nsga2 tpe gp; done
+
+# The demo by a script that one writes by hand, and by ours; others: TRIALS and SEEDS.
+SEEDS := 0 1 2
+bench-job: $(STAMP) demo-data
+	mkdir -p runs
+	set -e; for seed in $(SEEDS); do \
+		$(BIN)/python -m benchmarks.by_hand demo-data/procedural --seed $$seed \
+			--trials $(or $(TRIALS),40) --out runs/by-hand-$$seed; \
+		sed "s/^seed: .*/seed: $$seed/" benchmarks/by_hand/sparsefront.yaml > runs/job-$$seed.yaml; \
+		$(BIN)/sparsefront sweep runs/job-$$seed.yaml --name job-$$seed --trials $(or $(TRIALS),8); \
+	done
+	$(BIN)/python -m benchmarks.fronts_over_time $(SEEDS:%=runs/by-hand-%/records.jsonl) $(SEEDS:%=runs/job-%)
+
+bench-found: $(STAMP) demo-data
+	$(BIN)/python -m benchmarks.found_allocations demo-data/procedural --out runs
+
+# The driver over 2,000 trials without and with Ray, 1 to 8 workers, 64 simulated nodes whose trials
+# take as long as those of a sweep under runs/ (RUN=NAME; else the last demo).
+bench-cluster: $(STAMP) demo-data
+	$(BIN)/python -m benchmarks.trial_start
+	$(BIN)/python -m benchmarks.driver_cost 2000
+	$(BIN)/python -m benchmarks.soak 2000 0 100000
+	$(BIN)/python -m benchmarks.scaling
+	ls -d runs/demo-* > /dev/null 2>&1 || test -n "$(RUN)" || $(MAKE) demo
+	$(BIN)/python -m benchmarks.cluster_simulation $(or $(RUN:%=runs/%),$$(ls -dt runs/demo-* | head -n 1))
 
 # The same by BoTorch and Syne Tune, which have an environment of their own; six and a half hours of CPU
 # by the records, most of it BoTorch's at 200 trials; RESUME=--resume keeps the runs that are there.

@@ -93,6 +93,8 @@ def soaked(folder: Path, trials: int, seed: int, every_s: tuple[float, float]) -
                 driver.wait()
             else:
                 kill_workers(folder)
+            _unchanged(before)
+            before = finished(run)
             soak.done[f"{what} killed"] += 1
             print(f"{time.monotonic() - began:6.0f} s  {len(run.finished()):4} finished  {what}",
                   flush=True)  # fmt: skip
@@ -101,8 +103,6 @@ def soaked(folder: Path, trials: int, seed: int, every_s: tuple[float, float]) -
             check_complete(run, before)
             assert not list(run.trials.glob("*/failure.json"))
             return soak
-        _unchanged(before)
-        before = finished(run)
 
 
 def _waited(process: Any, run: RunFolder, seconds: float, drivers: list[Driver]) -> bool:

@@ -66,7 +66,9 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except OSError as error:
-        raise ValueError(f"{wrong}: {error}; allowed: a running Ray cluster") from error
+        raise ValueError(
+            f"{wrong}: {error}; allowed: a running Ray cluster, or local: this machine alone"
+        ) from error
 
 
 def check_token(address: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.tune import Trainable
 
 from search.cluster.limits import Limits
@@ -109,6 +110,8 @@ class TrialActor(Trainable):
                 if not no_space(full):
                     raise
                 return {"done": True, NO_SPACE: str(folder)}
+            if device_is_lost():
+                raise  # the trial has ended; this process would fail all others
             return {"done": True}
 
     def _beyond_reach(self, spec: TrialSpec) -> bool:
@@ -191,6 +194,19 @@ class OpenTrial:
             self._notes.append(f"checkpoint not readable, started again: {error}")
             remove_checkpoint(self._folder)
             return TrialRun(spec, shared)
+
+
+def device_is_lost() -> bool:
+    """Whether an error has left this process without its GPU: after an illegal access every later
+    call fails, too.
+    """
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def take_up(run: RunFolder, trial_id: int) -> None:

@@ -58,28 +58,38 @@ class Tracking:
     """The MLflow side of one sweep; safe to open again after a crash."""
 
     def __init__(self, sweep: Sweep, run: RunFolder, run_id: str, tracking_uri: str) -> None:
+        """ValueError where nothing answers at the URI; a sweep whose records are there already
+        goes on without them.
+        """
         self.tracking_uri = tracking_uri
-        self._sweep, self._run = sweep, run
+        self._sweep, self._run, self._run_id = sweep, run, run_id
         self._client = client_of(tracking_uri)  # before any other import of MLflow
         from mlflow.exceptions import MlflowException
 
-        try:
-            local = tracking_uri.startswith(SQLITE)
-            self.experiment_id = experiment_of(
-                self._client, EXPERIMENT, run.records / "mlflow-artifacts" if local else None
-            )
-            self.parent_id = self._parent(run_id)
-        except MlflowException as error:
-            raise ValueError(
-                f"tracking_uri: value {masked(tracking_uri)!r}: {one_line(error)}; allowed: a "
-                "server that answers, or a database"
-            ) from error
+        self.experiment_id = self.parent_id = ""
         self._code = _commit(run)
         self._children: dict[int, str] = {}
         self._volumes: list[tuple[float, int]] = []
         self._optimizer: Optimizer | None = None
         self._behind_since: float | None = None
-        write_json(run.look_file, {"mlflow": self.where()})
+        try:
+            self._open()
+        except MlflowException as error:
+            if not run.look_file.is_file():
+                raise ValueError(
+                    f"tracking_uri: value {masked(tracking_uri)!r}: {one_line(error)}; allowed: a "
+                    "server that answers, or a database"
+                ) from error
+            self._falls_behind(error)
+
+    def _open(self) -> None:
+        """The experiment and the parent run."""
+        local = self.tracking_uri.startswith(SQLITE)
+        self.experiment_id = experiment_of(
+            self._client, EXPERIMENT, self._run.records / "mlflow-artifacts" if local else None
+        )
+        self.parent_id = self._parent(self._run_id)
+        write_json(self._run.look_file, {"mlflow": self.where()})
 
     def where(self) -> str:
         """How to look at the parent run: its page, and the server to start where none runs."""
@@ -96,6 +106,8 @@ class Tracking:
     def reconcile(self, optimizer: Optimizer) -> None:
         """Makes MLflow agree with the run folder: nothing missing, nothing twice or half."""
         self._optimizer = optimizer
+        if not self.parent_id:
+            self._open()
         self._children = {}
         for child in self._runs(f"tags.`{PARENT}` = '{self.parent_id}'"):
             number = int(child.data.tags[TRIAL])
@@ -150,9 +162,13 @@ class Tracking:
                     return
             say()
         except (MlflowException, OSError) as error:
-            if self._behind_since is None:
-                print(f"MLflow: {one_line(error)}; the sweep goes on", file=sys.stderr)
-            self._behind_since = time.monotonic()
+            self._falls_behind(error)
+
+    def _falls_behind(self, error: Exception) -> None:
+        """Said once, until MLflow answers again."""
+        if self._behind_since is None:
+            print(f"MLflow: {one_line(error)}; the sweep goes on", file=sys.stderr)
+        self._behind_since = time.monotonic()
 
     def hypervolume(self, value: float, finished: int) -> None:
         """A point of the parent's hypervolume curve, by number of finished trials."""
@@ -167,8 +183,10 @@ class Tracking:
 
     def show(self, front: ParetoFront) -> None:
         """The front so far, as its files are in the run folder: artifacts and description."""
-        parts = (self._client, self.experiment_id, self.parent_id, front, self._run.path)
-        self._attempt(lambda: log_front(*parts), in_folder=False)
+        self._attempt(lambda: self._show(front), in_folder=False)
+
+    def _show(self, front: ParetoFront) -> None:
+        log_front(self._client, self.experiment_id, self.parent_id, front, self._run.path)
 
     def agreed(self, agreement: Mapping[str, Agreement]) -> None:
         """Metrics of the parent: rank correlation of predicted and measured loss."""
@@ -192,6 +210,8 @@ class Tracking:
         self._attempt(self._interrupted, in_folder=False)
 
     def _interrupted(self) -> None:
+        if not self.parent_id:
+            self._open()
         for child in self._runs(f"tags.`{PARENT}` = '{self.parent_id}' and {UNFINISHED}"):
             self._client.delete_run(child.info.run_id)
         self._client.set_terminated(self.parent_id, "KILLED")

@@ -23,6 +23,7 @@ from benchmarks.faults import (
     in_mid_trial,
     kill_workers,
     runs_of,
+    spawn,
     under_way,
     wait_for,
     workers,
@@ -152,12 +153,27 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
     """The second is refused in one line, and the first one does not notice."""
     driver = start(steps=60, trials=4, halving=EVERYBODY)
     wait_for(lambda: under_way(run), 250, driver, log)
+    before = finished(run)
     capsys.readouterr()
     assert resume(run) == 2
     said = capsys.readouterr().err
     assert said == f"sparsefront: sweep 'hurt' is running already in {run.path}\n"
     assert driver.wait(150) == 0, log.read_text()
-    check_complete(run, {})
+    check_complete(run, before)
+
+
+@pytest.mark.faults
+def test_two_drivers_that_resume(start: Any, run: RunFolder, log: Path) -> None:
+    """Started in the same moment after a crash: one goes on, the other is refused."""
+    driver = start(steps=60, trials=4, halving=EVERYBODY)
+    wait_for(lambda: in_mid_trial(run), 250, driver, log)
+    kill_all(driver, log.parent)
+    wait_for_none(log.parent)
+    before = finished(run)
+    both = [spawn("resume", "hurt", "--out", run.out, cwd=log.parent) for _ in range(2)]
+    assert sorted(one.wait(300) for one in both) == [0, 2], log.read_text()
+    assert f"sweep 'hurt' is running already in {run.path}" in log.read_text()
+    check_complete(run, before)
 
 
 @pytest.mark.faults

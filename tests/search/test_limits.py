@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import CHECKOUT, check_complete, runs_of
+from benchmarks.faults import CHECKOUT, check_complete, finished, runs_of, wait_for
 from search.cluster.limit_watcher import broken, descendants, private_gb
 from search.cluster.limits import Limit, resident_gb
 from search.runs.run_store import RunFolder, read_failure
@@ -91,8 +91,10 @@ def test_trials_without_end(start: Any, run: RunFolder, log: Path) -> None:
         space={"allocation.min_keep": {"choices": list(HOW_THEY_END)}},
         trials=5, rung_timeout_s=40, max_memory_gb=2,
     )  # fmt: skip
+    wait_for(lambda: list(run.trials.glob("*/failure.json")), 300, driver, log)
+    before = finished(run)
     assert driver.wait(600) == 0, log.read_text()
-    check_complete(run, {})
+    check_complete(run, before)
     found = {}
     for child in runs_of(run.out)[1]:
         reason = child.data.tags.get("sparsefront.reason", child.info.status)

@@ -73,13 +73,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_server_dies(
-    start: Any, run: RunFolder, log: Path, server: Server, comes_back: bool
+    start: Any, run: RunFolder, log: Path, server: Server, comes_back: bool, capsys: Any
 ) -> None:
     """Lost: nothing. Where the server stays dead, the sweep ends with status 1 and says how MLflow
     is completed.
     """
     driver = start(tracking_uri=server.uri, steps=20)
     wait_for(run.finished, 200, driver, log)
+    before = finished(run)
     server.kill()
     wait_for(lambda: "the sweep goes on" in log.read_text(), 100, driver, log)
     if comes_back:
@@ -87,14 +88,18 @@ def test_server_dies(
         server.start()
         driver.send_signal(signal.SIGCONT)
         assert driver.wait(200) == 0, log.read_text()
-        check_complete(run, {}, server.uri)
+        check_complete(run, before, server.uri)
         return
     assert driver.wait(200) == 1, log.read_text()
+    assert finished(run).items() >= before.items()
+    before = finished(run)
+    assert main(["resume", "hurt", "--out", str(run.out)]) == 1  # nor does it refuse to go on
+    assert "MLflow: " in (said := capsys.readouterr().err) and "; the sweep goes on" in said
+    assert f"`sparsefront resume hurt --out {run.out}` logs what it missed" in said
     last = log.read_text().splitlines()[-1]
     assert last.startswith("sparsefront: the sweep is complete, but MLflow at http://127.0.0.1:")
     assert last.endswith(f"`sparsefront resume hurt --out {run.out}` logs what it missed")
     assert "Traceback" not in log.read_text()
     server.start()
-    before = finished(run)
     assert main(["resume", "hurt", "--out", str(run.out)]) == 0
     check_complete(run, before, server.uri)

@@ -14,7 +14,7 @@ from search.inspection.sweep_view import read_view
 from search.objectives import Bound
 from search.rungs.skipping import MOST_IN_A_ROW, comparable, hopeless, unbeatable, useless
 from search.rungs.stopped import outcome_of
-from search.runs.run_store import RunFolder, Stop, read_stopped
+from search.runs.run_store import RunFolder, Stop, read_failure, read_stopped
 from search.sweep_file import first_trial, read_sweep
 from search.trials.shared import Shared
 from search.trials.spec import TrialResult
@@ -218,6 +218,34 @@ def test_a_crossprune_trial_under_way_goes_on(
     assert actor._beyond_reach(sweep.trial)
     stop = read_stopped(actor.run_folder, 0)
     assert stop is not None and stop.reason.startswith("dominated before any training")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_process_without_its_gpu_ends(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    lost: bool,
+) -> None:  # fmt: skip
+    """After a trial's error every later call to the GPU fails: the trial's reason is kept, and no
+    other trial comes to this process. CUDA's part is played.
+    """
+    sweep = read_sweep(write_yaml(sweep_data))
+    actor = object.__new__(TrialActor)
+    actor.run_folder = RunFolder(out=tmp_path, name="one")
+    actor.shared, actor.sweep = Shared(), sweep
+    actor.reset_config({"trial_id": 0, "values": {"no.such": 1}, "beaten_by": []})
+
+    def synchronize() -> None:
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    if lost:
+        with pytest.raises(ValueError, match=r"no\.such"):
+            actor._looked()
+    else:
+        assert actor._looked() == {"done": True}
+    assert "no.such" in str(read_failure(actor.run_folder, 0))
 
 
 @pytest.mark.long
