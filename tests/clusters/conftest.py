@@ -45,6 +45,7 @@ def loopback_environment(home: Path) -> dict[str, str]:
         "PYTHONPATH": str(CHECKOUT),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "60",  # as in the image
     }
 
 

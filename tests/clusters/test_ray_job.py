@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults import check_complete, runs_of
+from search.runs.run_store import RunFolder
+
 pytestmark = [
     pytest.mark.long,
     pytest.mark.faults,
@@ -53,6 +56,8 @@ def test_stopped_and_submitted_again(
     before = finished()
     assert "was stopped" in job("status", "tiny-1")
     assert 1 <= len(before) < 3
+    assert f"sparsefront resume tiny --out {runs}" in job("logs", "tiny-1")  # it ended in order
+    assert [parent.info.status for parent in runs_of(runs)[0]] == ["KILLED"]
 
     submit("tiny-2")
     assert "hypervolume" in job("logs", "--follow", "tiny-2")
@@ -60,6 +65,7 @@ def test_stopped_and_submitted_again(
     after = finished()
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
+    check_complete(RunFolder(out=runs, name="tiny"), {})
 
 
 def until(condition: Callable[[], Any], seconds: float, log: Callable[[], str]) -> None:
