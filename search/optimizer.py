@@ -126,13 +126,13 @@ class Optimizer:
 
     def guide(self, prediction: Prediction, follows: bool = True) -> None:
         """From here on the predicted front says which allocations are tried, or, where it is not
-        followed, is only compared with what is measured. ValueError where it is about other fields,
-        values or objectives than the search.
+        followed, is only compared with what is measured. ValueError where it is about other fields
+        or values than the search, or, to be followed, other objectives.
         """
         for name, (low, high) in prediction.proposed().items():
             for value in (low, high):
                 check_values({name: value}, self._distributions, "prediction")
-        if set(prediction.worst) != set(self._objectives):
+        if follows and set(prediction.worst) != set(self._objectives):
             raise ValueError(
                 f"prediction.worst: of {', '.join(prediction.worst)}; allowed: of each objective, "
                 f"{', '.join(self._objectives)}"

@@ -107,6 +107,19 @@ def test_a_prediction_of_something_else(space: Any, objectives: Any, message: st
         Optimizer(space, objectives, prediction=prediction())
 
 
+def test_compared_beside_other_objectives() -> None:
+    """A prediction of mAP at GFLOPs is not followed where non-zeros are the cost, but compared."""
+    space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
+    optimizer = Optimizer(space, {"mAP": "max", "nonzeros": "min"}, sampler="random")
+    optimizer.guide(prediction(), follows=False)
+    for _ in range(5):
+        asked = optimizer.ask()
+        assert asked is not None
+        camera, lidar = (float(asked.values[name]) for name in space)  # type: ignore[arg-type]
+        optimizer.tell(asked.trial_id, {"mAP": 0.6 - camera**3 - lidar**3, "nonzeros": -camera})
+    assert list(optimizer.agreement()) == ["mAP"]
+
+
 def test_a_trial_that_was_skipped_says_nothing_of_quality(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five that were stopped for their costs, with the best quality as their estimate, do not make
     pruning look harmless.
