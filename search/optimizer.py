@@ -375,7 +375,9 @@ class Optimizer:
                 params=trial.params,
                 distributions=trial.distributions,
                 constraints={name: trial.constraints.get(name, 0.0) for name in sorted(names)},
-                user_attrs={SKIPPED: trial.state != TrialState.COMPLETE and trial.user_attrs[FREE]},
+                user_attrs={
+                    SKIPPED: trial.state != TrialState.COMPLETE and trial.user_attrs.get(FREE)
+                },
             )
             for trial in trials
         ]

@@ -16,6 +16,9 @@ NEARLY_DENSE = 0.95
 MOST_IN_A_ROW = 200
 """Trials that cost nothing end a sweep when so many came without one that counts."""
 
+WHICH_GO = ("allocation.", "trade_off.", "criterion", "score_batches")
+"""Beginnings of fields that say which weights go, and of a dense model nothing."""
+
 Costs = dict[str, float]
 
 
@@ -23,7 +26,7 @@ def comparable(fields: Iterable[str]) -> bool:
     """Whether trials that differ in these fields alone would be one model if they were dense: then
     a nearly dense one shows what quality all of them can reach.
     """
-    return all(name.startswith(("allocation.", "trade_off.")) for name in fields)
+    return all(name.startswith(WHICH_GO) for name in fields)
 
 
 def unbeatable(

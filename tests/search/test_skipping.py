@@ -67,7 +67,7 @@ def test_only_what_may_be_on_the_front_beats() -> None:
 
 def test_what_a_nearly_dense_trial_tells_of() -> None:
     """Of one model trained alike; a fuser or a learning rate may reach more."""
-    assert comparable(["allocation.per_stage.camera.neck", "trade_off.saved"])
+    assert comparable(["allocation.per_stage.camera.neck", "trade_off.saved", "criterion.beta"])
     assert not comparable(["allocation.per_modality.camera", "model.fuser"])
     assert not comparable(["fine_tune.lr"])
 
