@@ -46,6 +46,7 @@ def loopback_environment(home: Path) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",  # as in the image
+        "RAY_worker_niceness": "0",  # 15 by default: beside other work on the machine they starve
     }
 
 
