@@ -35,6 +35,7 @@ from search.optimizer import Failure, Optimizer, Proposal
 from search.proposals.first import needs_scores, predicts, prepare_search
 from search.proposals.for_sweep import optimizer_of, tell, tell_stopped
 from search.proposals.warm_start import take_over
+from search.runs.interrupts import ENDING, listen
 from search.runs.one_driver import Lease, only_driver
 from search.runs.passwords import masked
 from search.runs.places import absolute, check_uris
@@ -63,7 +64,6 @@ from search.trials.checkpoint import tidy
 from search.trials.loss_curves import by
 from search.trials.spec import TrialSpec
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
 NEVER_S = "1e9"
 """How often Tune writes its own state of all trials, which it keeps in memory for that and we never
 restore from.
@@ -134,7 +134,7 @@ def resume_sweep(name: str, out: str | Path, address: str | None = None) -> Pare
 
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> ParetoFront:
-    _listen()  # again, as Ray has put its own handler in place
+    listen()  # again, as Ray has put its own handler in place
     drop_torn_line(run.storage)
     storage, named = strict_yaml.expand(sweep.storage), strict_yaml.expand(sweep.tracking_uri)
     optimizer = optimizer_of(sweep, storage or run.storage, launch.study)
@@ -269,7 +269,7 @@ def _ending_well(run: RunFolder) -> Iterator[None]:
     """SIGINT, SIGTERM and a full disk end the driver in order, with one line on how to go on."""
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     before = {number: signal.getsignal(number) for number in ENDING}
-    _listen()
+    listen()
     try:
         yield
     except KeyboardInterrupt:
@@ -297,15 +297,6 @@ def _ended(tracking: Tracking) -> Iterator[None]:
     except BaseException:
         tracking.interrupted()
         raise
-
-
-def _listen() -> None:
-    for number in ENDING:
-        signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def scored_specs(sweep: Sweep) -> list[TrialSpec]:

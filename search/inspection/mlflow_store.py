@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search import strict_yaml
+from search.runs.interrupts import whole
 from search.runs.passwords import masked
 from search.runs.run_store import RunFolder, read_json
 
@@ -25,8 +26,26 @@ ENVIRONMENT = {
 }
 
 
+class WholeCalls:
+    """An MlflowClient each of whose calls is done to its end before a signal is heard."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            with whole():
+                return method(*given, **named)
+
+        return call
+
+
 def client_of(tracking_uri: str) -> Any:
-    """An MlflowClient that is quiet and gives up soon; a SQLite database is made where missing."""
+    """An MlflowClient that is quiet, gives up soon, and is not interrupted in the middle of a
+    write; a SQLite database is made where missing.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -35,7 +54,7 @@ def client_of(tracking_uri: str) -> Any:
         logging.getLogger(logger).setLevel(logging.WARNING)
     if tracking_uri.startswith(SQLITE):
         make_database(Path(tracking_uri.removeprefix(SQLITE)))
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    return WholeCalls(MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri))
 
 
 def tracking_uri_of(run: RunFolder) -> str | None:
