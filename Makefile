@@ -68,15 +68,17 @@ bench-known: $(STAMP)
 
 # The demo by a script that one writes by hand, and by ours; others: TRIALS and SEEDS.
 SEEDS := 0 1 2
+JOB := $(shell date +%Y%m%d-%H%M%S)
 bench-job: $(STAMP) demo-data
 	mkdir -p runs
 	set -e; for seed in $(SEEDS); do \
 		$(BIN)/python -m benchmarks.by_hand demo-data/procedural --seed $$seed \
-			--trials $(or $(TRIALS),40) --out runs/by-hand-$$seed; \
-		sed "s/^seed: .*/seed: $$seed/" benchmarks/by_hand/sparsefront.yaml > runs/job-$$seed.yaml; \
-		$(BIN)/sparsefront sweep runs/job-$$seed.yaml --name job-$$seed --trials $(or $(TRIALS),8); \
+			--trials $(or $(TRIALS),40) --out runs/by-hand-$(JOB)-$$seed; \
+		sed "s/^seed: .*/seed: $$seed/" benchmarks/by_hand/sparsefront.yaml > runs/job-$(JOB)-$$seed.yaml; \
+		$(BIN)/sparsefront sweep runs/job-$(JOB)-$$seed.yaml --name job-$(JOB)-$$seed --trials $(or $(TRIALS),8); \
 	done
-	$(BIN)/python -m benchmarks.fronts_over_time $(SEEDS:%=runs/by-hand-%/records.jsonl) $(SEEDS:%=runs/job-%)
+	$(BIN)/python -m benchmarks.fronts_over_time \
+		$(SEEDS:%=runs/by-hand-$(JOB)-%/records.jsonl) $(SEEDS:%=runs/job-$(JOB)-%)
 
 bench-found: $(STAMP) demo-data
 	$(BIN)/python -m benchmarks.found_allocations demo-data/procedural --out runs

@@ -120,8 +120,8 @@ def predicted_front(
     loss, saved = (sum(float(v.max()) for v in values) for values in (
         [curve.loss for curve in curves.values()], [curve.saved for curve in curves.values()]
     ))  # fmt: skip
-    scale = 10 ** np.round(np.log10(max(loss, 1e-300))) / max(saved, 1e-300)  # losses have any unit
-    trade_offs = scale * np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None]
+    unit = 1.0 if 1e-3 <= loss <= 10.0 else max(loss, 1e-300)  # shares of a loss, or any unit
+    trade_offs = unit / max(saved, 1e-300) * np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None]
     chosen = [
         (factor * curve.loss - trade_offs * curve.saved).argmin(1)
         for factor, curve in zip(factors, curves.values(), strict=True)

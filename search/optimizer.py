@@ -345,9 +345,12 @@ class Optimizer:
         """The guided fields of the next trial. Of those that were never trained only the costs are
         known.
         """
-        everyone = self._past()
-        past = [trial for trial in everyone if not trial.user_attrs.get(SKIPPED)]
-        skipped = [trial for trial in everyone if trial.user_attrs.get(SKIPPED)]
+        past = [trial for trial in self._past() if not trial.user_attrs.get(SKIPPED)]
+        skipped = [
+            trial
+            for trial in self._trials()
+            if trial.state == TrialState.PRUNED and trial.user_attrs.get(FREE)
+        ]
         tried, underway = ([t.params for t in s] for s in (past, [*skipped, *self._running()]))
         values = {
             name: [trial.values[at] for trial in past] for at, name in enumerate(self._objectives)

@@ -147,8 +147,7 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
         with Live(sweep, optimizer, finished) as live:
             for line in taken:
                 live.say(line)
-            unsaid = predicts(sweep) and not run.agreement_file.is_file()
-            if optimizer.told() < sweep.trials or unsaid:
+            if optimizer.told() < sweep.trials:
                 drawn = LiveFront(sweep, run, tracking.show)
                 listeners = Listeners(finished, live, tracking, drawn)
                 _tune(sweep, run, optimizer, listeners, live, again, lease)
@@ -259,7 +258,7 @@ def _tune(
         raise Failed(watcher.stop)
     agreement = optimizer.agreement()
     listeners.agreed(agreement)
-    if predicts(sweep):
+    if agreement:
         write_json(run.agreement_file, {name: asdict(found) for name, found in agreement.items()})
         run.push(run.agreement_file)
 

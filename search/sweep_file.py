@@ -116,7 +116,6 @@ class Sweep:
                 "predicted_by: given where a trade_off is searched; allowed there: "
                 "trial.trade_off.predicted_by"
             )
-        check_first(self)
         check_predicted(self)
         check_halving(self)
         check_measured(self)
@@ -243,7 +242,7 @@ def check_halving(sweep: Sweep) -> None:
     searched = sweep.space.get("fine_tune.steps")
     most = sweep.trial.fine_tune.steps
     if searched is not None:
-        most = max(int(str(steps)) for steps in searched.corners())
+        most = max(most, *(int(str(steps)) for steps in searched.corners()))
     for rung in sweep.halving.rungs:
         if rung.steps > most or (rung.steps == most and rung.frames == 1.0):
             raise ValueError(
@@ -297,6 +296,7 @@ def check_inputs(sweep: Sweep) -> None:
     from search.proposals.warm_start import earlier
     from search.trials.checks import check_trial
 
+    check_first(sweep)
     for folder in sweep.warm_start:
         earlier(folder)
     for spec in [sweep.trial, first_trial(sweep), *other_models(sweep)]:

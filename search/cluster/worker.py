@@ -121,7 +121,7 @@ class TrialActor(Trainable):
             return False
         if not self.beaten_by and not self.sweep.constraints:
             return False
-        self.shared = prepare(spec, self.shared)
+        self.shared = trimmed(prepare(spec, self.shared), self.base)
         costs = least_costs(spec, self.shared)
         reason = useless(costs, self.beaten_by, self.sweep.constraints, least=True)
         if reason is None:

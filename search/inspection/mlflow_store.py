@@ -44,7 +44,7 @@ class WholeCalls:
 
 def client_of(tracking_uri: str) -> Any:
     """An MlflowClient that is quiet, gives up soon, and is not interrupted in the middle of a
-    write; a SQLite database is made where missing.
+    write to SQLite, whose locks would outlive it; such a database is made where missing.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -54,7 +54,16 @@ def client_of(tracking_uri: str) -> Any:
         logging.getLogger(logger).setLevel(logging.WARNING)
     if tracking_uri.startswith(SQLITE):
         make_database(Path(tracking_uri.removeprefix(SQLITE)))
-    return WholeCalls(MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri))
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    return WholeCalls(client) if tracking_uri.startswith(SQLITE) else client
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What calls to MLflow raise where it does not answer."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, OSError)
 
 
 def tracking_uri_of(run: RunFolder) -> str | None:

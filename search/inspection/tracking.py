@@ -27,6 +27,7 @@ from search.inspection.mlflow_store import (
     SWEEP,
     client_of,
     experiment_of,
+    failures,
     one_line,
     runs_where,
 )
@@ -64,8 +65,6 @@ class Tracking:
         self.tracking_uri = tracking_uri
         self._sweep, self._run, self._run_id = sweep, run, run_id
         self._client = client_of(tracking_uri)  # before any other import of MLflow
-        from mlflow.exceptions import MlflowException
-
         self.experiment_id = self.parent_id = ""
         self._code = _commit(run)
         self._children: dict[int, str] = {}
@@ -74,7 +73,7 @@ class Tracking:
         self._behind_since: float | None = None
         try:
             self._open()
-        except MlflowException as error:
+        except failures() as error:
             if not run.look_file.is_file():
                 raise ValueError(
                     f"tracking_uri: value {masked(tracking_uri)!r}: {one_line(error)}; allowed: a "
@@ -90,6 +89,7 @@ class Tracking:
         )
         self.parent_id = self._parent(self._run_id)
         write_json(self._run.look_file, {"mlflow": self.where()})
+        self._run.push(self._run.look_file)
 
     def where(self) -> str:
         """How to look at the parent run: its page, and the server to start where none runs."""
@@ -148,20 +148,19 @@ class Tracking:
         """Says it, after what was missed while the server did not answer; what the run folder has
         is then said already.
         """
-        from mlflow.exceptions import MlflowException
-
         try:
             if self._behind_since is not None:
                 if time.monotonic() - self._behind_since < RETRY_S:
                     return
-                assert self._optimizer is not None
+                if self._optimizer is None:  # so early there is nothing to say
+                    return
                 self.reconcile(self._optimizer)
                 self._behind_since = None
                 print("MLflow answers again; what it missed is logged", file=sys.stderr)
                 if in_folder:
                     return
             say()
-        except (MlflowException, OSError) as error:
+        except failures() as error:
             self._falls_behind(error)
 
     def _falls_behind(self, error: Exception) -> None:
@@ -220,14 +219,12 @@ class Tracking:
         """The front as table, picture, page and description; the parent ends FINISHED. Failed where
         MLflow does not answer.
         """
-        from mlflow.exceptions import MlflowException
-
         try:
             if self._behind_since is not None and self._optimizer is not None:
                 self.reconcile(self._optimizer)
             self._log_volumes()
             self._finish(front)
-        except (MlflowException, OSError) as error:
+        except failures() as error:
             self._behind_since = time.monotonic()
             raise Failed(
                 f"the sweep is complete, but MLflow at {masked(self.tracking_uri)} does not "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from search.optimizer import Optimizer
 from search.proposals.diagonal import POINTS, diagonal
 from search.proposals.distributions import distributions, holds
 from search.rungs.stopped import outcome_of
+from search.runs.places import PATHS
 from search.runs.run_store import Stop
 from search.space import Choices, Range, Value, is_integer, value_of, with_values
 from search.sweep_file import TRADE_OFF, Sweep, searched_sparsities
@@ -86,15 +88,23 @@ def own_values(sweep: Sweep) -> dict[str, Value]:
 
 def as_searched(sweep: Sweep, name: str, value: Value) -> Value:
     """The choice that stands for this value: a trial has whole specs, choices may leave out what
-    is as by default.
+    is as by default; one path may be written in several ways.
     """
     dimension = sweep.space[name]
     for choice in dimension.choices if isinstance(dimension, Choices) else ():
+        if name.endswith(PATHS) and _same_path(choice, value):
+            return choice
         if not isinstance(choice, dict) or not isinstance(value, dict):
             continue
         if value_of(with_values(sweep.trial, {name: choice}), name) == value:
             return choice
     return value
+
+
+def _same_path(one: Value, other: Value) -> bool:
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    return os.path.abspath(one) == os.path.abspath(other)
 
 
 def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:

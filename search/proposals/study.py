@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from search.runs.study_storage import in_one_line, opened
 
@@ -31,10 +32,9 @@ def opened_study(
             study_name=name, storage=base, directions=directions, load_if_exists=True
         )
         known = dict(study.user_attrs)
-        space = {name: distribution_to_json(field) for name, field in fields.items()}
-        own = {OBJECTIVES: list(objectives), SPACE: space}
-        for what in own.keys() - known.keys():
-            study.set_user_attr(what, own[what])
+        tried = [] if SPACE in known else study.get_trials(deepcopy=False)
+    space = {name: distribution_to_json(field) for name, field in fields.items()}
+    own = {OBJECTIVES: list(objectives), SPACE: space}
     same = known.get(OBJECTIVES, own[OBJECTIVES]) == own[OBJECTIVES]
     if study.directions != directions or not same:
         names = known.get(OBJECTIVES, [_word(d) for d in study.directions])
@@ -42,8 +42,21 @@ def opened_study(
             f"storage: its search {name!r} has other objectives: {', '.join(names)}; allowed: the "
             "same, or another name"
         )
-    _same_space(name, known.get(SPACE, space), space)
+    theirs = known.get(SPACE) or _seen(tried) or space  # earlier versions did not say
+    _same_space(name, theirs, space)
+    with in_one_line(storage):
+        for what in own.keys() - known.keys():
+            study.set_user_attr(what, own[what])
     return study
+
+
+def _seen(trials: list[FrozenTrial]) -> dict[str, str]:
+    """The space as the trials had it."""
+    return {
+        name: distribution_to_json(field)
+        for trial in trials
+        for name, field in trial.distributions.items()
+    }
 
 
 def _same_space(name: str, theirs: Mapping[str, str], own: Mapping[str, str]) -> None:

@@ -70,7 +70,7 @@ def _values_in(sweep: Sweep, spec: TrialSpec) -> dict[str, Value] | None:
         if not allowed_value(sweep, name, value):
             return None
         values[name] = value
-    return values if with_values(sweep.trial, values) == spec else None
+    return values if with_values(sweep.trial, values) == with_values(spec, values) else None
 
 
 def _take(

@@ -74,7 +74,7 @@ class RungRecord:
     went_on: dict[int, bool] = field(default_factory=dict)
 
     def saw(self, trial_id: int, losses: Sequence[float]) -> None:
-        """A trial of before, which went on or never asks."""
+        """A trial of before, which went on."""
         self.seen[trial_id], self.went_on[trial_id] = np.asarray(losses, float), True
 
     def goes_on(self, trial_id: int, losses: Sequence[float]) -> bool:

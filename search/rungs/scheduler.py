@@ -8,9 +8,16 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.objectives import OBJECTIVES
 from search.rungs.halving import Halving, RungRecord, losses_of
-from search.runs.run_store import RunFolder, Stop, write_stopped
+from search.runs.run_store import (
+    RunFolder,
+    Stop,
+    has_ended,
+    read_json,
+    write_json,
+    write_stopped,
+)
 from search.sweep_file import Sweep
-from search.trials.checkpoint import looks_of, remove_checkpoint
+from search.trials.checkpoint import PROMOTED, looks_of, remove_checkpoint
 from search.trials.spec import Look
 
 
@@ -26,7 +33,8 @@ class HalvingScheduler(FIFOScheduler):
         self._sweep, self._run, self._halving = sweep, run, halving
         self._records = [RungRecord(halving) for _ in halving.rungs]
         for trial_id, seen in looks.items():
-            for look in seen:
+            decided = self._decided(trial_id, seen)
+            for look in seen[:decided]:
                 rung = rung_of(halving, look)
                 if rung is not None:  # results that were taken over may have other rungs
                     self._records[rung].saw(trial_id, self._losses(look))
@@ -39,6 +47,8 @@ class HalvingScheduler(FIFOScheduler):
         rung = rung_of(self._halving, looks[-1])
         assert rung is not None, looks[-1]
         if self._records[rung].goes_on(number, self._losses(looks[-1])):
+            write_json(folder / PROMOTED, {"looks": len(looks)})
+            self._run.push(folder / PROMOTED)
             return str(TrialScheduler.CONTINUE)
         reason = (
             f"rung {rung + 1} of {len(self._records)}: not among the best 1 in "
@@ -48,6 +58,17 @@ class HalvingScheduler(FIFOScheduler):
         write_stopped(self._run, number, None, Stop(reason=reason, costs=costs, looks=looks))
         remove_checkpoint(folder)
         return str(TrialScheduler.STOP)
+
+    def _decided(self, trial_id: int, looks: list[Look]) -> int:
+        """How many of its looks a driver had judged: all of a trial that ended; of one under way
+        those with a later look, and the last one where it is written that it went on.
+        """
+        folder = self._run.trial_dir(trial_id)
+        if has_ended(folder):
+            return len(looks)
+        file = folder / PROMOTED
+        promoted = int(read_json(file)["looks"]) if file.is_file() else 0
+        return max(len(looks) - 1, promoted)
 
     def _losses(self, look: Look) -> list[float]:
         directions = {str(name): OBJECTIVES[name].direction for name in self._sweep.objectives}

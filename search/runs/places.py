@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from typing import Any
 
 from search import strict_yaml
 from search.data import DataSpec, root_of, with_root
@@ -14,6 +15,9 @@ from search.runs.shared_storage import is_uri
 from search.runs.study_storage import opened
 from search.space import Choices, Range
 from search.sweep_file import AS_WRITTEN, Sweep
+
+PATHS = ("checkpoint", "root")
+"""Ends of the names of fields that are paths."""
 
 
 def absolute(sweep: Sweep) -> Sweep:
@@ -35,11 +39,21 @@ def absolute(sweep: Sweep) -> Sweep:
 
 
 def _absolute_choices(name: str, dimension: Range | Choices) -> Range | Choices:
-    """Of checkpoints and data roots that are searched."""
-    if not isinstance(dimension, Choices) or not name.endswith(("checkpoint", "root")):
+    """Of checkpoints and data roots that are searched, in whole specs of data too."""
+    if not isinstance(dimension, Choices):
         return dimension
-    found = [os.path.abspath(c) if isinstance(c, str) else c for c in dimension.choices]
+    found: list[Any] = []
+    for choice in dimension.choices:
+        if isinstance(choice, str) and name.endswith(PATHS):
+            choice = _at(choice)
+        if isinstance(choice, dict) and name in ("train", "val"):
+            choice = {k: _at(v) if k.endswith(PATHS) else v for k, v in choice.items()}
+        found.append(choice)
     return Choices(choices=found)
+
+
+def _at(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))
 
 
 def _absolute_file(uri: str | None) -> str | None:
@@ -52,8 +66,7 @@ def _absolute_file(uri: str | None) -> str | None:
 
 def _at_home(data: DataSpec) -> DataSpec:
     """The data with an absolute root; ~ and variables would mean nothing behind a folder."""
-    root = os.path.expanduser(os.path.expandvars(root_of(data)))
-    return with_root(data, os.path.abspath(root))
+    return with_root(data, _at(root_of(data)))
 
 
 def check_uris(sweep: Sweep) -> None:

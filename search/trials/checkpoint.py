@@ -17,6 +17,8 @@ from search.trials.spec import Look
 from search.trials.timings import Timings
 
 DATA = "checkpoint.json"
+PROMOTED = "checkpoint-promoted.json"
+"""Of a trial under way: after how many looks it went on."""
 MASK, TIED, RANDOM = "mask.", "tied.", "random"
 
 
@@ -110,6 +112,7 @@ def looks_of(folder: Path) -> list[Look]:
 
 def remove_checkpoint(folder: Path) -> None:
     (folder / DATA).unlink(missing_ok=True)
+    (folder / PROMOTED).unlink(missing_ok=True)
     _remove_tensors(folder)
 
 

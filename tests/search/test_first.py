@@ -14,7 +14,7 @@ from search.proposals.for_sweep import optimizer_of
 from search.proposals.predicted import prediction_of, searched_budgets
 from search.space import Value
 from search.sweep import scored_specs
-from search.sweep_file import Sweep, read_sweep
+from search.sweep_file import Sweep, check_first, read_sweep
 from search.trials.shared import Shared, prepare_all
 
 MODALITIES = ("camera", "lidar", "fusion")
@@ -88,14 +88,14 @@ def test_first_allocations_need_sparsities(
     read: Any, sweep_data: dict[str, Any], first: str
 ) -> None:
     """They would run as something else under their name."""
-    lr = {"fine_tune.lr": {"low": 1e-4, "high": 1e-3}}
-    with pytest.raises(
-        ValueError, match=f"first: value '{first}' with no range of alloc.*: \\[\\]"
-    ):
-        read(space=lr, first=[first])
+    lr = read(space={"fine_tune.lr": {"low": 1e-4, "high": 1e-3}}, first=[first])
+    with pytest.raises(ValueError, match=rf"first: value '{first}' with no range of alloc.*: \[\]"):
+        check_first(lr)
+    trial = {**sweep_data["trial"], "trade_off": {"saved": 0.5}}
     saved = {"trade_off.saved": {"low": 0.0, "high": 1.0}}
+    trade_off = read(space=saved, first=[first], trial=trial)
     with pytest.raises(ValueError, match=f"'{first}' with no range of .* allowed here: predicted"):
-        read(space=saved, first=[first], trial={**sweep_data["trial"], "trade_off": {"saved": 0.5}})
+        check_first(trade_off)
 
 
 def test_predicted_needs_ranges(read: Any) -> None:

@@ -45,6 +45,7 @@ def test_who_went_on_still_does() -> None:
     for i in range(9):
         resumed.saw(i, [1.0 / (i + 1)] * 2)
     assert resumed.goes_on(0, [1.0, 1.0])
+    assert not resumed.goes_on(11, [0.9, 0.9])  # one that no driver had judged
     assert not resumed.goes_on(10, [1.0, 1.0])
 
 

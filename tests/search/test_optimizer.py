@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search.optimizer import Failure, Optimizer, Proposal, Stopped
 from search.proposals.for_sweep import ladder, optimizer_of, tell
@@ -334,3 +338,25 @@ def test_a_search_of_another_space(tmp_path: Path) -> None:
             Optimizer(space, objectives, log)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="other objectives: loss; allowed"):
         Optimizer({"x": (0.0, 0.5)}, {"cost": "min"}, log)
+
+
+def test_a_search_that_an_earlier_version_began(tmp_path: Path) -> None:
+    """Its trials say what the space was; a wrong call leaves nothing behind that refuses the right
+    one.
+    """
+    log, space = tmp_path / "s.log", {"x": (0.0, 0.5)}
+    old = optuna.create_study(
+        study_name="search", directions=["minimize"],
+        storage=JournalStorage(JournalFileBackend(str(log))),
+    )  # fmt: skip
+    old.add_trial(
+        optuna.trial.create_trial(
+            values=[1.0], params={"x": 0.2}, distributions={"x": FloatDistribution(0.0, 0.5)}
+        )
+    )
+    with pytest.raises(ValueError, match="other objectives: min; allowed"):
+        Optimizer(space, {"loss": "min", "gain": "max"}, log)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="another space, with x"):
+        Optimizer({"x": (0.0, 0.9)}, {"loss": "min"}, log)
+    assert Optimizer(space, {"loss": "min"}, log).told() == 1  # type: ignore[arg-type]
+    assert Optimizer(space, {"loss": "min"}, log).told() == 1  # type: ignore[arg-type]

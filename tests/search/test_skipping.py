@@ -208,7 +208,7 @@ def test_a_crossprune_trial_under_way_goes_on(
     sweep = read_sweep(write_yaml(sweep_data))
     actor = object.__new__(TrialActor)  # Ray makes them with a logger and a thread
     actor.run_folder = RunFolder(out=tmp_path, name="one")
-    actor.shared, actor.sweep = Shared(), sweep
+    actor.base, actor.shared, actor.sweep = Shared(), Shared(), sweep
     actor.reset_config({"trial_id": 0, "values": {}, "beaten_by": [{"GFLOPs": 1e-9}]})
     folder = actor.run_folder.trial_dir(0)
     folder.mkdir(parents=True)

@@ -127,6 +127,10 @@ def test_files_are_absolute(
     data = {**sweep_data, "space": {"checkpoint": {"choices": ["a.safetensors", "/b.safetensors"]}}}
     searched = absolute(read_sweep(write_yaml(data))).space["checkpoint"]
     assert searched.corners() == [f"{tmp_path}/a.safetensors", "/b.safetensors"]
+    monkeypatch.setenv("HOME", "/home/me")
+    roots = {"train.root": {"choices": ["~/data", "here"]}}
+    searched = absolute(read_sweep(write_yaml({**sweep_data, "space": roots}))).space["train.root"]
+    assert searched.corners() == ["/home/me/data", f"{tmp_path}/here"]
 
 
 @pytest.mark.long
