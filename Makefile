@@ -52,7 +52,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# All of docs/benchmarks.md but BoTorch and Syne Tune: many hours; a part alone by its own target.
+# The tables of docs/benchmarks.md but for BoTorch and Syne Tune: many hours; a part alone by its own target.
 bench-search: bench-known bench-job bench-found bench-cluster
 
 # A problem whose exact front is known, searched by ours with and without the predicted front, by one

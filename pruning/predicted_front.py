@@ -117,11 +117,10 @@ def predicted_front(
     """The front of these curves; `tilt` multiplies a budget's predicted loss by e^tilt."""
     names = tuple(curves)
     factors = [float(np.exp((tilt or {}).get(name, 0.0))) for name in names]
-    loss, saved = (sum(float(v.max()) for v in values) for values in (
-        [curve.loss for curve in curves.values()], [curve.saved for curve in curves.values()]
-    ))  # fmt: skip
+    loss = sum(float(curve.loss.max()) for curve in curves.values())
+    most = sum(float(curve.saved.max()) for curve in curves.values())
     unit = 1.0 if 1e-3 <= loss <= 10.0 else max(loss, 1e-300)  # shares of a loss, or any unit
-    trade_offs = unit / max(saved, 1e-300) * np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None]
+    trade_offs = unit / max(most, 1e-300) * np.geomspace(1e-7, 1e5, TRADE_OFFS)[:, None]
     chosen = [
         (factor * curve.loss - trade_offs * curve.saved).argmin(1)
         for factor, curve in zip(factors, curves.values(), strict=True)
@@ -133,9 +132,9 @@ def predicted_front(
         values = [getattr(curves[n], field)[picks[:, i]] for i, n in enumerate(names)]
         return np.stack(values, 1)
 
-    macs = column("saved").sum(1)
-    order = np.argsort(macs, kind="stable")
+    saved = column("saved").sum(1)
+    order = np.argsort(saved, kind="stable")
     return PredictedFront(
         names=names, sparsities=column("sparsities")[order], loss=column("loss")[order],
-        saved=macs[order],
+        saved=saved[order],
     )  # fmt: skip

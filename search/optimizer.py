@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, SupportsFloat, get_args
+from typing import Any, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.proposals.diagonal import POINTS, diagonal
@@ -28,13 +27,11 @@ from search.proposals.distributions import (
 )
 from search.proposals.prediction import Agreement, Prediction, propose
 from search.proposals.samplers import Sampler, suggest
-from search.proposals.study import opened_study
+from search.proposals.study import DIRECTIONS, Direction, opened_study
 from search.space import Choices, Range, Value
 from search.strict_yaml import closest
 
-Direction = Literal["max", "min"]
 Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
-DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
 SKIPPED = "skipped"
 """Of a trial as samplers see it: it was never trained, so that only its costs were measured."""
@@ -118,8 +115,7 @@ class Optimizer:
             first = diagonal(self._distributions, POINTS) if alone else ()
         for values in first:
             check_values(values, self._distributions, "first")
-        directions = {name: DIRECTIONS[given] for name, given in objectives.items()}
-        self._study = opened_study(storage, name, directions, self._distributions)
+        self._study = opened_study(storage, name, objectives, self._distributions)
         self.enqueue(first)
         if prediction is not None:
             self.guide(prediction)

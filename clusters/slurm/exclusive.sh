@@ -8,7 +8,8 @@
 #SBATCH --time=24:00:00
 #SBATCH --signal=B:TERM@120
 #SBATCH --output=%x-%j.log
-# Whole nodes, as many as the sweep's `workers` fill: here 8 with half a GPU each. `ray symmetric-run` makes a cluster of them, runs the sweep on the first, and ends
+# Whole nodes, as many as the sweep's `workers` fill: here 8 with half a GPU each.
+# `ray symmetric-run` makes a cluster of them, runs the sweep on the first, and ends
 # with `ray stop`, which stops every Ray of yours on a node. On parts of nodes: shared.sh.
 # On TERM, two minutes before the time limit, the sweep stops in order; the same line goes on.
 #

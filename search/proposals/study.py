@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -12,6 +13,8 @@ from optuna.trial import FrozenTrial
 
 from search.runs.study_storage import in_one_line, opened
 
+Direction = Literal["max", "min"]
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 OBJECTIVES, SPACE = "objectives", "space"
 """Attributes of a study: what it was made for."""
 
@@ -19,13 +22,13 @@ OBJECTIVES, SPACE = "objectives", "space"
 def opened_study(
     storage: str | Path | None,
     name: str,
-    objectives: Mapping[str, StudyDirection],
+    objectives: Mapping[str, Direction],
     fields: Mapping[str, BaseDistribution],
 ) -> optuna.Study:
     """ValueError, in one line, for a storage that cannot be opened, or whose search of this name
     has other objectives or another space.
     """
-    directions = list(objectives.values())
+    directions = [DIRECTIONS[direction] for direction in objectives.values()]
     base = opened(storage)
     with in_one_line(storage):
         study = optuna.create_study(
@@ -69,4 +72,4 @@ def _same_space(name: str, theirs: Mapping[str, str], own: Mapping[str, str]) ->
 
 
 def _word(direction: StudyDirection) -> str:
-    return "max" if direction == StudyDirection.MAXIMIZE else "min"
+    return next(word for word, known in DIRECTIONS.items() if known == direction)

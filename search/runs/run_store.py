@@ -17,6 +17,7 @@ OUT/NAME/sweep.yaml                    the sweep as it was launched, paths absol
                      stopped.json      reason and looks, only of a trial ended before full fidelity
                      checkpoint.json   looks so far, only of a trial under way, with
                      checkpoint-N.safetensors  all it needs to go on after its N-th look
+                     checkpoint-promoted.json  after how many looks halving let it go on
                      result.json       written LAST: its existence means finished
          front.png front.html small.png  the front, as pictures and as a page
          report.html front.parquet     everything on one page; all finished trials as a table
