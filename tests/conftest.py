@@ -5,7 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +147,72 @@ def kitti_root(tmp_path: Path) -> Path:
     )
     np.array([[20.0, -2.0, -1.0, 0.5]], np.float32).tofile(folder / "velodyne" / "000000.bin")
     return tmp_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoMachines:
+    """Names and IP addresses of two network namespaces, and the first one's end of their link."""
+
+    names: tuple[str, str]
+    addresses: tuple[str, str]
+    link: str
+
+    def inside(self, which: int) -> tuple[str, ...]:
+        """What a command is put after to run there."""
+        return ("ip", "netns", "exec", self.names[which])
+
+    def pids(self, which: int) -> list[int]:
+        return list(map(int, _ip("netns", "pids", self.names[which]).split()))
+
+    def kill(self, which: int) -> None:
+        """kill -9 of every process there."""
+        for pid in self.pids(which):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    def cut(self) -> None:
+        """Link down."""
+        _ip("-n", self.names[0], "link", "set", self.link, "down")
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def _linked(machines: TwoMachines) -> None:
+    (a, b), far = machines.names, f"{machines.link}o"
+    for name in (a, b):
+        _ip("netns", "add", name)
+        _ip("-n", name, "link", "set", "lo", "up")
+    _ip("link", "add", machines.link, "netns", a, "type", "veth", "peer", "name", far, "netns", b)
+    ends = ((a, machines.link), (b, far))
+    for (name, link), address in zip(ends, machines.addresses, strict=True):
+        _ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
+        _ip("-n", name, "link", "set", link, "up")
+        _ip("netns", "exec", name, "true")
+
+
+@pytest.fixture
+def two_machines() -> Iterator[TwoMachines]:
+    """Two network namespaces with a link between them; at the end what runs there is killed."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("no network namespaces here: they need root and iproute2")
+    tag, net = os.getpid() % 100000, f"10.213.{os.getpid() % 250}"
+    machines = TwoMachines(
+        names=(f"sfa{tag}", f"sfb{tag}"), addresses=(f"{net}.1", f"{net}.2"), link=f"sfl{tag}"
+    )
+    try:
+        try:
+            _linked(machines)
+        except subprocess.CalledProcessError as error:
+            reason = f"{' '.join(error.cmd)}: {error.stderr.strip()}"
+            pytest.skip(f"no network namespaces here: {reason}")
+        yield machines
+    finally:
+        made = _ip("netns", "list")
+        for which, name in enumerate(machines.names):
+            if name in made:
+                machines.kill(which)
+                _ip("netns", "del", name)

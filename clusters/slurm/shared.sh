@@ -28,8 +28,6 @@ temporary=/tmp/ray-$SLURM_JOB_ID            # short: it holds sockets, whose pat
 options=(
   --block
   --temp-dir="$temporary"
-  --num-cpus="$SLURM_CPUS_PER_TASK"
-  --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
   --object-store-memory="$store"
   --node-manager-port=$((first + 1))
   --object-manager-port=$((first + 2))
@@ -40,15 +38,17 @@ options=(
   --min-worker-port=$((first + 10))
   --max-worker-port=$((first + 99))
 )
-if [[ -n ${SLURM_MEM_PER_NODE:-} ]]; then # MiB; where --mem was given
+if ((${SLURM_MEM_PER_NODE:-0} > 0)); then # MiB; where --mem was given
   options+=(--memory="$((SLURM_MEM_PER_NODE * 1024 * 1024 - store))")
 fi
 steps=()
 driver=
 
-on() { # NODE COMMAND...: in the background, as a step of this job
+ray_start() { # NODE OPTIONS...: in the background, with the CPUs and GPUs that the step has there
+  # shellcheck disable=SC2016  # expanded over there
   srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$1" \
-    "${@:2}" &
+    bash -c 'exec ray start --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" "$@"' \
+    ray "${@:2}" "${options[@]}" &
   steps+=("$!")
 }
 
@@ -69,14 +69,17 @@ stop() { # the driver first: it needs its cluster to end in order
 trap clean EXIT
 trap stop TERM
 
-on "${nodes[0]}" ray start --head --node-ip-address="$head" --port="$first" \
-  --ray-client-server-port=$((first + 7)) --include-dashboard=false "${options[@]}"
-for _ in {1..120}; do
-  if (: >"/dev/tcp/$head/$first") 2>/dev/null; then break; fi
+ray_start "${nodes[0]}" --head --node-ip-address="$head" --port="$first" \
+  --ray-client-server-port=$((first + 7)) --include-dashboard=false
+until (: >"/dev/tcp/$head/$first") 2>/dev/null; do
+  if ! kill -0 "${steps[0]}" 2>/dev/null; then
+    echo "$0: Ray did not start on $address" >&2
+    exit 1
+  fi
   sleep 1
 done
 for node in "${nodes[@]:1}"; do
-  on "$node" ray start --address="$address" "${options[@]}"
+  ray_start "$node" --address="$address"
 done
 
 bash clusters/launch.sh "$@" "$address" & # or bash would hear of no signal before its end

