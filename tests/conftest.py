@@ -164,6 +164,16 @@ class TwoMachines:
     def pids(self, which: int) -> list[int]:
         return list(map(int, _ip("netns", "pids", self.names[which]).split()))
 
+    def commands(self, which: int) -> list[bytes]:
+        """Their command lines, with a zero byte between words."""
+        found = []
+        for pid in self.pids(which):
+            try:
+                found.append((Path("/proc") / str(pid) / "cmdline").read_bytes())
+            except OSError:
+                continue
+        return found
+
     def kill(self, which: int) -> None:
         """kill -9 of every process there."""
         for pid in self.pids(which):

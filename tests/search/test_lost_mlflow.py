@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import check_complete, finished, wait_for
+from benchmarks.faults import check_complete, finished, spawn, wait_for
 from search.cli import main
 from search.runs.run_store import RunFolder
 
@@ -84,9 +84,7 @@ def test_server_dies(
     server.kill()
     wait_for(lambda: "the sweep goes on" in log.read_text(), 100, driver, log)
     if comes_back:
-        driver.send_signal(signal.SIGSTOP)  # or it is through before a slow machine's server is up
-        server.start()
-        driver.send_signal(signal.SIGCONT)
+        started_before_the_end(server, driver)
         assert driver.wait(200) == 0, log.read_text()
         check_complete(run, before, server.uri)
         return
@@ -103,3 +101,28 @@ def test_server_dies(
     server.start()
     assert main(["resume", "hurt", "--out", str(run.out)]) == 0
     check_complete(run, before, server.uri)
+
+
+def test_resumed_before_the_server(start: Any, run: RunFolder, log: Path, server: Server) -> None:
+    """Driver and server die; the driver goes on first, and opens MLflow's records once it can."""
+    driver = start(tracking_uri=server.uri, steps=20)
+    wait_for(run.finished, 200, driver, log)
+    driver.kill()
+    driver.wait()
+    server.kill()
+    before = finished(run)
+    resumed = spawn("resume", "hurt", "--out", run.out, cwd=log.parent)
+    try:
+        wait_for(lambda: "the sweep goes on" in log.read_text(), 100, resumed, log)
+        started_before_the_end(server, resumed)
+        assert resumed.wait(200) == 0, log.read_text()
+    finally:
+        resumed.kill()
+    check_complete(run, before, server.uri)
+
+
+def started_before_the_end(server: Server, driver: subprocess.Popen[bytes]) -> None:
+    """The driver waits: it would be through before a slow machine's server is up."""
+    driver.send_signal(signal.SIGSTOP)
+    server.start()
+    driver.send_signal(signal.SIGCONT)

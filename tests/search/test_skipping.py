@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from search.cli import main
+from search.cluster.searcher import OptunaSearcher
 from search.cluster.worker import TrialActor
 from search.inspection.sweep_view import read_view
 from search.objectives import Bound
+from search.optimizer import Optimizer
 from search.rungs.skipping import MOST_IN_A_ROW, comparable, hopeless, unbeatable, useless
 from search.rungs.stopped import outcome_of
 from search.runs.run_store import RunFolder, Stop, read_failure, read_stopped
@@ -70,6 +73,29 @@ def test_what_a_nearly_dense_trial_tells_of() -> None:
     assert comparable(["allocation.per_stage.camera.neck", "trade_off.saved", "criterion.beta"])
     assert not comparable(["allocation.per_modality.camera", "model.fuser"])
     assert not comparable(["fine_tune.lr"])
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [("allocation.per_modality.fusion", [{"GFLOPs": 60.0}]), ("fine_tune.lr", [])],
+)
+def test_what_a_trial_is_told(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, field: str, told: Any
+) -> None:
+    """Nothing is beyond reach where trials are not one model trained alike."""
+    sweep_data["space"][field] = {"low": 0.001, "high": 0.1}
+    sweep_data["objectives"] = OBJECTIVES
+    sweep = read_sweep(write_yaml(sweep_data))
+    finished = [result(0.5, 99.0), result(0.6, 60.0)]
+    searcher = OptunaSearcher(
+        sweep,
+        Optimizer(sweep.space, {"mAP": "max", "NDS": "max", "GFLOPs": "min"}),
+        RunFolder(out=tmp_path, name="one"),
+        Mock(**{"finished.results.return_value": finished}),
+        Mock(**{"has_to_stop.return_value": False, "stop": None}),
+        [],
+    )
+    assert searcher.suggest("first")["beaten_by"] == told
 
 
 def test_constraints_on_the_cost() -> None:
