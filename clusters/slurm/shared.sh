@@ -72,7 +72,7 @@ trap stop TERM
 ray_start "${nodes[0]}" --head --node-ip-address="$head" --port="$first" \
   --ray-client-server-port=$((first + 7)) --include-dashboard=false
 until (: >"/dev/tcp/$head/$first") 2>/dev/null; do
-  if ! kill -0 "${steps[0]}" 2>/dev/null; then
+  if ((SECONDS > 120)) || ! kill -0 "${steps[0]}" 2>/dev/null; then
     echo "$0: Ray did not start on $address" >&2
     exit 1
   fi

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ pytestmark = [
 ]
 CHECKOUT = Path(__file__).parents[2]
 ALONE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+PRIVATE_HOME = "mount -t overlay none -o lowerdir={home},upperdir={name},workdir={name}-work {home}"
 MACHINE = """set -e
 hostname {name}
 mount --make-rprivate /
 cd {folder}
-mount -t overlay none -o lowerdir={home},upperdir={name},workdir={name}-work {home}
+{private_home}
 rm -rf {home}/.ray
 echo 'PATH={folder}/opt/.venv/bin:$PATH' >> {home}/.bashrc
 mkdir -p /tmp/ray /run/sshd && mount -t tmpfs none /tmp/ray
@@ -69,25 +71,29 @@ def machines(two_machines: Any, tmp_path: Path) -> Iterator[Any]:
         f"HostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/key.pub\nStrictModes no\n"
         "PermitRootLogin prohibit-password\nPidFile none\nSubsystem sftp internal-sftp\n"
     )
+    home = pwd.getpwuid(0).pw_dir
+    tried = subprocess.run(
+        [*ALONE, "sh", "-c", PRIVATE_HOME.format(home=home, name="machine-1")],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    if tried.returncode != 0:
+        pytest.skip(f"the kernel gives a machine no home of its own here: {tried.stderr.strip()}")
     started = []
-    for which in range(2):
-        name = f"machine-{which + 1}"
-        script = MACHINE.format(name=name, sshd=SSHD, folder=tmp_path, home=pwd.getpwuid(0).pw_dir)
-        with open(tmp_path / f"{name}.log", "wb") as log:
-            started.append(
-                subprocess.Popen(
-                    [*two_machines.inside(which), *ALONE, "bash", "-c", script],
-                    stdout=log,
-                    stderr=log,
-                    env={"PATH": os.environ["PATH"]},
-                )
-            )
-    logs = [tmp_path / f"machine-{which + 1}.log" for which in range(2)]
     try:
-        while not all("Server listening" in log.read_text() for log in logs):
-            if any(process.poll() is not None for process in started):
-                pytest.skip(f"no machines of one's own here: {logs[0].read_text().strip()}")
-            time.sleep(0.1)
+        for which in range(2):
+            name = f"machine-{which + 1}"
+            script = MACHINE.format(
+                name=name, sshd=SSHD, folder=tmp_path, home=home,
+                private_home=PRIVATE_HOME.format(home=home, name=name),
+            )  # fmt: skip
+            log = tmp_path / f"{name}.log"
+            with open(log, "wb") as file:
+                process = subprocess.Popen(
+                    [*two_machines.inside(which), *ALONE, "bash", "-c", script],
+                    stdout=file, stderr=file, env={"PATH": os.environ["PATH"]},
+                )  # fmt: skip
+            started.append(process)
+            wait_for(partial(_listens, log), 30, process, log)
         yield two_machines
     finally:
         for process in started:
@@ -134,6 +140,10 @@ def test_on_premise(
     while any(_runs_a(b"raylet", machines)):
         assert time.monotonic() < deadline, "Ray is left"
         time.sleep(1)
+
+
+def _listens(log: Path) -> bool:
+    return "Server listening" in log.read_text()
 
 
 def _runs_a(name: bytes, machines: Any) -> list[bool]:
