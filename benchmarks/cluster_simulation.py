@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.allocation_problem import MOST, Problem, share
 from benchmarks.guided import guess
-from search.optimizer import Optimizer, Proposal
-from search.space import Range
+from sparsefront.search.config.space import Range
+from sparsefront.search.optimizer.ask_and_tell import Optimizer, Proposal
 
 TRIALS, MEAN_S = 200, 1200.0
 BACK_S = 600.0

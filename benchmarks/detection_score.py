@@ -22,12 +22,12 @@ from nuscenes.eval.detection.algo import accumulate
 from nuscenes.eval.detection.data_classes import DetectionBox
 
 from benchmarks.timing import seconds
-from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.scoring.box_table import ATTRIBUTES, BoxTable
-from scenes.scoring.filters import Places, filtered
-from scenes.scoring.nuscenes_detection import DetectionConfig, score
-from scenes.scoring.predictions import predictions_table
-from scenes.scoring.submission import read_submission
+from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
+from sparsefront.scenes.scoring.box_table import ATTRIBUTES, BoxTable
+from sparsefront.scenes.scoring.filters import Places, filtered
+from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig, score
+from sparsefront.scenes.scoring.predictions import predictions_table
+from sparsefront.scenes.scoring.submission import read_submission
 
 PREDICTIONS, LABELS = 350, 35
 SHARES = np.array([0.42, 0.08, 0.02, 0.02, 0.03, 0.13, 0.02, 0.02, 0.18, 0.08])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.allocation_problem import Floats, Problem
-from search.optimizer import Optimizer
+from sparsefront.search.optimizer.ask_and_tell import Optimizer
 
 
 def searched_with(

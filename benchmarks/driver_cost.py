@@ -16,17 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from search.cluster.finished import FinishedTrials
-from search.cluster.limits import resident_gb
-from search.cluster.listeners import Listeners
-from search.cluster.live import Live
-from search.cluster.searcher import OptunaSearcher, TrialWatcher
-from search.inspection.live_front import LiveFront
-from search.inspection.tracking import Tracking
-from search.proposals.for_sweep import optimizer_of
-from search.runs.run_store import RunFolder, write_json, write_trial
-from search.sweep_file import Sweep, read_sweep
-from search.trials.trial import run_trial
+from sparsefront.files.atomic import write_json
+from sparsefront.search.config.sweep_file import Sweep, read_sweep
+from sparsefront.search.driver.finished import FinishedTrials
+from sparsefront.search.driver.limits import resident_gb
+from sparsefront.search.driver.listeners import Listeners
+from sparsefront.search.driver.live import Live
+from sparsefront.search.driver.searcher import OptunaSearcher, TrialWatcher
+from sparsefront.search.optimizer.for_sweep import optimizer_of
+from sparsefront.search.reports.live_front import LiveFront
+from sparsefront.search.reports.mlflow_logger import MlflowLogger
+from sparsefront.search.runs.run_folder import RunFolder
+from sparsefront.search.runs.trial_writer import write_trial
+from sparsefront.search.trial.run_trial import run_trial
 
 SWEEP = Path("examples/demo.yaml")
 MARKS = (50, 100, 150, 200, 500, 1000, 1500, 2000)
@@ -36,7 +38,7 @@ def main() -> None:
     trials = int(sys.argv[1])
     sweep = replace(read_sweep(SWEEP), sampler="auto", trials=trials)
     with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(out=Path(folder), name="driver")
+        run = RunFolder(runs=Path(folder), name="driver")
         template = finished_trial(sweep, Path(folder) / "template")
         drive(sweep, run, template, trials)
 
@@ -44,15 +46,15 @@ def main() -> None:
 def finished_trial(sweep: Sweep, folder: Path) -> dict[str, object]:
     """result.json of a real trial, not fine-tuned."""
     spec = replace(sweep.trial, fine_tune=replace(sweep.trial.fine_tune, steps=0))
-    path = write_trial(RunFolder(out=folder, name="one"), 0, run_trial(spec))
+    path = write_trial(RunFolder(runs=folder, name="one"), 0, run_trial(spec))
     found: dict[str, object] = json.loads((path / "result.json").read_text())
     write_json(folder / "spec.json", json.loads((path / "spec.json").read_text()))
     return found
 
 
 def drive(sweep: Sweep, run: RunFolder, template: dict[str, object], trials: int) -> None:
-    optimizer = optimizer_of(sweep, run.storage)
-    tracking = Tracking(sweep, run, "launch", f"sqlite:///{run.out}/mlflow.db")
+    optimizer = optimizer_of(sweep, run.journal)
+    tracking = MlflowLogger(sweep, run, "launch", f"sqlite:///{run.runs}/mlflow.db")
     tracking.reconcile(optimizer)
     finished = FinishedTrials(sweep, run)
     random = np.random.default_rng(0)
@@ -60,7 +62,7 @@ def drive(sweep: Sweep, run: RunFolder, template: dict[str, object], trials: int
     drawn = LiveFront(sweep, run, tracking.show)
     listeners = Listeners(finished, live, tracking, drawn)
     searcher = OptunaSearcher(sweep, optimizer, run, listeners, TrialWatcher(live), [])
-    spec = (run.out / "template" / "spec.json").read_text()
+    spec = (run.runs / "template" / "spec.json").read_text()
     began, last = time.process_time(), 0
     for number in range(trials):
         asked = searcher.suggest(f"t{number}")

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study import CHECKPOINT, DATA, spec_of
-from pruning.criteria import Magnitude
-from search.front import ParetoFront, load_front
-from search.objectives import Bound
-from search.runs.run_store import RunFolder
-from search.space import Range
-from search.sweep import resume_sweep, run_sweep
-from search.sweep_file import Sweep
-from search.trials.grouping import expanded
-from search.trials.spec import TrialSpec
-from search.trials.trial import run_trial
+from sparsefront.pruning.criteria import Magnitude
+from sparsefront.search.config.grouping import expanded
+from sparsefront.search.config.objectives import Bound
+from sparsefront.search.config.space import Range
+from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.driver.sweep import resume_sweep, run_sweep
+from sparsefront.search.runs.front import ParetoFront, load_front
+from sparsefront.search.runs.run_folder import RunFolder
+from sparsefront.search.trial.run_trial import run_trial
 
 TARGETS = {0.8: 1.23, 0.85: 0.96, 0.9: 0.66}
 """Sparsity of the papers -> GFLOPs that CrossPrune keeps there (docs/replication.md)."""
@@ -77,7 +77,7 @@ def sweep_over_stages(root: str) -> Sweep:
 
 
 def searched(sweep: Sweep, out: Path) -> ParetoFront:
-    run = RunFolder(out=out, name=NAME)
+    run = RunFolder(runs=out, name=NAME)
     if run.exists():
         resume_sweep(NAME, out)
     else:

@@ -17,9 +17,10 @@ from pathlib import Path
 import moocore
 import numpy as np
 
-from search.objectives import OBJECTIVES
-from search.runs.run_store import RunFolder, read_json
-from search.trials.spec import TrialResult
+from sparsefront.files.atomic import read_json
+from sparsefront.search.config.objectives import OBJECTIVES
+from sparsefront.search.config.trial_result import TrialResult
+from sparsefront.search.runs.run_folder import RunFolder
 
 NAMES = ("mAP", "NDS", "GFLOPs")
 SHARES = (0.9, 0.95)
@@ -88,7 +89,7 @@ def read_run(folder: Path, clock: str = "cpu") -> Search:
     """A sweep's run folder, trials by the time of their result. Its trials' CPU seconds are used
     where all have them (timings.cpu_s), else seconds on the clock (timings.total_s).
     """
-    run = RunFolder(out=folder.parent, name=folder.name).require()
+    run = RunFolder(runs=folder.parent, name=folder.name).require()
     files = [run.trial_dir(number) / "result.json" for number in run.finished()]
     files.sort(key=lambda file: file.stat().st_mtime_ns)
     results = [read_json(file) for file in files]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import NAMES, build
-from models.trace import read_inputs
+from sparsefront.models import NAMES, build
+from sparsefront.models.trace import read_inputs
 
 STAGES = (
     "camera.backbone", "camera.neck", "camera.vtransform", "lidar.backbone", "fusion.fuser",

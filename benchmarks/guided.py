@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmarks.allocation_problem import MOST, Floats, Problem
 from benchmarks.driven import searched_with
-from pruning.predicted_front import BudgetCurve
-from search.optimizer import Optimizer
-from search.proposals.prediction import Prediction
-from search.space import Range
+from sparsefront.pruning.predicted_front import BudgetCurve
+from sparsefront.search.config.space import Range
+from sparsefront.search.optimizer.ask_and_tell import Optimizer
+from sparsefront.search.optimizer.prediction import Prediction
 
 STEPS = 40
 

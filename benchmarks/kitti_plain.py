@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-from scenes.kitti_files import KittiObjects
+from sparsefront.scenes.kitti_files import KittiObjects
 
 CLASSES = {"car": (0.7, "van"), "pedestrian": (0.5, "person_sitting"), "cyclist": (0.5, "-")}
 NO_DETECTION = -10000000.0

@@ -11,8 +11,8 @@ import time
 import numpy as np
 
 from benchmarks.kitti_plain import official
-from scenes.kitti_files import KittiObjects
-from scenes.scoring.kitti_detection import score
+from sparsefront.scenes.kitti_files import KittiObjects
+from sparsefront.scenes.scoring.kitti_detection import score
 
 LABELS, DETECTIONS, PLAIN = 8, 15, 60
 KINDS = ("car", "van", "pedestrian", "cyclist", "dontcare")

@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 
 from benchmarks.store import write_tables
-from scenes.keyframe import CAMERAS, LIDAR
-from scenes.loader import Loader
-from scenes.loading.images import AS_STORED, ImageSpec
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.scenes.keyframe import CAMERAS, LIDAR
+from sparsefront.scenes.loader import Loader
+from sparsefront.scenes.loading.images import AS_STORED, ImageSpec
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
 FilesOfFrame = tuple[list[Path], list[Path]]
 Files = list[FilesOfFrame]

@@ -13,11 +13,11 @@ import numpy as np
 from nuscenes.map_expansion.map_api import NuScenesMap
 
 from benchmarks.timing import seconds
-from scenes.maps.expansion import LAYERS
-from scenes.maps.raster import CELLS, MapLayers, Patch
-from scenes.procedural.map_expansion import map_expansion
-from scenes.procedural.street import make_street, place_of
-from scenes.procedural.tables import LOCATION
+from sparsefront.scenes.maps.expansion import LAYERS
+from sparsefront.scenes.maps.raster import CELLS, MapLayers, Patch
+from sparsefront.scenes.procedural.map_expansion import map_expansion
+from sparsefront.scenes.procedural.street import make_street, place_of
+from sparsefront.scenes.procedural.tables import LOCATION
 
 STREETS, FRAMES = 200, 20
 

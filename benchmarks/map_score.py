@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import seconds
-from scenes.scoring.map_segmentation import THRESHOLDS, MapScore
+from sparsefront.scenes.scoring.map_segmentation import THRESHOLDS, MapScore
 
 SAMPLES = 40
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from benchmarks.timing import seconds
-from pruning.allocation import SparsityAllocation
-from pruning.cost import profile
-from pruning.criteria import Magnitude
-from pruning.groups import ModalityGroups
-from pruning.mask import PruningMask
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.criteria import Magnitude
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.mask import PruningMask
 
 
 def speed() -> None:

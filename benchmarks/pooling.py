@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.camera.bev_pool import bev_pool
+from sparsefront.models.camera.bev_pool import bev_pool
 
 FEATURES, CHANNELS, CELLS = 1_835_478, 80, 129_600
 

@@ -11,12 +11,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.study import spec_of
-from models import build
-from pruning.criteria import AlterMOMA
-from pruning.criteria.altermoma import DECI
-from pruning.groups import ModalityGroups
-from search.trials import score_cache
-from search.trials.shared import prepare
+from sparsefront.models import build
+from sparsefront.pruning.criteria import AlterMOMA
+from sparsefront.pruning.criteria.altermoma import DECI
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.search.trial import score_cache
+from sparsefront.search.trial.shared import prepare
 
 SAMPLE = 100_000
 

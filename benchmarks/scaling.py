@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
-from benchmarks.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
-from search.cluster import worker
-from search.cluster.worker import TrialActor
-from search.runs.run_store import RunFolder
-from search.sweep import run_sweep
-from search.sweep_file import read_sweep
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.driver import worker
+from sparsefront.search.driver.sweep import run_sweep
+from sparsefront.search.driver.worker import TrialActor
+from sparsefront.search.runs.run_folder import RunFolder
+from tests.helpers.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
 
 WORKERS = (1, 2, 4, 8)
 EACH = 6
@@ -63,7 +63,7 @@ def measured(folder: Path, data: dict[str, Any], workers: int) -> tuple[float, f
     before = time.process_time()
     run_sweep(read_sweep(path), name=f"on-{workers}", out=str(folder), address=None, trials=None)
     cpu = time.process_time() - before
-    run = RunFolder(out=folder, name=f"on-{workers}")
+    run = RunFolder(runs=folder, name=f"on-{workers}")
     ends = sorted((run.trial_dir(n) / "result.json").stat().st_mtime for n in run.finished())
     steady = ends[workers - 1 : trials - workers + 1]  # before the first and after the last wave
     return (len(steady) - 1) / (steady[-1] - steady[0]) * 3600, cpu / trials

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import seconds
-from models import BEVFusionSmall, build
-from pruning.criteria import (
+from sparsefront.models import BEVFusionSmall, build
+from sparsefront.pruning.criteria import (
     IMP,
     LAMP,
     SNIP,
@@ -27,16 +27,16 @@ from pruning.criteria import (
     SynFlow,
     Taylor,
 )
-from pruning.criteria.synflow import all_ones, output_sum, positive_copy
-from pruning.gradients import gradients
-from pruning.groups import ModalityGroups
-from pruning.preserved import scoring
-from pruning.sparse_autograd import plain_sparse_layers
-from pruning.weights import prunable_weights
-from scenes.batch import SensorBatch
-from scenes.loader import ImageSpec, Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.procedural import make_scenes
+from sparsefront.pruning.criteria.synflow import all_ones, output_sum, positive_copy
+from sparsefront.pruning.gradients import gradients
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.sparse_autograd import plain_sparse_layers
+from sparsefront.pruning.weights import prunable_weights
+from sparsefront.scenes.batch import SensorBatch
+from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.scenes.procedural import make_scenes
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Magnitude(),

@@ -19,7 +19,9 @@ from typing import Any
 
 import yaml
 
-from benchmarks.faults import (
+from sparsefront.search.driver.limits import resident_gb
+from sparsefront.search.runs.run_folder import RunFolder
+from tests.helpers.faults import (
     ENDINGS,
     Finished,
     check_complete,
@@ -28,9 +30,7 @@ from benchmarks.faults import (
     kill_workers,
     spawn,
 )
-from benchmarks.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
-from search.cluster.limits import resident_gb
-from search.runs.run_store import RunFolder
+from tests.helpers.tiny_sweep import make_tiny_checkpoint, make_tiny_data, tiny_sweep
 
 EVERY_S = (20.0, 60.0)
 STRIDE = 100
@@ -77,14 +77,14 @@ def soaked(folder: Path, trials: int, seed: int, every_s: tuple[float, float]) -
     """
     sweep = folder / "sweep.yaml"
     sweep.write_text(yaml.safe_dump(_data(folder, trials)))
-    run = RunFolder(out=folder / "runs", name="soak")
+    run = RunFolder(runs=folder / "runs", name="soak")
     choose = random.Random(seed)
     soak = Soak()
     before: Finished = {}
     began = time.monotonic()
     while True:
         verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
-        driver = spawn(*verb, "--out", run.out, cwd=folder)
+        driver = spawn(*verb, "--out", run.runs, cwd=folder)
         soak.drivers.append(Driver())
         while _waited(driver, run, choose.uniform(*every_s), soak.drivers):
             what = choose.choice(["driver", "workers"])
@@ -110,7 +110,7 @@ def _waited(process: Any, run: RunFolder, seconds: float, drivers: list[Driver])
     the driver ends first. Notes the memory of the last driver after each trial, but for one that
     workers of the driver before ended while this one was starting.
     """
-    log = run.out.parent / "driver.log"
+    log = run.runs.parent / "driver.log"
     at_first = last = _ended(run)
     until = None
     while process.poll() is None:

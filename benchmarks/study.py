@@ -21,18 +21,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models import BEVFusionSmall
-from pruning.allocation import SparsityAllocation
-from pruning.criteria import IMP, SNIP, AlterMOMA, Criterion, Magnitude, ProsPr, SynFlow
-from pruning.crossprune import CrossPrune
-from pruning.groups import ModalityGroups
-from scenes.loader import ImageSpec
-from scenes.nuscenes import NuScenesSpec
-from search.trials import score_cache
-from search.trials.pruned_model import prune_model
-from search.trials.shared import Shared, cost_key, dense_model, prepare
-from search.trials.spec import FineTuneSpec, TrialSpec
-from search.trials.trial import run_trial
+from sparsefront.models import BEVFusionSmall
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.criteria import IMP, SNIP, AlterMOMA, Criterion, Magnitude, ProsPr, SynFlow
+from sparsefront.pruning.crossprune import CrossPrune
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.scenes.loader import ImageSpec
+from sparsefront.scenes.nuscenes import NuScenesSpec
+from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
+from sparsefront.search.trial import score_cache
+from sparsefront.search.trial.pruned_model import prune_model
+from sparsefront.search.trial.run_trial import run_trial
+from sparsefront.search.trial.shared import Shared, cost_key, dense_model, prepare
 
 CHECKPOINT = "examples/checkpoints/study.safetensors"
 DATA = NuScenesSpec(

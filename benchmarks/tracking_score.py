@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 
-from scenes.batch import DETECTION_CLASSES
-from scenes.scoring.box_table import BoxTable
-from scenes.scoring.devkit_tracking import devkit_tables_score
-from scenes.scoring.nuscenes_tracking import score
-from scenes.scoring.track_table import TrackFrames, TrackTable
+from sparsefront.scenes.batch import DETECTION_CLASSES
+from sparsefront.scenes.scoring.box_table import BoxTable
+from sparsefront.scenes.scoring.devkit_tracking import devkit_tables_score
+from sparsefront.scenes.scoring.nuscenes_tracking import score
+from sparsefront.scenes.scoring.track_table import TrackFrames, TrackTable
 
 FRAMES, OBJECTS, FALSE = 40, 15, 8
 LABELS = [DETECTION_CLASSES.index(n) for n in ("car", "pedestrian", "truck", "bicycle", "bus")]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from search.sweep_file import read_sweep
-from search.trials.shared import prepare_all
-from search.trials.trial import TrialRun
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.trial.run_trial import TrialRun
+from sparsefront.search.trial.shared import prepare_all
 
 TRIALS = 20
 

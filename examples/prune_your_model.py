@@ -6,12 +6,12 @@ python examples/prune_your_model.py
 import torch
 from torch import nn
 
-from pruning.allocation import SparsityAllocation
-from pruning.channels.removal import shrink
-from pruning.cost import profile
-from pruning.criteria import AlterMOMA
-from pruning.groups import ModalityGroups
-from pruning.prune import prune
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.removal import shrink
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.criteria import AlterMOMA
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.prune import prune
 
 
 class TwoBranches(nn.Module):

@@ -20,12 +20,7 @@ import pytest
 import torch
 import yaml
 
-from benchmarks.tiny_sweep import (
-    TINY_MODEL,
-    make_tiny_checkpoint,
-    make_tiny_data,
-    tiny_sweep,
-)
+from tests.helpers.tiny_sweep import TINY_MODEL, make_tiny_checkpoint, make_tiny_data, tiny_sweep
 
 os.environ["SPARSEFRONT_STORES"] = tempfile.mkdtemp(prefix="sparsefront-stores-")
 atexit.register(shutil.rmtree, os.environ["SPARSEFRONT_STORES"], ignore_errors=True)
@@ -60,7 +55,7 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def street_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with streets and their map."""
-    from scenes.procedural import make_scenes
+    from sparsefront.scenes.procedural import make_scenes
 
     root = tmp_path_factory.mktemp("data") / "street"
     make_scenes(
@@ -87,8 +82,8 @@ def map_checkpoint(
     tiny_model: dict[str, Any], street_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A tiny model for maps, trained until its mIoU depends on what is pruned."""
-    from search import strict_yaml
-    from search.training.train import TrainSpec, train
+    from sparsefront.search.config import strict_yaml
+    from sparsefront.search.training.train import TrainSpec, train
 
     path = tmp_path_factory.mktemp("checkpoints") / "map.safetensors"
     spec = {

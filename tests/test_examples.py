@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search.sweep_file import read_sweep
-from search.training.train import read_train
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.training.train import read_train
+from tests.helpers import paths
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = paths.CHECKOUT / "examples"
 
 
 def test_prune_your_model() -> None:

@@ -26,7 +26,7 @@ from benchmarks.by_hand.task import (
     demo_task,
 )
 from benchmarks.by_hand.trial import train
-from models.checkpoint import store
+from sparsefront.models.checkpoint import store
 
 
 def main() -> int:

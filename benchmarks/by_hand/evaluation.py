@@ -12,10 +12,10 @@ from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.detection.evaluate import DetectionEval
 
 from benchmarks.by_hand.task import Opened, Task
-from models.fusion_model import FusionModel
-from scenes.batch import DETECTION_CLASSES, Detections
-from scenes.loader import Loader
-from scenes.scoring.predictions import MOVING, MOVING_M_PER_S, STILL
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
+from sparsefront.scenes.loader import Loader
+from sparsefront.scenes.scoring.predictions import MOVING, MOVING_M_PER_S, STILL
 
 USED = {"camera": True, "lidar": True, "radar": False, "map": False, "external": False}
 NO_BOX = {"mAP": 0.0, "NDS": 0.0}

@@ -11,12 +11,12 @@ import torch
 from nuscenes import NuScenes
 from torch import Tensor, nn
 
-from models import BEVFusionSmall, ModelSpec, build
-from models.fusion_model import FusionModel
-from pruning.cost import CostProfile, profile
-from scenes.batch import SensorBatch
-from scenes.loader import ImageSpec, Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.models import BEVFusionSmall, ModelSpec, build
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.pruning.cost import CostProfile, profile
+from sparsefront.scenes.batch import SensorBatch
+from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
 CHECKPOINT = "examples/checkpoints/demo.safetensors"
 VERSION = "v1.0-procedural"

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, prune
 
 from benchmarks.by_hand.task import MODALITIES, Task
-from models.fusion_model import FusionModel
-from scenes.batch import SensorBatch
-from scenes.loader import Loader
-from scenes.nuscenes import NuScenesScenes
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.scenes.batch import SensorBatch
+from sparsefront.scenes.loader import Loader
+from sparsefront.scenes.nuscenes import NuScenesScenes
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, SparseConvolution)
 

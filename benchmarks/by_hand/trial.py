@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.by_hand.evaluation import NO_BOX, devkit_score, write_results
 from benchmarks.by_hand.task import MODALITIES, Task, dense_model, opened
 from benchmarks.by_hand.training import fine_tune, make_permanent, prune_model
-from pruning.cost import CostProfile
+from sparsefront.pruning.cost import CostProfile
 
 _cpu_at_end = 0.0
 """CPU seconds of this process when its last trial ended; 0 in a fresh one."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmarks.allocation_problem import MOST, Floats, Problem
 from benchmarks.driven import searched_with
-from search.optimizer import Optimizer
-from search.space import Range
+from sparsefront.search.config.space import Range
+from sparsefront.search.optimizer.ask_and_tell import Optimizer
 
 PACKAGE = "optuna"  # whose sampler it is
 

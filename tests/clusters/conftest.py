@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.helpers import paths
+
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 START_S, STOP_S = 120.0, 45.0
 
@@ -42,7 +43,7 @@ def loopback_environment(home: Path) -> dict[str, str]:
         **kept,
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": str(paths.CHECKOUT),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",  # as in the image

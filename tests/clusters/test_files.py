@@ -15,8 +15,9 @@ import jsonschema
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).parents[2]
-CLUSTERS = CHECKOUT / "clusters"
+from tests.helpers import paths
+
+CLUSTERS = paths.CHECKOUT / "clusters"
 TOOLS = Path(sys.executable).parent
 RAY_UP = sorted((CLUSTERS / "ray_up").glob("*.yaml"))
 PAGES = sorted(CLUSTERS.rglob("README.md"))
@@ -24,7 +25,7 @@ PAGES = sorted(CLUSTERS.rglob("README.md"))
 
 def tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [str(TOOLS / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=paths.CHECKOUT, capture_output=True, text=True, timeout=60)
 
 
 def ray_up(config: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def test_ray_up_mistakes_are_found() -> None:
 
 
 def test_shell() -> None:
-    scripts = [*sorted(CLUSTERS.rglob("*.sh")), CHECKOUT / ".ci" / "run"]
+    scripts = [*sorted(CLUSTERS.rglob("*.sh")), paths.CHECKOUT / ".ci" / "run"]
     assert len(scripts) >= 4
     done = tool("shellcheck", *scripts)
     assert done.returncode == 0, done.stdout
@@ -118,15 +119,15 @@ def test_image_holds_what_it_copies() -> None:
         for source in line.split()[:-1]
     }
     assert copied == kept
-    assert all((CHECKOUT / source).exists() for source in copied)
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    assert all((paths.CHECKOUT / source).exists() for source in copied)
+    project = tomllib.loads((paths.CHECKOUT / "pyproject.toml").read_text())
     assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
     assert f"sparsefront:{project['project']['version']}-gpu" in file.read_text()
 
 
 def test_sweep_file() -> None:
     """Read as `sweep` reads it; its paths are those that every page mounts."""
-    from search.sweep_file import read_sweep
+    from sparsefront.search.config.sweep_file import read_sweep
 
     sweep = read_sweep(CLUSTERS / "sweep.yaml")
     assert sweep.gpus_per_trial == 0.5
@@ -138,7 +139,7 @@ def test_pages_name_what_exists(page: Path) -> None:
     """Files and verbs in the commands of a page."""
     text = page.read_text()
     for path in re.findall(r"\bclusters/[\w./-]*\w", text):
-        assert (CHECKOUT / path).exists(), path
+        assert (paths.CHECKOUT / path).exists(), path
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (page.parent / target).exists(), target
     known = {"check", "sweep", "resume", "front", "export", "model"}

@@ -14,7 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-KUBERAY = Path(__file__).parents[2] / "clusters" / "kuberay"
+from tests.helpers import paths
+
+KUBERAY = paths.CHECKOUT / "clusters" / "kuberay"
 SCHEMA = yaml.safe_load((Path(__file__).parent / "schemas" / "ray_v1.yaml").read_text())
 KUBERNETES = "1.34"
 RAY_FILES = ["rayjob.yaml", "raycluster.yaml"]

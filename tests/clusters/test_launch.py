@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helpers import paths
+
 pytestmark = pytest.mark.long
-CHECKOUT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:9"
 """No cluster: `sweep` and `resume` both end there, after they have found their sweep."""
 SPARSEFRONT = f"""#!/usr/bin/env bash
@@ -39,11 +40,11 @@ def launch(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> Any:
     ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         environment = {
             **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "VERBS": str(verbs),
-            "PYTHONPATH": str(CHECKOUT), "SPARSEFRONT_RUNS_CACHE": str(tmp_path / "cache"),
+            "PYTHONPATH": str(paths.CHECKOUT), "SPARSEFRONT_RUNS_CACHE": str(tmp_path / "cache"),
             **variables,
         }  # fmt: skip
         done = subprocess.run(
-            [CHECKOUT / "clusters" / "launch.sh", file, "one", runs, NOBODY], env=environment,
+            [paths.CHECKOUT / "clusters" / "launch.sh", file, "one", runs, NOBODY], env=environment,
             cwd=tmp_path, capture_output=True, text=True, timeout=200,
         )  # fmt: skip
         return done, verbs.read_text().split()

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import check_complete, runs_of
-from search.runs.run_store import RunFolder
+from sparsefront.search.runs.run_folder import RunFolder
+from tests.helpers import paths
+from tests.helpers.faults import check_complete, runs_of
 
 pytestmark = [
     pytest.mark.long,
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]"),
 ]
-LAUNCH = Path(__file__).parents[2] / "clusters" / "launch.sh"
+LAUNCH = paths.CHECKOUT / "clusters" / "launch.sh"
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 
 
@@ -65,7 +66,7 @@ def test_stopped_and_submitted_again(
     after = finished()
     assert len(after) == 3
     assert {path: after[path] for path in before} == before
-    check_complete(RunFolder(out=runs, name="tiny"), {})
+    check_complete(RunFolder(runs=runs, name="tiny"), {})
 
 
 def until(condition: Callable[[], Any], seconds: float, log: Callable[[], str]) -> None:

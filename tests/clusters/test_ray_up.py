@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import wait_for
+from tests.helpers import paths
+from tests.helpers.faults import wait_for
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = [
@@ -28,7 +29,6 @@ pytestmark = [
         reason="needs Debian's packages openssh-server and rsync",
     ),
 ]
-CHECKOUT = Path(__file__).parents[2]
 ALONE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 PRIVATE_HOME = "mount -t overlay none -o lowerdir={home},upperdir={name},workdir={name}-work {home}"
 MACHINE = """set -e
@@ -62,7 +62,7 @@ def machines(two_machines: Any, tmp_path: Path) -> Iterator[Any]:
     for name in folders:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "opt" / ".venv").symlink_to(sys.prefix)
-    (tmp_path / "opt" / "clusters").symlink_to(CHECKOUT / "clusters")
+    (tmp_path / "opt" / "clusters").symlink_to(paths.CHECKOUT / "clusters")
     for name in ("key", "host"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True
@@ -109,7 +109,7 @@ def test_on_premise(
     """
     sweep = write_yaml({**sweep_data, "workers": 2, "cpus_per_trial": os.cpu_count()})
     first, second = machines.addresses
-    cluster = (CHECKOUT / "clusters" / "ray_up" / "on_premise.yaml").read_text()
+    cluster = (paths.CHECKOUT / "clusters" / "ray_up" / "on_premise.yaml").read_text()
     for ours, theirs in (
         ("10.0.0.1", first), ("[10.0.0.2, 10.0.0.3]", f"[{second}]"), ("workers: 2", "workers: 1"),
         ("ssh_user: sparsefront", "ssh_user: root"), ("~/.ssh/id_ed25519", f"{tmp_path}/key"),

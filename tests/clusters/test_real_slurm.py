@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import paths
+
 pytestmark = [
     pytest.mark.long,
     pytest.mark.faults,
@@ -24,7 +26,6 @@ pytestmark = [
         reason="needs Debian's packages slurmctld, slurmd, slurm-client and munge",
     ),
 ]
-CHECKOUT = Path(__file__).parents[2]
 CONFIGURATION = """
 ClusterName=lab
 SlurmctldHost=node-1({addresses[0]})
@@ -60,7 +61,7 @@ class Slurm:
 
     def __call__(self, *command: object) -> str:
         done = subprocess.run(
-            [*self.inside, *map(str, command)], env=dict(self.environment), cwd=CHECKOUT,
+            [*self.inside, *map(str, command)], env=dict(self.environment), cwd=paths.CHECKOUT,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -96,7 +97,7 @@ def slurm(two_machines: Any, tmp_path: Path) -> Iterator[Slurm]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SLURM_"))}
     environment = {
         **kept, "SLURM_CONF": str(folder / "slurm.conf"), "HOME": str(tmp_path),
-        "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "OBJECT_STORE_BYTES": "200000000",
+        "PYTHONPATH": str(paths.CHECKOUT), "OMP_NUM_THREADS": "1", "OBJECT_STORE_BYTES": "200000000",
         "SPARSEFRONT_VENV": "/nonexistent",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip

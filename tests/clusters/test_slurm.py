@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import paths
+
 pytestmark = [
     pytest.mark.long,
     pytest.mark.faults,
     pytest.mark.timeout(600),
     pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra `cluster`: ray[default]"),
 ]
-CHECKOUT = Path(__file__).parents[2]
 SRUN = """#!/usr/bin/env bash
 while [[ $1 == --* ]]; do shift; done
 exec "$@"
@@ -48,10 +49,10 @@ def job(token_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_pat
     sweep = write_yaml({**sweep_data, "trials": 2})
 
     def start(name: str) -> subprocess.Popen[str]:
-        script = CHECKOUT / "clusters" / "slurm" / name
+        script = paths.CHECKOUT / "clusters" / "slurm" / name
         command = ["bash", script, sweep, "tiny", tmp_path / "runs"]
         return subprocess.Popen(
-            list(map(str, command)), env=environment, cwd=CHECKOUT,
+            list(map(str, command)), env=environment, cwd=paths.CHECKOUT,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 

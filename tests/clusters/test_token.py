@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from search.cli import main
+from sparsefront.search.cli.main import main
+from tests.helpers import paths
 
-LAUNCH = Path(__file__).parents[2] / "clusters" / "launch.sh"
+LAUNCH = paths.CHECKOUT / "clusters" / "launch.sh"
 OWN_RAY = """
 import os, sys
 from pathlib import Path

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from models import NAMES, build
-from pruning.allocation import SparsityAllocation
-from pruning.channels.graph import channel_graph
-from pruning.channels.removal import shrink
-from pruning.channels.select import channel_mask
-from pruning.criteria import (
+from sparsefront.models import NAMES, build
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.graph import channel_graph
+from sparsefront.pruning.channels.removal import shrink
+from sparsefront.pruning.channels.select import channel_mask
+from sparsefront.pruning.criteria import (
     IMP,
     LAMP,
     SNIP,
@@ -29,12 +29,12 @@ from pruning.criteria import (
     SynFlow,
     Taylor,
 )
-from pruning.groups import ModalityGroups
-from pruning.weights import prunable_weights
-from scenes.batch import MAP_CLASSES, RADAR_FIELDS, MapProbabilities, SensorBatch
-from scenes.loader import ImageSpec, Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from search import strict_yaml
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.weights import prunable_weights
+from sparsefront.scenes.batch import MAP_CLASSES, RADAR_FIELDS, MapProbabilities, SensorBatch
+from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.search.config import strict_yaml
 
 CRITERIA: list[Criterion] = [
     Magnitude(),

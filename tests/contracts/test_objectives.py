@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from search.exports.export import export, load_export
-from search.measuring.measure import latency_note, of_export
-from search.objectives import OBJECTIVES, Bound, violations
-from search.runs.run_store import RunFolder, write_trial
-from search.space import with_values
-from search.sweep_file import read_sweep
-from search.tasks import COST, LATENCY, NEEDS
-from search.trials.spec import TrialOutcome, TrialResult, TrialSpec
-from search.trials.trial import run_trial
+from sparsefront.search.cli.measure import latency_note, of_export
+from sparsefront.search.config.objectives import OBJECTIVES, Bound, violations
+from sparsefront.search.config.space import with_values
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.config.tasks import COST, LATENCY, NEEDS
+from sparsefront.search.config.trial_outcome import TrialOutcome
+from sparsefront.search.config.trial_result import TrialResult
+from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.exports.export import export, load_export
+from sparsefront.search.runs.run_folder import RunFolder
+from sparsefront.search.runs.trial_writer import write_trial
+from sparsefront.search.trial.run_trial import run_trial
 
 DENSE = {
     "GMACs_dense": 50.0, "parameters_dense": 4e7, "bytes_dense": 1.6e8, "latency_ms_dense": 120.0,
@@ -157,7 +160,7 @@ def test_on_a_real_trial(
 def exported(
     spec: TrialSpec, outcome: TrialOutcome, data: dict[str, Any], write_yaml: Any, out: Path
 ) -> Path:
-    run = RunFolder(out=out, name="one")
+    run = RunFolder(runs=out, name="one")
     write_trial(run, 0, outcome)
     run.sweep_file.write_bytes(write_yaml(data).read_bytes())
     return export("one", out, "trial:0", out / "exported")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import BEVFusionSmall
-from scenes.batch import SensorBatch, Targets
+from sparsefront.models import BEVFusionSmall
+from sparsefront.scenes.batch import SensorBatch, Targets
 
 FRAMES, CAMERAS, HEIGHT, WIDTH = 2, 6, 64, 128
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import BEVFusionSmall, build
-from scenes.batch import SensorBatch
+from sparsefront.models import BEVFusionSmall, build
+from sparsefront.scenes.batch import SensorBatch
 
 
 def test_first_name_part_is_the_modality(tiny: BEVFusionSmall) -> None:

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from models import BEVFusionSmall, build
-from models.channels_last import channels_last
-from scenes.loader import ImageSpec
-from search import strict_yaml
-from search.measuring.made_frame import made_frame
+from sparsefront.models import BEVFusionSmall, build
+from sparsefront.models.channels_last import channels_last
+from sparsefront.scenes.loader import ImageSpec
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 
 
 def test_values_stay(tiny_model: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = build(strict_yaml.from_data(tiny_model, BEVFusionSmall, "tests")).eval()
-    frame = made_frame(ImageSpec(height=32, width=64))
+    frame = synthetic_frame(ImageSpec(height=32, width=64))
     before = {name: t.clone() for name, t in model.state_dict().items()}
     with torch.no_grad():
         expected = model(frame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +10,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models import NAMES, BEVFusionMIT, BEVFusionSmall, build
-from models.checkpoint import store
-from models.checkpoint.other_fuser import PREFIX, for_fuser_of
-from models.fuser import AddFuser, ConcatConv, ConvFuser, Fuser, FuserKind, GatedFuser, build_fuser
-from pruning.weights import prunable_weights
-from scenes.batch import SensorBatch
+from sparsefront.models import NAMES, BEVFusionMIT, BEVFusionSmall, build
+from sparsefront.models.checkpoint import store
+from sparsefront.models.checkpoint.other_fuser import PREFIX, for_fuser_of
+from sparsefront.models.fuser import (
+    AddFuser,
+    ConcatConv,
+    ConvFuser,
+    Fuser,
+    FuserKind,
+    GatedFuser,
+    build_fuser,
+)
+from sparsefront.pruning.weights import prunable_weights
+from sparsefront.scenes.batch import SensorBatch
+from tests.helpers import paths
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = paths.CHECKOUT / "examples"
 CHANNELS = {"camera": 3, "lidar": 5}
 KINDS: list[FuserKind] = ["concat", "add", "gated"]
 CONCATS = [ConvFuser, ConcatConv]

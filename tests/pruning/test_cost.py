@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.lidar.sparse_conv import ALGORITHM, spconv
-from pruning.cost import profile
-from pruning.groups import ModalityGroups
-from pruning.mask import PruningMask
-from pruning.pairs import pairs_per_offset
+from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.pairs import pairs_per_offset
 
 ALL = ModalityGroups({"all": ("0", "1", "2", "attention", "value", "weight", "bias")})
 

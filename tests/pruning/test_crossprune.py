@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pruning.allocation import SparsityAllocation
-from pruning.criteria import Magnitude
-from pruning.crossprune import CrossPrune, admm, hard_prune
-from pruning.groups import ModalityGroups
-from pruning.scores import ImportanceScores
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.criteria import Magnitude
+from sparsefront.pruning.crossprune import CrossPrune, admm, hard_prune
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.scores import ImportanceScores
 
 NO_DISTORTION: dict[str, float] = {}
 ONE_OF_TWO = SparsityAllocation(per_modality={"camera": 0.5})

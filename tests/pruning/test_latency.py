@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.latency import latency
+from sparsefront.pruning.latency import latency
 
 
 def test_latency_counts_passes_and_names_the_device() -> None:

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.allocation import SparsityAllocation
-from pruning.criteria import Magnitude
-from pruning.groups import ModalityGroups
-from pruning.layerwise import apportion, erk_shares, lamp_normalised, uniform_shares
-from pruning.mask import PruningMask
-from pruning.nm_pattern import nm_mask
-from pruning.prune import prune
-from pruning.scores import ImportanceScores
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.criteria import Magnitude
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.layerwise import apportion, erk_shares, lamp_normalised, uniform_shares
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.nm_pattern import nm_mask
+from sparsefront.pruning.prune import prune
+from sparsefront.pruning.scores import ImportanceScores
 
 CAMERA = ModalityGroups({"camera": ("camera",)})
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.allocation import Rule, SparsityAllocation
-from pruning.cost import profile
-from pruning.groups import ModalityGroups
-from pruning.least_cost import least_cost
-from pruning.mask import PruningMask
-from pruning.scores import ImportanceScores
-from pruning.weights import prunable_weights
+from sparsefront.pruning.allocation import Rule, SparsityAllocation
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.least_cost import least_cost
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.scores import ImportanceScores
+from sparsefront.pruning.weights import prunable_weights
 
 
 def model() -> nn.Module:

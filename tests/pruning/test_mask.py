@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.allocation import SparsityAllocation
-from pruning.groups import ModalityGroups, stage_of
-from pruning.mask import PruningMask, top
-from pruning.scores import ImportanceScores
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.groups import ModalityGroups, stage_of
+from sparsefront.pruning.mask import PruningMask, top
+from sparsefront.pruning.scores import ImportanceScores
 
 GROUPS = ModalityGroups({"camera": ("camera",), "lidar": ("lidar",)})
 

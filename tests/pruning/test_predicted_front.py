@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.cost import profile
-from pruning.groups import ModalityGroups
-from pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
-from pruning.scores import ImportanceScores
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
+from sparsefront.pruning.scores import ImportanceScores
 
 
 def curve(losses: list[float], saved: list[float]) -> BudgetCurve:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pruning.allocation import SparsityAllocation
-from pruning.channels.removal import shrink
-from pruning.criteria import Magnitude
-from pruning.groups import ModalityGroups
-from pruning.prune import prune
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.removal import shrink
+from sparsefront.pruning.criteria import Magnitude
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.prune import prune
 
 
 def test_prune_zeroes_the_smallest() -> None:

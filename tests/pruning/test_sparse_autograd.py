@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.lidar.sparse_conv import ALGORITHM, spconv
-from pruning.sparse_autograd import plain_sparse_layers, sparse_convolution
+from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.pruning.sparse_autograd import plain_sparse_layers, sparse_convolution
 
 
 def cloud(dtype: torch.dtype = torch.float32) -> spconv.SparseConvTensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenes.geometry import (
+from sparsefront.scenes.geometry import (
     box_corners,
     lidar_to_image,
     points_in_box,

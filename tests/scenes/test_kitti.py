@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from scenes.batch import Detections
-from scenes.geometry import box_corners, project
-from scenes.kitti import KittiScenes, KittiSpec, Label
-from scenes.loader import AugmentSpec, ImageSpec, Loader
-from scenes.scoring.kitti_matching import match, overlaps
+from sparsefront.scenes.batch import Detections
+from sparsefront.scenes.geometry import box_corners, project
+from sparsefront.scenes.kitti import KittiScenes, KittiSpec, Label
+from sparsefront.scenes.loader import AugmentSpec, ImageSpec, Loader
+from sparsefront.scenes.scoring.kitti_matching import match, overlaps
+from tests.helpers import paths
 
-REAL = (
-    Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    / "kitti"
-)
+REAL = paths.DATA / "kitti"
 
 
 def test_a_frame_by_hand(kitti_root: Path) -> None:

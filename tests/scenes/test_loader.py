@@ -14,16 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from scenes.batch import RADAR_FIELDS, SensorBatch
-from scenes.frame import BadSample
-from scenes.geometry import transform
-from scenes.loader import Loader
-from scenes.loading.augment import AugmentSpec
-from scenes.loading.balance import class_balanced
-from scenes.loading.images import LEVELS, ImageSpec, decode, fit, normalise
-from scenes.loading.lidar_sweeps import LidarSweep, merged
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.procedural import make_scenes
+from sparsefront.scenes.batch import RADAR_FIELDS, SensorBatch
+from sparsefront.scenes.frame import BadSample
+from sparsefront.scenes.geometry import transform
+from sparsefront.scenes.loader import Loader
+from sparsefront.scenes.loading.augment import AugmentSpec
+from sparsefront.scenes.loading.balance import class_balanced
+from sparsefront.scenes.loading.images import LEVELS, ImageSpec, decode, fit, normalise
+from sparsefront.scenes.loading.lidar_sweeps import LidarSweep, merged
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.scenes.procedural import make_scenes
 
 VERSION = "v1.0-procedural"
 SMALL = ImageSpec(height=32, width=96)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from scenes.batch import Detections
-from scenes.geometry import points_in_box, project
-from scenes.loader import ImageSpec, Loader
-from scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from scenes.scoring.nuscenes_frames import score_detections as score
+from sparsefront.scenes.batch import Detections
+from sparsefront.scenes.geometry import points_in_box, project
+from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.scenes.scoring.nuscenes_frames import score_detections as score
+from tests.helpers import paths
 
-DATA = Path(os.environ.get("SPARSEFRONT_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = paths.DATA
 ROOT = DATA / "nuscenes"
 pytestmark = pytest.mark.skipif(
     not ROOT.is_dir(), reason=f"no real keyframes in {ROOT}; set SPARSEFRONT_TEST_DATA"

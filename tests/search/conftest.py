@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import halved, kill_workers, spawn
-from benchmarks.tiny_sweep import tiny_sweep
-from search.runs.run_store import RunFolder
+from sparsefront.search.runs.run_folder import RunFolder
+from tests.helpers.faults import halved, kill_workers, spawn
+from tests.helpers.tiny_sweep import tiny_sweep
 
 
 @pytest.fixture(scope="session")
@@ -22,30 +22,32 @@ def exported_run(
     """A sweep `one` with trial 0 finished, trial 1 failed and trial 2 stopped; only to be read."""
     import yaml
 
-    from search.runs.run_store import Stop, write_failure, write_json, write_stopped, write_trial
-    from search.sweep_file import read_sweep
-    from search.trials.trial import run_trial
+    from sparsefront.files.atomic import write_json
+    from sparsefront.search.config.sweep_file import read_sweep
+    from sparsefront.search.config.trial_result import Stop
+    from sparsefront.search.runs.trial_writer import write_end, write_trial
+    from sparsefront.search.trial.run_trial import run_trial
 
-    run = RunFolder(out=tmp_path_factory.mktemp("exported"), name="one")
+    run = RunFolder(runs=tmp_path_factory.mktemp("exported"), name="one")
     run.path.mkdir()
     run.sweep_file.write_text(yaml.safe_dump(tiny_sweep(tiny_root, tiny_checkpoint)))
     write_json(
         run.launch_file,
         {
             "run_id": "x", "address": None, "code": {"commit": "0" * 40, "dirty": True},
-            "tracking_uri": f"sqlite:///{run.out / 'mlflow.db'}",
+            "tracking_uri": f"sqlite:///{run.runs / 'mlflow.db'}",
         },
     )  # fmt: skip
     spec = read_sweep(run.sweep_file).trial
     write_trial(run, 0, run_trial(spec))
-    write_failure(run, 1, spec, "ValueError: nothing left")
+    write_end(run, TrialEnd.failed(1, "ValueError: nothing left"), spec)
     write_stopped(run, 2, spec, Stop(reason="dominated", costs={}, looks=[]))
     return run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(out=tmp_path / "kept", name="hurt")
+    return RunFolder(runs=tmp_path / "kept", name="hurt")
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def start(
     ) -> subprocess.Popen[bytes]:
         data = {**halved(sweep_data), **fields}
         data["trial"]["fine_tune"]["steps"] = steps
-        verb = ("sweep", write_yaml(data), "--name", run.name, "--out", run.out)
+        verb = ("sweep", write_yaml(data), "--name", run.name, "--out", run.runs)
         started.append(spawn(*verb, *options, cwd=tmp_path, prefix=prefix, **environment))
         return started[-1]
 

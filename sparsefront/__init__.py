@@ -1,0 +1,76 @@
+"""sparsefront finds how much of each branch of a camera-LiDAR fusion model can be pruned.
+
+What a script or a notebook calls; each name is imported when it is first used, so that
+`import sparsefront` loads neither torch nor Ray:
+
+    prune, shrink, profile                       score, mask, cut and count any torch model
+    SparsityAllocation, ModalityGroups, PruningMask
+    Optimizer                                    ask and tell, without a sweep
+    read_sweep, run_sweep, resume_sweep          a sweep file to a Pareto front
+    load_front, load_export, load_small          what a sweep found, and what was exported
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsefront.pruning.allocation import SparsityAllocation
+    from sparsefront.pruning.channels.removal import shrink
+    from sparsefront.pruning.cost import profile
+    from sparsefront.pruning.groups import ModalityGroups
+    from sparsefront.pruning.mask import PruningMask
+    from sparsefront.pruning.prune import prune
+    from sparsefront.search.config.sweep_file import read_sweep
+    from sparsefront.search.driver.sweep import resume_sweep, run_sweep
+    from sparsefront.search.exports.export import load_export, load_small
+    from sparsefront.search.optimizer.ask_and_tell import Optimizer
+    from sparsefront.search.runs.front import load_front
+
+    __version__: str
+
+_HOMES = {
+    "ModalityGroups": "sparsefront.pruning.groups",
+    "Optimizer": "sparsefront.search.optimizer.ask_and_tell",
+    "PruningMask": "sparsefront.pruning.mask",
+    "SparsityAllocation": "sparsefront.pruning.allocation",
+    "load_export": "sparsefront.search.exports.export",
+    "load_front": "sparsefront.search.runs.front",
+    "load_small": "sparsefront.search.exports.export",
+    "profile": "sparsefront.pruning.cost",
+    "prune": "sparsefront.pruning.prune",
+    "read_sweep": "sparsefront.search.config.sweep_file",
+    "resume_sweep": "sparsefront.search.driver.sweep",
+    "run_sweep": "sparsefront.search.driver.sweep",
+    "shrink": "sparsefront.pruning.channels.removal",
+}
+
+__all__ = [
+    "ModalityGroups",
+    "Optimizer",
+    "PruningMask",
+    "SparsityAllocation",
+    "__version__",
+    "load_export",
+    "load_front",
+    "load_small",
+    "profile",
+    "prune",
+    "read_sweep",
+    "resume_sweep",
+    "run_sweep",
+    "shrink",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("sparsefront")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sparsefront' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

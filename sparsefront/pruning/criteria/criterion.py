@@ -1,0 +1,56 @@
+"""What every criterion is: its options, and how statistics become importance scores."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from sparsefront.pruning.gradients import Loss
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.scores import ImportanceScores
+
+Statistics = Mapping[str, Mapping[str, Tensor]]
+"""Statistic -> weight name -> tensor shaped like the weight, in the weight's dtype."""
+
+
+class CriterionBase(ABC):
+    """Statistics are the slow part, taken once per model; combining them is free of passes.
+
+    uses_batches  False where weights alone say everything: no batches need be given
+    """
+
+    uses_batches: ClassVar[bool] = True
+
+    def scores(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> ImportanceScores:
+        """Importance of every prunable weight; the model is left as it was.
+
+        batches: any sequence; loss(model, batch) -> scalar. InputError for weights in no group or
+        missing batches, ArithmeticError for a loss or score that is not finite.
+        """
+        return self.combine(self.statistics(model, groups, batches, loss), groups)
+
+    @abstractmethod
+    def statistics(
+        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+    ) -> dict[str, dict[str, Tensor]]:
+        """What the scores are made of."""
+
+    @abstractmethod
+    def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
+        """Scores of these options from statistics."""
+
+    def statistics_key(self) -> str:
+        """Equal keys, equal statistics: every option except those that only `combine` reads."""
+        fields = {k: v for k, v in asdict(self).items() if k not in self.combine_only()}  # type: ignore[call-overload]
+        return json.dumps(fields, sort_keys=True)
+
+    def combine_only(self) -> frozenset[str]:
+        """Options that the statistics do not depend on."""
+        return frozenset()

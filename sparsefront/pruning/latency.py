@@ -1,0 +1,110 @@
+"""Latency as measured: median and spread of repeated forward passes, with the device's name."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsefront.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencySpec:
+    """How a trial's latency is measured: timed passes, after others that only warm up."""
+
+    repeats: int = 20
+    warmup: int = 5
+
+    def __post_init__(self) -> None:
+        for name, low in (("repeats", 2), ("warmup", 0)):
+            if getattr(self, name) < low:
+                raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: {low} and above")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one forward pass: median and quartiles over `repeats`, after `warmup` passes
+    that do not count; `device` names the processor and its threads, or the GPU.
+    """
+
+    median_ms: float
+    quartile1_ms: float
+    quartile3_ms: float
+    repeats: int
+    warmup: int
+    device: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.median_ms:.1f} ms (quartiles {self.quartile1_ms:.1f} to "
+            f"{self.quartile3_ms:.1f}, {self.repeats} passes after {self.warmup}) on {self.device}"
+        )
+
+
+def latency(
+    model: nn.Module,
+    batches: Sequence[Any],
+    forward: Callable[[Any, Any], object],
+    *,
+    repeats: int = 20,
+    warmup: int = 5,
+) -> Latency:
+    """Times forward(model, batch) over the batches in turn, in eval mode and without gradients.
+
+    Unstructured zeros do not change it; removed channels do. InputError without batches or with
+    fewer than two repeats.
+    """
+    if len(batches) == 0 or repeats < 2 or warmup < 0:
+        raise InputError(
+            f"latency: {len(batches)} batches, repeats {repeats}, warmup {warmup}; allowed: at "
+            "least one batch, two repeats, no negative warm-up"
+        )
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    times = []
+    try:
+        with torch.no_grad():
+            for number in range(warmup + repeats):
+                batch = batches[number % len(batches)]
+                _wait_for(device)
+                started = time.perf_counter()
+                forward(model, batch)
+                _wait_for(device)
+                if number >= warmup:
+                    times.append(1000 * (time.perf_counter() - started))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    first, _, third = statistics.quantiles(times, n=4, method="inclusive")
+    return Latency(statistics.median(times), first, third, repeats, warmup, device_name(device))
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's with the threads that torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

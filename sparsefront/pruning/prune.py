@@ -1,0 +1,53 @@
+"""The one public entry: score, allocate, mask and prune anybody's torch model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from sparsefront.errors import InputError
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.graph import channel_graph
+from sparsefront.pruning.channels.select import channel_mask
+from sparsefront.pruning.channels.verify import verify
+from sparsefront.pruning.criteria import Criterion
+from sparsefront.pruning.gradients import Loss
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.mask import PruningMask
+
+
+def prune(
+    model: nn.Module,
+    criterion: Criterion,
+    allocation: SparsityAllocation,
+    batches: Sequence[Any],
+    loss: Loss,
+    groups: ModalityGroups | None = None,
+    forward: Callable[[Any, Any], object] | None = None,
+) -> PruningMask:
+    """Zeroes the least important weights of `model` in place; returns the mask, to hold while
+    fine-tuning. Groups default to the first part of each weight's name.
+
+    With pattern "channel" whole channels go, found by running forward(model, batch) on the first
+    batch (default: model(batch)); channels.removal.shrink(model, mask.channels) takes them out.
+    InputError for what does not fit, ArithmeticError for a loss that is not finite: the model is
+    as it was then.
+    """
+    groups = groups or ModalityGroups.from_model(model)
+    scores = criterion.scores(model, groups, batches, loss)
+    if allocation.pattern == "channel":
+        if len(batches) == 0:
+            raise InputError("batches: none given; allowed: one, to follow the channels")
+        graph = channel_graph(model, batches[0], forward or _call)
+        verify(model, batches[0], forward or _call, graph)
+        mask = channel_mask(scores, allocation, groups, graph, model)
+    else:
+        mask = PruningMask.from_scores(scores, allocation, groups, model)
+    mask.apply(model)
+    return mask
+
+
+def _call(model: Any, batch: Any) -> object:
+    return model(batch)

@@ -1,0 +1,28 @@
+"""What a sweep optimises and within which bounds, read from its file alone: a front is drawn
+without the models, criteria and data that the rest of the file names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.objectives import DEFAULT_OBJECTIVES, Bound, ObjectiveName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goals:
+    """Fields of a sweep file: objectives, and constraint by metric."""
+
+    objectives: list[ObjectiveName] = field(default_factory=lambda: list(DEFAULT_OBJECTIVES))
+    constraints: dict[str, Bound] = field(default_factory=dict)
+
+
+def read_goals(path: str | Path) -> Goals:
+    """Of a sweep file. InputError in one line."""
+    data = strict_yaml.read_yaml(path)
+    if not isinstance(data, dict):
+        raise strict_yaml.no_mapping(path, data)
+    fields = {name: data[name] for name in ("objectives", "constraints") if name in data}
+    return strict_yaml.from_data(fields, Goals, path)

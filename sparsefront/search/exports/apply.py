@@ -1,0 +1,246 @@
+"""An allocation applied to another checkpoint of the same architecture.
+
+Every layer loses the fraction that the file says of it, by the criterion's scores of this
+checkpoint's own weights. Whole channels are tied across layers: there the fractions that were asked
+for decide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparsefront.errors import InputError
+from sparsefront.files.atomic import write_json
+from sparsefront.files.whole_folder import whole_folder
+from sparsefront.models import FusionModel, ModelSpec, build
+from sparsefront.models.checkpoint import published_file, store
+from sparsefront.models.checkpoint.dialects import dialect_of
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.graph import channel_graph
+from sparsefront.pruning.channels.select import channel_mask
+from sparsefront.pruning.channels.verify import verify
+from sparsefront.pruning.criteria import Criterion
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.mask import PruningMask, top
+from sparsefront.pruning.pruned_weights import PrunedWeights
+from sparsefront.pruning.scores import ImportanceScores
+from sparsefront.pruning.weights import prunable_weights
+from sparsefront.scenes.batch import SensorBatch
+from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.checkpoint_model import (
+    checkpoint_metadata,
+    image_in,
+    model_in,
+)
+from sparsefront.search.config.data import DataSpec, open_scenes, with_root
+from sparsefront.search.config.model_names import model_spec
+from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
+from sparsefront.search.exports.formats import original_dialect
+from sparsefront.search.exports.pruned import write_manifest, write_pruned
+from sparsefront.search.runs.allocation_file import (
+    FILE,
+    AllocationFile,
+    LayerShare,
+    read_allocation,
+)
+from sparsefront.search.training.pruned_start import PrunedCheckpoint
+from sparsefront.search.trial.score_cache import SCORE_BATCH_SIZE, task_loss
+
+
+def apply_allocation(
+    file: Path,
+    checkpoint: Path,
+    out: Path,
+    *,
+    model_name: str | None = None,
+    criterion_name: str | None = None,
+    data_root: str | None = None,
+) -> str:
+    """Writes OUT, a folder or a checkpoint by its suffix; says what was removed. InputError, one
+    line, for an allocation of another architecture or a criterion that lacks its data.
+    """
+    allocation = read_allocation(file)
+    criterion = _criterion(allocation, criterion_name, file)
+    batches = _batches(allocation, criterion, data_root, file)
+    model, spec, image = _dense(allocation, Path(checkpoint), model_name, file)
+    require_layers(model, spec, allocation, file)
+    if Path(out).suffix == ".pth":
+        original_dialect(spec, f"--out: value {str(out)!r}")
+    groups = ModalityGroups.from_model(model)
+    scores = criterion.scores(model, groups, batches, task_loss)
+    mask = _mask(allocation, scores, groups, model, synthetic_frame(image))
+    mask.apply(model)
+    mask.check(model)
+    weights = PrunedWeights(
+        state=dict(model.state_dict()), mask=dict(mask.by_weight), channels=mask.channels
+    )
+    pruned = PrunedCheckpoint(model=spec, image=image, weights=weights)
+    _write(Path(out), pruned, allocation, mask, groups)
+    return (
+        f"{out}: {mask.sparsity():.1%} of {sum(m.numel() for m in mask.by_weight.values()):,} "
+        f"prunable weights removed by {criterion.name}, in {len(mask.by_weight)} layers"
+    )
+
+
+def require_layers(
+    model: FusionModel, spec: ModelSpec, allocation: AllocationFile, file: Path
+) -> None:
+    """InputError unless the allocation has exactly the model's prunable weights."""
+    own = {name: weight.numel() for name, weight in prunable_weights(model).items()}
+    theirs = {name: share.weights for name, share in allocation.per_layer.items()}
+    differing = [n for n in dict.fromkeys([*theirs, *own]) if own.get(n) != theirs.get(n)]
+    if differing:
+        first = differing[0]
+        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+        raise InputError(
+            f"{file}: field per_layer.{first}: {_count(theirs.get(first))}, model {spec.name!r} of "
+            f"the checkpoint has {_count(own.get(first))}{more}; allowed: an allocation of the "
+            "checkpoint's architecture"
+        )
+
+
+def _count(weights: int | None) -> str:
+    return "no such layer" if weights is None else f"{weights} weights"
+
+
+def _criterion(allocation: AllocationFile, name: str | None, file: Path) -> Criterion:
+    """The one asked for, with its defaults, else the allocation's own."""
+    kinds: Any = Criterion
+    if name is None:
+        return _read(allocation.criterion, kinds, f"{file}: criterion")
+    return _read({"name": name}, kinds, "--criterion")
+
+
+def _read(data: Any, kinds: Any, source: str) -> Any:
+    return strict_yaml.from_data(data, kinds, source)
+
+
+def _batches(
+    allocation: AllocationFile, criterion: Criterion, root: str | None, file: Path
+) -> list[SensorBatch]:
+    """The frames to score on: the trial's training frames under another root."""
+    if not criterion.uses_batches:
+        return []
+    if root is None:
+        raise InputError(
+            f"--data: criterion {criterion.name!r} scores on frames; allowed: --data ROOT, or "
+            "--criterion magnitude, which needs none"
+        )
+    if allocation.found_by is None:
+        raise InputError(f"{file}: field found_by: none; allowed with --data: a trial's")
+    data = allocation.found_by.data
+    kinds: Any = DataSpec
+    frames: DataSpec = _read(data.get("train"), kinds, f"{file}: found_by.data.train")
+    image = _read(data.get("image"), ImageSpec, f"{file}: found_by.data.image")
+    loader = Loader(
+        open_scenes(with_root(frames, root)), image, None, SCORE_BATCH_SIZE, shuffle=True,
+        seed=allocation.found_by.seeds["trial"], drop_last=False,
+    )  # fmt: skip
+    return list(islice(loader, int(data.get("score_batches", 1))))
+
+
+def _dense(
+    allocation: AllocationFile, checkpoint: Path, name: str | None, file: Path
+) -> tuple[FusionModel, ModelSpec, ImageSpec]:
+    """The checkpoint's model: of the spec in its metadata, of --model, or the allocation's."""
+    kinds: Any = ModelSpec
+    ours = checkpoint.suffix == ".safetensors"
+    state, metadata = store.load(checkpoint) if ours else (published_file.read(checkpoint), {})
+    stored = model_in(metadata, checkpoint)
+    if stored is not None:
+        spec = stored
+    elif name is not None:
+        spec = model_spec(name)
+    else:
+        spec = _read(allocation.model, kinds, f"{file}: model")
+    image = image_in(metadata, checkpoint) or _image_size(spec, allocation, file)
+    torch.manual_seed(0)
+    model = build(spec)
+    dialect = dialect_of(spec.name)
+    if ours or dialect is None:
+        store.load_into(model, state, checkpoint)
+    else:
+        published_file.load_into(model, dialect, state, checkpoint)
+    return model.eval(), spec, image
+
+
+def _image_size(spec: ModelSpec, allocation: AllocationFile, file: Path) -> ImageSpec:
+    """Of images that a published model takes, else of those that the allocation was found on."""
+    size = getattr(spec, "image_size", None)
+    if size is not None:
+        return ImageSpec(height=size[0], width=size[1])
+    data = {} if allocation.found_by is None else allocation.found_by.data
+    if "image" not in data:
+        return ImageSpec()
+    image: ImageSpec = _read(data["image"], ImageSpec, f"{file}: found_by.data.image")
+    return image
+
+
+def _mask(
+    allocation: AllocationFile, scores: ImportanceScores, groups: ModalityGroups,
+    model: FusionModel, frame: SensorBatch,
+) -> PruningMask:  # fmt: skip
+    requested = allocation.requested
+    if requested.pattern == "channel":
+        graph = channel_graph(model, frame, _forward)
+        verify(model, frame, _forward, graph)
+        return channel_mask(scores, requested, groups, graph, model)
+    if requested.pattern != "unstructured":
+        removed = {name: share.removed for name, share in allocation.per_layer.items()}
+        by_layer = SparsityAllocation(per_layer=removed, pattern=requested.pattern)
+        return PruningMask.from_scores(scores, by_layer, groups, model)
+    return PruningMask(_kept(allocation.per_layer, scores))
+
+
+def _kept(shares: Mapping[str, LayerShare], scores: ImportanceScores) -> dict[str, torch.Tensor]:
+    """Of every layer exactly as many weights as the file says."""
+    found = {}
+    for name, values in scores.by_weight.items():
+        count = round((1 - shares[name].removed) * shares[name].weights)
+        found[name] = top(values.detach().flatten(), count).view(values.shape)
+    return found
+
+
+def _write(
+    out: Path,
+    pruned: PrunedCheckpoint,
+    allocation: AllocationFile,
+    mask: PruningMask,
+    groups: ModalityGroups,
+) -> None:
+    if out.suffix == ".safetensors":
+        store.save(out, pruned.weights.state, checkpoint_metadata(pruned.model, pruned.image))
+        return
+    if out.suffix == ".pth":
+        model = build(pruned.model)
+        store.load_into(model, pruned.weights.state, out)
+        published_file.save(model, original_dialect(pruned.model), out)
+        return
+    document = asdict(allocation)
+    shares = mask.by_layer_sparsity()
+    document |= {
+        "per_modality": mask.achieved(groups),
+        "per_layer": {
+            n: {"weights": kept.numel(), "removed": shares[n]} for n, kept in mask.by_weight.items()
+        },
+    }
+    with whole_folder(out) as made:
+        write_pruned(made, pruned)
+        write_json(made / FILE, document)
+        fields = {
+            name: json.loads(text)
+            for name, text in checkpoint_metadata(pruned.model, pruned.image).items()
+        }
+        write_manifest(made, {"made_by": "apply", **fields})
+
+
+def _forward(model: FusionModel, batch: SensorBatch) -> object:
+    return model(batch)

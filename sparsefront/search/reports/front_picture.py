@@ -1,0 +1,29 @@
+"""The front as a picture (PNG) or as a page (HTML with all its script inside)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsefront.files.atomic import write_bytes
+from sparsefront.files.outputs import check_suffix
+from sparsefront.search.reports.charts import FRONT
+from sparsefront.search.reports.charts.files import save_picture
+from sparsefront.search.reports.pages.sweep_page import chart_page
+from sparsefront.search.reports.sweep_view import SweepView
+from sparsefront.search.runs.front import ParetoFront
+from sparsefront.search.runs.trial_reader import StoredTrial
+
+
+def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None) -> None:
+    """Writes PATH, .png or .html by its suffix; `marked` (default: the knee) gets a ring."""
+    save_view(SweepView(front=front, marked=marked), path)
+
+
+def save_view(view: SweepView, path: Path) -> None:
+    """The same of a sweep with its constraints, baselines and searched values."""
+    path = Path(path)
+    check_suffix("plot", path, (".png", ".html"))
+    if path.suffix.lower() == ".png":
+        save_picture(FRONT.picture(view), path)
+    else:
+        write_bytes(path, (chart_page(view, FRONT) or "").encode())

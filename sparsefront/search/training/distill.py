@@ -1,0 +1,40 @@
+"""Distillation from the dense model: stay near its BEV maps and its head outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.scenes.batch import SensorBatch
+
+
+def distillation(
+    features: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor],
+    teacher: FusionModel,
+    batch: SensorBatch,
+    feature_weight: float,
+    head_weight: float,
+) -> Tensor:
+    """feature_weight x mean over the maps + head_weight x mean over the outputs of
+    |student - teacher|^2 / |teacher|^2 (feature imitation; Romero et al., ICLR 2015, eq. 3, made
+    relative so that the terms have no unit). The teacher is used as it is, without gradients.
+    """
+    with torch.no_grad():
+        wanted_features = teacher.features(batch)
+        wanted_outputs = teacher.heads(wanted_features)
+    return feature_weight * _relative(features, wanted_features) + head_weight * _relative(
+        outputs, wanted_outputs
+    )
+
+
+def _relative(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+    terms = [
+        (student[name].float() - wanted.float()).square().sum()
+        / wanted.float().square().sum().clamp(min=1e-12)
+        for name, wanted in teacher.items()
+    ]
+    return torch.stack(terms).mean()

@@ -1,0 +1,44 @@
+"""Training that starts from a pruned model: its weights, and what stays zero."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sparsefront.errors import InputError
+from sparsefront.models import FusionModel, ModelSpec
+from sparsefront.models.checkpoint import store
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.pruned_weights import PrunedWeights
+from sparsefront.scenes.loader import ImageSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedCheckpoint:
+    """Pruned weights with the spec of their model and the size of the images it was trained on."""
+
+    model: ModelSpec
+    image: ImageSpec
+    weights: PrunedWeights
+
+
+def start_from_pruned(
+    model: FusionModel, spec: ModelSpec, init: str | dict[str, str] | None, pruned: PrunedCheckpoint
+) -> PruningMask:
+    """Loads the pruned weights into a model of `spec`; the mask to hold. InputError where the
+    training file asks for another model or another start.
+    """
+    if init is not None:
+        raise InputError("init: given together with --from; allowed: one of the two")
+    if spec != pruned.model:
+        raise InputError(
+            f"model: differs from the one of --from in {', '.join(differing(spec, pruned.model))}; "
+            "allowed: the same model"
+        )
+    store.load_into(model, pruned.weights.state, "--from")
+    return pruned.weights.to_hold()
+
+
+def differing(one: ModelSpec, other: ModelSpec) -> list[str]:
+    """Fields that two models' specs do not share."""
+    left, right = asdict(one), asdict(other)
+    return [name for name in {**left, **right} if left.get(name) != right.get(name)]

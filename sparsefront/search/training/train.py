@@ -1,0 +1,250 @@
+"""Dense training: the checkpoint that a sweep starts from.
+
+AdamW, one-cycle learning rate, gradient clipping, augmentation, and modality dropout so that each
+sensor is used and each works alone. The log goes to stderr, the checkpoint is replaced atomically.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor
+
+from sparsefront.errors import InputError
+from sparsefront.models import ModelSpec, build
+from sparsefront.models.channels_last import channels_last
+from sparsefront.models.checkpoint import store
+from sparsefront.models.checkpoint.other_fuser import for_fuser_of
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.scenes.frame import OnBadSample
+from sparsefront.scenes.loader import AugmentSpec, ImageSpec, Loader
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.checkpoint_model import checkpoint_metadata
+from sparsefront.search.config.data import DataSpec, open_scenes
+from sparsefront.search.config.device import Device, resolve_device
+from sparsefront.search.config.gradient_steps import GradientStepsSpec
+from sparsefront.search.config.tasks import measured, require_maps
+from sparsefront.search.training.final_metrics import Log, final_metrics
+from sparsefront.search.training.moving_average import MovingAverage
+from sparsefront.search.training.pruned_start import PrunedCheckpoint, start_from_pruned
+from sparsefront.search.training.seeding import seed_everything
+from sparsefront.search.training.steps import (
+    endless,
+    freeze_norms,
+    parameter_groups,
+    set_learning_rate,
+    take_step,
+)
+
+RENAMED = {
+    "average": "allowed: ema, as in fine_tune",
+    "bf16": "allowed: precision: bfloat16 or float32, as in fine_tune",
+    "freeze_norms": "allowed: batch_norm: train, eval or that share of the steps",
+    "warmup_fraction": "allowed: warmup, steps or below 1 a share of them",
+    "max_minutes": "allowed: steps or epochs",
+}
+"""Fields of version 0.1, and what stands for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec(GradientStepsSpec):
+    """A dense training run. Give either `epochs` or `steps`; GradientStepsSpec has the rest.
+
+    init              checkpoint to start from (long fine-tuning), or one for each modality whose
+                      branch was trained apart ({camera: A, lidar: B}); else random weights
+    only              trains one branch with fusion and head, the other branch's map masked
+    modality_dropout  probability of a step with the camera or the LiDAR masked (half each)
+    loader_workers    processes that read frames ahead; 0: this one
+    on_bad_sample     a frame that cannot be read ends the run ("raise"), or is left out and
+                      named in the log ("skip")
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    model: ModelSpec
+    data: DataSpec
+    val: DataSpec | None = None
+    image: ImageSpec = field(default_factory=ImageSpec)
+    augment: AugmentSpec | None = None
+    init: str | dict[str, str] | None = None
+    only: Literal["camera", "lidar"] | None = None
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 4
+    lr: float = 1e-3
+    schedule: Literal["cosine", "one_cycle"] = "one_cycle"
+    warmup: int | float = 0.3
+    clip: float = 35.0
+    modality_dropout: float = 0.0
+    seed: int = 0
+    threads: int = 2
+    loader_workers: int = 0
+    on_bad_sample: OnBadSample = "raise"
+    device: Device = "auto"
+    log_every: int = 20
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model.task == "map":
+            require_maps("data", self.data)
+        if self.val is not None:
+            measured(self.model.task, self.val, None)
+        if (self.epochs is None) == (self.steps is None):
+            raise InputError("epochs, steps: give exactly one of the two")
+        if not 0.0 <= self.modality_dropout < 1.0:
+            raise InputError(
+                f"modality_dropout: value {self.modality_dropout!r}; allowed: 0 <= x < 1"
+            )
+        for name in ("threads", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training run gave: where it is saved, and the final metrics on `val`."""
+
+    checkpoint: Path
+    steps: int
+    minutes: float
+    losses: list[float]
+    metrics: dict[str, float]
+
+
+def read_train(path: str | Path) -> TrainSpec:
+    """The TrainSpec of a YAML file. InputError with file, field and value, in one line."""
+    data = strict_yaml.read_yaml(path)
+    for name, instead in RENAMED.items():
+        if isinstance(data, dict) and name in data:
+            raise InputError(f"{path}: field {name}: unknown key since version 0.2; {instead}")
+    return strict_yaml.from_data(data, TrainSpec, path)
+
+
+def train(
+    spec: TrainSpec, out: Path, log: Log | None = None, pruned: PrunedCheckpoint | None = None
+) -> TrainResult:
+    """Trains, saves OUT (a .safetensors file), evaluates on spec.val with and without each sensor.
+    A pruned model is trained on from its weights, all that was removed held at zero.
+
+    Deterministic given seed, threads and machine type. A loss that is not finite raises
+    ArithmeticError.
+    """
+    log = log or _to_stderr
+    seed_everything(spec.seed, spec.threads)
+    scenes = open_scenes(spec.data, spec.on_bad_sample)
+    device = resolve_device(spec.device)
+    model = build(spec.model).to(device)
+    held = PruningMask({})
+    if pruned is None:
+        _initialise(model, spec.init)
+    else:
+        held = start_from_pruned(model, spec.model, spec.init, pruned)
+    loader = Loader(
+        scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
+        drop_last=len(scenes.tokens) > spec.batch_size, workers=spec.loader_workers,
+    )  # fmt: skip
+    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * len(loader)
+    count = sum(p.numel() for p in model.parameters())
+    log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
+    started = time.monotonic()
+    losses, averaged = _optimise(model, loader, steps, spec, Path(out), log, held)
+    for token, reason in scenes.skipped.items():
+        log(f"skipped {token}: {reason}")
+    model.load_state_dict(averaged)
+    held.check(model)
+    minutes = (time.monotonic() - started) / 60
+    store.save(out, model, _metadata(spec, len(losses)))
+    metrics: dict[str, float] = {}
+    if spec.val is not None:
+        metrics = final_metrics(
+            model, open_scenes(spec.val, spec.on_bad_sample), spec.image, device, log
+        )
+    return TrainResult(
+        checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
+    )
+
+
+def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
+    """Loads a whole checkpoint, or of each modality's checkpoint that modality's part."""
+    if isinstance(init, str):
+        store.load_into(model, for_fuser_of(model, store.load(init)[0], init), init)
+        return
+    for modality, path in (init or {}).items():
+        state = store.load(path)[0]
+        part = {k: v for k, v in state.items() if k.startswith(f"{modality}.")}
+        if not part:
+            raise InputError(f"init.{modality}: {path} has no weights of {modality!r}")
+        store.load_into(model, {**model.state_dict(), **part}, path)
+
+
+def _optimise(
+    model: FusionModel,
+    loader: Loader,
+    steps: int,
+    spec: TrainSpec,
+    out: Path,
+    log: Log,
+    held: PruningMask,
+) -> tuple[list[float], dict[str, Tensor]]:
+    channels_last(model)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model.parameters(), spec.weight_decay), lr=spec.lr
+    )
+    chooser = random.Random(spec.seed)
+    batches = endless(loader)
+    started = time.monotonic()
+    losses: list[float] = []
+    average = MovingAverage(model, spec.ema)
+    device = resolve_device(spec.device)
+    model.train()
+    with held.hold(model, optimizer):
+        for step in range(steps):
+            set_learning_rate(optimizer, spec, step, steps)
+            if not spec.norms_move(step, steps):
+                freeze_norms(model)
+            masked = _masked(chooser, spec)
+            loss, norm = take_step(
+                model, next(batches).to(device), optimizer, spec, partial(model.loss, masked=masked)
+            )
+            losses.append(loss)
+            average.update(model)
+            if (step + 1) % spec.log_every == 0 or step + 1 == steps:
+                _log_step(log, step + 1, steps, losses[-spec.log_every :], norm, started)
+            if (step + 1) % spec.save_every == 0:
+                store.save(out, model, _metadata(spec, step + 1))
+    return losses, average.state
+
+
+def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
+    if spec.only is not None:
+        return frozenset({"camera", "lidar"} - {spec.only})
+    if chooser.random() >= spec.modality_dropout:
+        return frozenset()
+    return frozenset({chooser.choice(("camera", "lidar"))})
+
+
+def _log_step(
+    log: Log, step: int, steps: int, recent: list[float], norm: float, started: float
+) -> None:
+    seconds = time.monotonic() - started
+    mean = sum(recent) / len(recent)
+    log(f"step {step}/{steps}  loss {mean:.4f}  grad {norm:.2f}  {seconds:.0f} s")
+
+
+def _metadata(spec: TrainSpec, step: int) -> dict[str, str]:
+    model = checkpoint_metadata(spec.model, spec.image)
+    return {**model, "seed": str(spec.seed), "steps": str(step)}
+
+
+def _to_stderr(line: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""From a trial's spec to a pruned model: scores, mask at the allocation, channels to take out."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from sparsefront.models.fusion_model import FusionModel
+from sparsefront.pruning.channels.select import channel_mask
+from sparsefront.pruning.cost import ModelCost, combined
+from sparsefront.pruning.crossprune import admm, hard_prune
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.least_cost import least_cost
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.scenes.batch import SensorBatch
+from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.trial import score_cache
+from sparsefront.search.trial.shared import (
+    Shared,
+    cost_key,
+    cost_profile,
+    dense_model,
+    with_allocation,
+)
+
+
+def prune_model(
+    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+) -> tuple[PruningMask, list[dict[str, float]]]:
+    """Zeroes the model's least important weights or channels, in place. Returns the mask, to hold
+    while fine-tuning, and the residuals and terms of CrossPrune's rounds, if it ran.
+    """
+    statistics = shared.statistics[score_cache.key_of(spec)]
+    scores = score_cache.scores(spec, statistics, groups)
+    if spec.cross_prune is not None:
+        batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
+        rounds = admm(
+            model, groups, spec.allocation, batches, score_cache.task_loss, _features,
+            spec.cross_prune, scores=scores,
+        )  # fmt: skip
+        return hard_prune(model, rounds)
+    if spec.allocation.pattern == "channel":
+        mask = channel_mask(scores, spec.allocation, groups, shared.graphs[cost_key(spec)], model)
+    else:
+        mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
+    mask.apply(model)
+    return mask, []
+
+
+def least_costs(spec: TrialSpec, shared: Shared) -> dict[str, float]:
+    """The least that the trial can cost, whichever mask of its allocation CrossPrune's rounds find.
+    Non-zeros are exact.
+    """
+    spec = with_allocation(spec, shared)
+    model = dense_model(spec, shared)
+    profile = shared.profiles[cost_key(spec)]
+    cost = least_cost(profile, spec.allocation, ModalityGroups.from_model(model), model)
+    return {
+        "GFLOPs": 2 * cost.macs / 1e9, "GMACs": cost.macs / 1e9, "nonzeros": float(cost.nonzeros),
+    }  # fmt: skip
+
+
+def deployed_cost(
+    spec: TrialSpec, shared: Shared, mask: PruningMask, smaller: FusionModel, device: str
+) -> ModelCost:
+    """Cost beside the dense model's: of the weights that the mask keeps, or of all of the smaller
+    model, where channels went. A kept weight counts whatever its value, as training moves it.
+    """
+    dense = shared.profiles[cost_key(spec)].cost(mask)
+    if not mask.channels:
+        return dense
+    return combined(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
+
+
+def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
+    return model.features(batch)
