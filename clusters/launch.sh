@@ -17,7 +17,7 @@ exists() { # ends the script where that cannot be known: storage that fails is n
     return
   fi
   local said status=0
-  said=$(sparsefront front "$name" --out "$runs" 2>&1 > /dev/null) || status=$?
+  said=$(sparsefront front "$name" --runs "$runs" 2>&1 > /dev/null) || status=$?
   if ((status == 0)); then return 0; fi
   if ((status == 2)) && [[ $said == *"sweep name: value "*" not found in "* ]]; then return 1; fi
   echo "$said" >&2
@@ -25,6 +25,6 @@ exists() { # ends the script where that cannot be known: storage that fails is n
 }
 
 if exists; then
-  exec sparsefront resume "$name" --out "$runs" --address "$address"
+  exec sparsefront resume "$name" --runs "$runs" --address "$address"
 fi
-exec sparsefront sweep "$sweep" --name "$name" --out "$runs" --address "$address"
+exec sparsefront sweep "$sweep" --name "$name" --runs "$runs" --address "$address"

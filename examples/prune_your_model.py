@@ -6,12 +6,8 @@ python examples/prune_your_model.py
 import torch
 from torch import nn
 
-from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.channels.removal import shrink
-from sparsefront.pruning.cost import profile
+from sparsefront import ModalityGroups, SparsityAllocation, profile, prune, shrink
 from sparsefront.pruning.criteria import AlterMOMA
-from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.prune import prune
 
 
 class TwoBranches(nn.Module):
@@ -39,8 +35,8 @@ allocation = SparsityAllocation(per_modality={"camera": 0.8, "lidar": 0.5, "fusi
 mask = prune(model, AlterMOMA(), allocation, batches, loss, groups)
 
 frame = [tuple(part[:1] for part in batches[0])]
-cost = profile(model, frame, lambda m, batch: m(batch), groups).cost(model)
-print("removed:", {group: round(s, 3) for group, s in mask.achieved(groups).items()})
+cost = profile(model, frame, groups=groups).cost(model)
+print("removed:", {group: round(s, 3) for group, s in mask.sparsity_by_group(groups).items()})
 print(f"MACs a frame: {cost.macs:.0f} of {cost.macs_dense:.0f}")
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
