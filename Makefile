@@ -2,18 +2,24 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What a user needs, and beside it what the tests, lint and types need.
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 PEERS_VENV ?= .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 
 .PHONY: install demo test test-quick test-faults soak lint types bench bench-search \
 	bench-known bench-job bench-found bench-cluster bench-peers study demo-data
 
-install: $(STAMP)
+install: $(DEV_STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
@@ -27,29 +33,29 @@ demo: $(STAMP) demo-data
 # As many at once as there are cores, four at most: half of a test with Ray is waiting.
 AT_ONCE := -n logical --maxprocesses 4 --dist worksteal
 
-test: $(STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE)
 
-test-quick: $(STAMP)
+test-quick: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not long and not faults"
 
 # Drivers, workers, nodes, jobs, servers and disks of real sweeps that go away: a minute or two each.
-test-faults: $(STAMP)
+test-faults: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m faults
 
 # 500 tiny trials whose driver or workers are killed again and again; others: TRIALS and SEED.
-soak: $(STAMP)
+soak: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks.soak $(or $(TRIALS),500) $(or $(SEED),0)
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(STAMP)
+types: $(DEV_STAMP)
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
 # The tables of docs/benchmarks.md but for BoTorch and Syne Tune: many hours; a part alone by its own target.
@@ -62,14 +68,14 @@ bench-search: bench-known bench-job bench-found bench-cluster
 # python -m benchmarks.peers LAYERS TRIALS [--noise X] NAME
 PROBLEMS := "12 50" "12 50 --noise 0.02" "24 70" \
 	"12 200" "12 200 --noise 0.02" "24 200" "24 200 --noise 0.02"
-bench-known: $(STAMP)
+bench-known: $(DEV_STAMP)
 	set -e; for problem in $(PROBLEMS); do $(BIN)/python -m benchmarks.peers $$problem \
 		sparsefront_predicted sparsefront_misled sparsefront one_knob random nsga2 tpe gp; done
 
 # The demo by a script that one writes by hand, and by ours; others: TRIALS and SEEDS.
 SEEDS := 0 1 2
 JOB := $(shell date +%Y%m%d-%H%M%S)
-bench-job: $(STAMP) demo-data
+bench-job: $(DEV_STAMP) demo-data
 	mkdir -p runs
 	set -e; for seed in $(SEEDS); do \
 		$(BIN)/python -m benchmarks.by_hand demo-data/procedural --seed $$seed \
@@ -80,12 +86,12 @@ bench-job: $(STAMP) demo-data
 	$(BIN)/python -m benchmarks.fronts_over_time \
 		$(SEEDS:%=runs/by-hand-$(JOB)-%/records.jsonl) $(SEEDS:%=runs/job-$(JOB)-%)
 
-bench-found: $(STAMP) demo-data
+bench-found: $(DEV_STAMP) demo-data
 	$(BIN)/python -m benchmarks.found_allocations demo-data/procedural --out runs
 
 # The driver over 2,000 trials without and with Ray, 1 to 8 workers, 64 simulated nodes whose trials
 # take as long as those of a sweep under runs/ (RUN=NAME; else the last demo).
-bench-cluster: $(STAMP) demo-data
+bench-cluster: $(DEV_STAMP) demo-data
 	$(BIN)/python -m benchmarks.trial_start
 	$(BIN)/python -m benchmarks.driver_cost 2000
 	$(BIN)/python -m benchmarks.soak 2000 0 100000
@@ -108,5 +114,5 @@ $(PEERS_STAMP): benchmarks/peers/requirements.txt constraints.txt
 	$(PEERS_VENV)/bin/python -m pip install --quiet --no-deps syne-tune==0.16.0
 	touch $@
 
-study: $(STAMP) demo-data
+study: $(DEV_STAMP) demo-data
 	$(BIN)/python -m benchmarks.study

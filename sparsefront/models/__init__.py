@@ -24,7 +24,7 @@ NAMES: dict[str, Kind] = {str(kind.__dataclass_fields__["name"].default): kind f
 
 
 def build(spec: ModelSpec) -> FusionModel:
-    """The model of a spec, with fresh weights from torch's global generator."""
+    """Builds the model of a spec, with initial weights from torch's global generator."""
     return spec.build()
 
 

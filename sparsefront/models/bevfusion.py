@@ -16,7 +16,7 @@ from sparsefront.models.camera.neck import LssFpn
 from sparsefront.models.camera.resnet import ResNet
 from sparsefront.models.decoder import BevDecoder
 from sparsefront.models.fuser import ConvFuser, FuserKind, build_fuser, never_pruned
-from sparsefront.models.fusion_model import NOTHING_MASKED, FusionModel, Prediction, Task
+from sparsefront.models.fusion_model import NOTHING_MASKED, FramePrediction, FusionModel, Task
 from sparsefront.models.heads.center import CenterHead
 from sparsefront.models.heads.small_map_head import LAST_WEIGHT, SmallMapHead
 from sparsefront.models.lidar.sparse_encoder import SparseEncoder
@@ -30,7 +30,7 @@ class BEVFusionSmall:
     """Every number of the small BEVFusion: channels and blocks a stage, depth bins, grid.
 
     task   "map": a map head of map_channels in place of the box head
-    fuser  how both BEV maps become one (models/fuser.py)
+    fuser  how both BEV maps become one (sparsefront/models/fuser.py)
     """
 
     name: Literal["bevfusion-small"] = "bevfusion-small"
@@ -156,7 +156,7 @@ class SmallBEVFusion(FusionModel):
 
     def predict(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> Sequence[Prediction]:
+    ) -> Sequence[FramePrediction]:
         with torch.no_grad():
             outputs = self(batch, masked)
         head = self.fusion.head

@@ -1,7 +1,7 @@
-"""Image and BEV convolutions with channels as the innermost dimension.
+"""Stores image and BEV convolutions with channels as the innermost dimension.
 
-Values stay; sums run in another order, so results differ in their last bits. On CPUs without a copy
-into oneDNN's own layout at every call, on GPUs without one into that of the tensor cores.
+Values stay; sums run in another order, so results differ in their last bits. It saves a copy at
+every call: into oneDNN's layout on CPUs, into that of the tensor cores on GPUs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def channels_last(model: nn.Module) -> None:
-    """In place: weights [out, in, height, width] of 2-D convolutions, whose outputs follow them."""
+    """Changes weights [out, in, height, width] of 2-D convolutions in place."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,12 +18,12 @@ class ConvNorm(nn.Module):
 
 
 def conv2d_norm(channels_in: int, channels_out: int, kernel: int) -> ConvNorm:
-    """Stride 1, same size, no bias."""
+    """A 2-D one of stride 1, the same size, without bias."""
     conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
     return ConvNorm(conv, nn.BatchNorm2d(channels_out))
 
 
 def conv1d_norm(channels_in: int, channels_out: int) -> ConvNorm:
-    """One position wide, no bias."""
+    """A 1-D one, one position wide, without bias."""
     conv = nn.Conv1d(channels_in, channels_out, 1, bias=False)
     return ConvNorm(conv, nn.BatchNorm1d(channels_out))

@@ -1,4 +1,4 @@
-"""How a network of some code base has its boxes and images, as data; SensorBatch's is ours.
+"""Describes, as data, boxes and images inside the networks of other code bases.
 
 Ours: length, width, height; yaw of the length axis counter-clockwise from +x; z of the centre;
 images RGB, (x / 255 - ImageNet mean) / ImageNet std.
@@ -36,11 +36,11 @@ class Convention:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def encode(self, boxes: Tensor) -> Tensor:
-        """Boxes [M, 9] of ours as the network has them; z stays the centre's."""
+        """Our boxes [M, 9] in the network's convention; z stays the centre's."""
         return self._turn(boxes)
 
     def decode(self, boxes: Tensor) -> Tensor:
-        """The way back: every change is its own inverse."""
+        """The inverse of encode; every change is its own inverse."""
         return self._turn(boxes)
 
     def images(self, images: Tensor) -> Tensor:

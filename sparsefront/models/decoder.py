@@ -63,7 +63,7 @@ class SecondBackbone(nn.Module):
 
 
 class SecondFpn(nn.Module):
-    """Each map brought to one size by (transposed) convolution; concatenated.
+    """Brings maps to one size by (transposed) convolution and concatenates them.
 
     strides: above 1 up, below 1 down; at 1 a transposed convolution as well where `transposes_one`.
     """
@@ -112,9 +112,9 @@ class ResidualBackbone(nn.ModuleList):
         return maps
 
 
-class LssFpn(nn.Module):
-    """The last map brought to the size of the first, fused, and brought to twice that size (as in
-    Lift, Splat, Shoot; interpolation aligns corners).
+class LssNeck(nn.Module):
+    """Brings the last map to the size of the first, fuses both, and doubles the size (as in Lift,
+    Splat, Shoot; interpolation aligns corners).
     """
 
     def __init__(self, channels_in: tuple[int, int], channels: int) -> None:

@@ -1,4 +1,4 @@
-"""What every fusion model of the catalogue offers to training, pruning and measuring."""
+"""The interface of every fusion model to training, pruning and evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sparsefront.scenes.batch import Detections, MapProbabilities, SensorBatch
 
 NOTHING_MASKED: frozenset[str] = frozenset()
-Prediction = Detections | MapProbabilities
+FramePrediction = Detections | MapProbabilities
+"""What a model predicts for one frame, by its task: boxes with scores, or the classes of a map."""
 Task = Literal["detection", "map"]
 
 
@@ -29,7 +30,7 @@ class FusionModel(nn.Module, ABC):
     def features(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
     ) -> dict[str, Tensor]:
-        """Bird's-eye-view feature maps [B, C, X, Y] that camera, lidar and fusion hand on.
+        """Bird's-eye-view feature maps [B, C, X, Y] by name: camera, lidar, fusion.
 
         `masked` names modalities whose map is replaced by zeros.
         """
@@ -55,8 +56,8 @@ class FusionModel(nn.Module, ABC):
     @abstractmethod
     def predict(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> Sequence[Prediction]:
-        """One a frame: Detections in the LiDAR frame, best score first, or MapProbabilities."""
+    ) -> Sequence[FramePrediction]:
+        """One a frame: Detections in the LiDAR frame, the best score first, or MapProbabilities."""
 
     @abstractmethod
     def unprunable(self) -> frozenset[str]:

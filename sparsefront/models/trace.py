@@ -20,7 +20,7 @@ from sparsefront.models.checkpoint.dialect import GEOMETRY
 from sparsefront.models.checkpoint.dialects import MIT as NAMING
 from sparsefront.models.convention import MIT
 from sparsefront.models.decoder import SecondFpn
-from sparsefront.models.heads.center_tasks import TASKS, CenterTasksHead, of_task
+from sparsefront.models.heads.center_tasks import TASKS, CenterTasksHead, select_task
 from sparsefront.models.heads.map_head import MapHead
 from sparsefront.models.heads.transfusion import TransFusionHead
 from sparsefront.models.lidar.second import SecondEncoder
@@ -100,16 +100,20 @@ def trace(model: MitBEVFusion, batch: SensorBatch) -> Arrays:
     left: dict[str, Any] = {}
     handles = []
     for name, module in model.named_modules():
-        if name.count(".") and STAGES.fullmatch(NAMING.name(name)):
-            handles.append(module.register_forward_hook(_record(NAMING.name(name), entered, left)))
+        if name.count(".") and STAGES.fullmatch(NAMING.their_name(name)):
+            handles.append(
+                module.register_forward_hook(_record(NAMING.their_name(name), entered, left))
+            )
     try:
         outputs = model(batch)
     finally:
         for handle in handles:
             handle.remove()
     found: Arrays = {}
-    lists = {  # the original hands on a list of one
-        NAMING.name(name) for name, module in model.named_modules() if isinstance(module, SecondFpn)
+    lists = {  # the original passes on a list of one
+        NAMING.their_name(name)
+        for name, module in model.named_modules()
+        if isinstance(module, SecondFpn)
     }
     for name, value in left.items():
         _add(found, name, [value] if name in lists else value)
@@ -132,7 +136,7 @@ def _record(name: str, entered: dict[str, Any], left: dict[str, Any]) -> Any:
 
 
 def _add(found: Arrays, name: str, value: Any) -> None:
-    """A tensor, a list of them (numbered), or the first of a block's outputs; sparse by site."""
+    """Stores a tensor, a numbered list of them, or a block's first output; sparse ones by site."""
     if torch.is_tensor(value):
         found[f"{name}|full"] = value.cpu().numpy()
     elif hasattr(value, "spatial_shape"):
@@ -226,7 +230,7 @@ def _add_tasks(found: Arrays, head: CenterTasksHead, outputs: dict[str, Tensor])
     for name, value in outputs.items():
         _add(found, f"heads.object.out.{name}", value)
     for t in range(len(TASKS)):
-        peaks = head.peaks(of_task(outputs, t), 0)
+        peaks = head.peaks(select_task(outputs, t), 0)
         for name, value in zip(("bboxes", "scores", "labels"), peaks, strict=True):
             _add(found, f"decode.task{t}.{name}", value)
 

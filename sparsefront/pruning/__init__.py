@@ -1,1 +1,1 @@
-"""pruning: which weights to remove, and what that saves. Works on any torch.nn.Module."""
+"""Pruning decides which weights to remove and counts what that saves, for any torch.nn.Module."""

@@ -20,7 +20,7 @@ Rule = Literal["global", "uniform", "erk", "lamp"]
 @dataclass(frozen=True, kw_only=True)
 class SparsityAllocation:
     """Fractions REMOVED, in [0, 1); a layer's beats its group's beats its stage's beats its
-    modality's.
+    modality's. The weights that one of these decides for compete with each other.
 
     Stages are the first two parts of a weight's name, layers are weight names.
 
@@ -29,12 +29,12 @@ class SparsityAllocation:
     groups    groups of one's own: name -> patterns of weight names, `*` for any characters; no
               weight in two of them
     per_group the sparsity of such a group
-    rule      inside one budget: "global" is one threshold over all its weights, "uniform" the same
-              fraction in every layer, "erk" Erdos-Renyi-Kernel densities, "lamp" one threshold over
-              scores normalised per layer as LAMP does
+    rule      among weights that share a sparsity: "global" is one threshold over all of them,
+              "uniform" the same fraction in every layer, "erk" Erdos-Renyi-Kernel densities, "lamp"
+              one threshold over scores normalised per layer as LAMP does
     pattern   what is removed: single weights ("unstructured"), all but N in M along the inputs
               ("2:4"), where a sparsity is 0 or 1 - N/M, or whole channels ("channel"), where it is
-              the fraction of a budget's channels
+              the fraction of the channels removed
     min_keep  weights that every layer keeps at least, so that none dies; 0 allows it
     """
 
@@ -72,19 +72,19 @@ class SparsityAllocation:
         if self.min_keep < 0:
             raise InputError(f"min_keep: value {self.min_keep!r}; allowed: 0 and above")
 
-    def budgets(self, weights: Mapping[str, tuple[str, ...]]) -> list[Budget]:
-        """The budgets that the weights (group -> names) share, each weight in exactly one.
+    def sparsity_groups(self, weights: Mapping[str, tuple[str, ...]]) -> list[SparsityGroup]:
+        """The weights (modality -> names) by the sparsity they share, each in exactly one group.
 
-        InputError for a modality, stage or layer that is not there, a group without a weight, or
-        a weight in two groups.
+        InputError for a modality, stage or layer that is not there, an own group without a weight,
+        or a weight in two of them.
         """
         self._check_names(weights)
         own = self._own_groups(weights)
         members: dict[tuple[str, float], list[str]] = {}
-        for group, names in weights.items():
+        for modality, names in weights.items():
             for name in names:
-                members.setdefault(self._budget_of(group, name, own), []).append(name)
-        return [Budget(label, tuple(names), s) for (label, s), names in members.items()]
+                members.setdefault(self._entry_of(modality, name, own), []).append(name)
+        return [SparsityGroup(label, tuple(names), s) for (label, s), names in members.items()]
 
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2)
@@ -117,7 +117,8 @@ class SparsityAllocation:
             for name, sparsity in getattr(self, level).items():
                 yield f"{level}.{name}", sparsity
 
-    def _budget_of(self, group: str, name: str, own: Mapping[str, str]) -> tuple[str, float]:
+    def _entry_of(self, modality: str, name: str, own: Mapping[str, str]) -> tuple[str, float]:
+        """Label and sparsity of the entry that decides for a weight."""
         stage = stage_of(name)
         if name in self.per_layer:
             return name, self.per_layer[name]
@@ -125,8 +126,8 @@ class SparsityAllocation:
             return f"group {own[name]}", self.per_group[own[name]]
         if stage in self.per_stage:
             return stage, self.per_stage[stage]
-        if group in self.per_modality:
-            return group, self.per_modality[group]
+        if modality in self.per_modality:
+            return modality, self.per_modality[modality]
         return "all other weights", self.overall
 
     def _own_groups(self, weights: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -166,7 +167,7 @@ class SparsityAllocation:
 
 
 @dataclass(frozen=True)
-class Budget:
+class SparsityGroup:
     """Weights that share one fraction removed and one threshold."""
 
     label: str

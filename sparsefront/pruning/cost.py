@@ -7,7 +7,7 @@ is theoretical: unstructured zeros make no GPU faster by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.pruning.forward import Forward, call
 from sparsefront.pruning.groups import ModalityGroups, stage_of
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.stored_size import PARAMETER_BYTES, StoredSize, buffer_bytes, weight_bytes
@@ -40,7 +41,7 @@ class CostRow:
         )
 
 
-NOTHING = CostRow(0, 0, 0.0, 0.0)
+ZERO_COST = CostRow(0, 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ModelCost:
         return asdict(self)
 
 
-def combined(dense: ModelCost, smaller: ModelCost) -> ModelCost:
+def combine_costs(dense: ModelCost, smaller: ModelCost) -> ModelCost:
     """The cost of a model whose channels were removed, beside the dense model it came from:
     parameters and dense MACs of the dense one, non-zeros, MACs and stored size of the smaller one.
     """
@@ -120,15 +121,15 @@ class CostProfile:
         """Cost of a model, of a state dict, or of the dense model under a mask. No forward pass."""
         kept = self._kept(pruned)
         rows = {name: _row(uses, kept.get(name)) for name, uses in self.layers.items()}
-        modalities = dict.fromkeys([*self.modality.values(), *self.others], NOTHING)
+        modalities = dict.fromkeys([*self.modality.values(), *self.others], ZERO_COST)
         for name, row in rows.items():
             modalities[self.modality[name]] += row
         for group, count in self.others.items():
             modalities[group] += CostRow(count, count, 0.0, 0.0)
         stages: dict[str, CostRow] = {}
         for name, row in rows.items():
-            stages[stage_of(name)] = stages.get(stage_of(name), NOTHING) + row
-        total = sum(modalities.values(), NOTHING)
+            stages[stage_of(name)] = stages.get(stage_of(name), ZERO_COST) + row
+        total = sum(modalities.values(), ZERO_COST)
         stored = self._stored(list(rows.values()), total.parameters)
         return ModelCost(total, modalities, stages, rows, self.not_counted, stored)
 
@@ -146,14 +147,16 @@ class CostProfile:
         tensors = dict(pruned.named_parameters()) if isinstance(pruned, nn.Module) else pruned
         for name, uses in self.layers.items():
             if name not in tensors or tuple(tensors[name].shape) != uses.shape:
-                raise InputError(f"cost: the profile has {name} {list(uses.shape)}, the model not")
+                raise InputError(
+                    f"cost: the profile has {name} {list(uses.shape)}; the model has not"
+                )
         return {name: tensors[name].detach() != 0 for name in self.layers}
 
 
 def profile(
     model: nn.Module,
     batches: Sequence[Any],
-    forward: Callable[[Any, Any], object],
+    forward: Forward = call,
     groups: ModalityGroups | None = None,
 ) -> CostProfile:
     """Runs forward(model, batch) on each batch (one frame each) and counts uses of every weight.

@@ -1,7 +1,7 @@
 """CrossPrune: ADMM over modality groups with feature distortion (Lu et al., KBS 289, 2024).
 
     minimise   L(W) + sum_g lambda_g |F_g(W) - F_g(dense)|^2 / |F_g(dense)|^2
-    so that    the weights of each budget have at most k non-zeros
+    so that    the weights of each sparsity group have at most k non-zeros
 
 What one branch alone needs may be redundant to the model: the distortion of the fused map may stay
 small while a branch's own map changes much, and that freedom lets its weights go.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.gradients import Loss, checked_loss
+from sparsefront.pruning.gradients import Loss, finite_loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.scores import ImportanceScores
@@ -104,17 +104,17 @@ def admm(
 
     scores: warm start; Z begins as the dense weights under the mask of these scores, otherwise as
     their projection. InputError for a lambda or rho of a group that is not there, ArithmeticError
-    for a loss that is not finite; the model is as it was then.
+    for a loss that is not finite; the model is then unchanged.
     """
     options = options or CrossPrune()
     if len(batches) == 0:
         raise InputError("batches: none given; allowed: at least one")
     weights = prunable_weights(model)
     rho = _penalties(options, groups.assign(weights))
-    with _trained(model):
+    with _keep_modes(model):
         dense = _dense_features(model, batches, features, options.lambdas)
-        W = _copies(weights)
-        Z = _projection(W, _support(W, allocation, groups, model, scores))
+        W = _copy(weights)
+        Z = _project(W, _support(W, allocation, groups, model, scores))
         U = {name: torch.zeros_like(w) for name, w in W.items()}
         optimizer = _optimizer(model, options)
         order = cycle(range(len(batches)))
@@ -127,10 +127,10 @@ def admm(
                     model, weights, Z, U, rho, batches[at], dense[at], loss, features, options
                 )
                 optimizer.step()
-            W, before = _copies(weights), Z
+            W, before = _copy(weights), Z
             wanted = {name: W[name] + U[name] for name in W}
             mask = _support(wanted, allocation, groups, model)
-            Z = _projection(wanted, mask)
+            Z = _project(wanted, mask)
             U = {name: wanted[name] - Z[name] for name in W}
             primal, dual = _distance(W, Z), _distance(Z, before)
             yield AdmmRound(
@@ -171,7 +171,7 @@ def _w_step(
     .grad; returns the loss and the distortions.
     """
     with torch.enable_grad():
-        value = checked_loss(model, batch, loss)
+        value = finite_loss(model, batch, loss)
         total = value
         terms: dict[str, float] = {}
         if dense:
@@ -187,7 +187,7 @@ def _w_step(
 
 
 @contextmanager
-def _trained(model: nn.Module) -> Iterator[None]:
+def _keep_modes(model: nn.Module) -> Iterator[None]:
     """Eval mode inside (fixed running statistics); afterwards modes, .grad and requires_grad as
     before; after an error the weights too.
     """
@@ -244,12 +244,12 @@ def _support(
     model: nn.Module,
     scores: ImportanceScores | None = None,
 ) -> PruningMask:
-    """The largest magnitudes (or scores) of each budget."""
+    """The largest magnitudes (or scores) of each sparsity group."""
     scores = scores or ImportanceScores({name: value.abs() for name, value in values.items()})
     return PruningMask.from_scores(scores, allocation, groups, model)
 
 
-def _projection(values: Tensors, mask: PruningMask) -> Tensors:
+def _project(values: Tensors, mask: PruningMask) -> Tensors:
     return {name: value.masked_fill(~mask.by_weight[name], 0) for name, value in values.items()}
 
 
@@ -259,7 +259,7 @@ def _optimizer(model: nn.Module, options: CrossPrune) -> torch.optim.Optimizer:
     return kind(trained, lr=options.lr)
 
 
-def _copies(weights: Mapping[str, nn.Parameter]) -> Tensors:
+def _copy(weights: Mapping[str, nn.Parameter]) -> Tensors:
     return {name: weight.detach().clone() for name, weight in weights.items()}
 
 

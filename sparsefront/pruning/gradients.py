@@ -14,7 +14,7 @@ Loss = Callable[[Any, Any], Tensor]
 """loss(model, batch) -> scalar."""
 
 
-def summed_gradients(
+def sum_gradients(
     model: nn.Module, weights: Mapping[str, nn.Parameter], batches: Sequence[Any], loss: Loss
 ) -> dict[str, Tensor]:
     """Sum over the batches of dL/dw, by weight name; zeros where the loss does not see a weight.
@@ -30,7 +30,7 @@ def summed_gradients(
     return total
 
 
-def summed_over_batches(
+def sum_over_batches(
     model: nn.Module,
     weights: Mapping[str, nn.Parameter],
     batches: Sequence[Any],
@@ -56,7 +56,7 @@ def gradients(
 ) -> dict[str, Tensor]:
     """dL/dw on one batch, by weight name."""
     with torch.enable_grad():
-        value = checked_loss(model, batch, loss)
+        value = finite_loss(model, batch, loss)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
     return {
         name: torch.zeros_like(weight) if gradient is None else gradient.detach()
@@ -64,7 +64,7 @@ def gradients(
     }
 
 
-def checked_loss(model: nn.Module, batch: Any, loss: Loss) -> Tensor:
+def finite_loss(model: nn.Module, batch: Any, loss: Loss) -> Tensor:
     """The loss; ArithmeticError where it is not finite."""
     value = loss(model, batch)
     if not torch.isfinite(value):

@@ -15,7 +15,7 @@ from sparsefront.pruning.weights import counted_weights
 class ModalityGroups:
     """Group name -> weight names or prefixes of them ("camera.backbone" holds all below it).
 
-    Where several entries fit a name, the longest decides.
+    Where several entries fit a name, the longest one decides.
     """
 
     entries: Mapping[str, tuple[str, ...]]

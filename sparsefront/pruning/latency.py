@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sparsefront.errors import InputError
+from sparsefront.pruning.forward import Forward, call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Latency:
 def latency(
     model: nn.Module,
     batches: Sequence[Any],
-    forward: Callable[[Any, Any], object],
+    forward: Forward = call,
     *,
     repeats: int = 20,
     warmup: int = 5,

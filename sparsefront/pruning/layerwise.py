@@ -1,4 +1,4 @@
-"""How a budget spreads over its layers: uniform, Erdos-Renyi-Kernel, or by LAMP's normalisation."""
+"""How a sparsity group spreads over its layers: uniform, Erdos-Renyi-Kernel, or as LAMP does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def apportion(
     return counts
 
 
-def lamp_normalised(scores: Tensor) -> Tensor:
+def normalise_as_lamp(scores: Tensor) -> Tensor:
     """score^2 over the sum of the squares of the layer's scores at least as large, so that layers
     compare under one threshold (LAMP; Lee et al., ICLR 2021, eq. 3, there with |weight|).
 

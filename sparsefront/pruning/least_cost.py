@@ -17,8 +17,8 @@ from sparsefront.pruning.weights import prunable_weights
 def least_cost(
     profile: CostProfile, allocation: SparsityAllocation, groups: ModalityGroups, model: nn.Module
 ) -> ModelCost:
-    """Cost of the mask that keeps each budget's least used weights. Non-zeros are those of every
-    mask of the allocation, and no such mask has fewer MACs.
+    """Cost of the mask that keeps each sparsity group's least used weights. Every mask of the
+    allocation has as many non-zeros, and none has fewer MACs.
     """
     if allocation.rule == "lamp":  # its counts per layer depend on the weights
         allocation = replace(allocation, rule="global")

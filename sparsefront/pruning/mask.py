@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.pruning.allocation import Budget, SparsityAllocation
+from sparsefront.pruning.allocation import SparsityAllocation, SparsityGroup
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.layerwise import apportion, erk_shares, lamp_normalised, uniform_shares
+from sparsefront.pruning.layerwise import apportion, erk_shares, normalise_as_lamp, uniform_shares
 from sparsefront.pruning.nm_pattern import input_axis, nm_mask, parse_pattern
 from sparsefront.pruning.scores import ImportanceScores
 
@@ -36,8 +36,8 @@ class PruningMask:
         groups: ModalityGroups,
         model: nn.Module | None = None,
     ) -> PruningMask:
-        """Keeps exactly round((1 - sparsity) N) of each budget's N weights: highest scores first,
-        ties by position. InputError where the allocation does not fit the weights.
+        """Keeps exactly round((1 - sparsity) N) of the N weights of each sparsity group: highest
+        scores first, ties by position. InputError where the allocation does not fit the weights.
 
         model: for N:M patterns, which need to know each layer's input dimension. Channels need
         a graph: channels.select.channel_mask.
@@ -46,11 +46,11 @@ class PruningMask:
             raise InputError("pattern: value 'channel'; allowed here: unstructured or N:M")
         weights = groups.assign(scores.by_weight)
         kept: dict[str, Tensor] = {}
-        for budget in allocation.budgets(weights):
+        for group in allocation.sparsity_groups(weights):
             if allocation.pattern == "unstructured":
-                kept.update(_keep(scores.by_weight, budget, allocation))
+                kept.update(_keep(scores.by_weight, group, allocation))
             else:
-                kept.update(_keep_nm(scores.by_weight, budget, allocation.pattern, model))
+                kept.update(_keep_nm(scores.by_weight, group, allocation.pattern, model))
         return PruningMask({name: kept[name] for name in scores.by_weight})
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class PruningMask:
         Gradients are masked as they arrive, so that gradient clipping sees only kept weights.
         """
         pairs = list(self._pairs(model))
-        handles = [weight.register_hook(_masking(kept)) for weight, kept in pairs]
+        handles = [weight.register_hook(_gradient_hook(kept)) for weight, kept in pairs]
 
         @torch.no_grad()
         def after_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -91,12 +91,12 @@ class PruningMask:
             alive = int(torch.count_nonzero(weight.detach()[~kept]))
             assert alive == 0, f"{name}: {alive} pruned weights are not zero"
 
-    def achieved(self, groups: ModalityGroups) -> dict[str, float]:
+    def sparsity_by_group(self, groups: ModalityGroups) -> dict[str, float]:
         """Fraction removed of each group's prunable weights."""
         by_group = groups.assign(self.by_weight)
         return {group: self._sparsity(names) for group, names in by_group.items() if names}
 
-    def by_layer_sparsity(self) -> dict[str, float]:
+    def sparsity_by_layer(self) -> dict[str, float]:
         """Fraction removed of each weight tensor."""
         return {name: self._sparsity((name,)) for name in self.by_weight}
 
@@ -120,58 +120,60 @@ class PruningMask:
 
 
 def _keep(
-    scores: Mapping[str, Tensor], budget: Budget, allocation: SparsityAllocation
+    scores: Mapping[str, Tensor], group: SparsityGroup, allocation: SparsityAllocation
 ) -> dict[str, Tensor]:
-    """Masks of one budget's weights, spread over its layers by the allocation's rule."""
-    flat = {name: scores[name].detach().flatten() for name in budget.names}
-    if allocation.rule == "lamp" and budget.sparsity > 0:
-        flat = {name: lamp_normalised(values) for name, values in flat.items()}
+    """Masks of one sparsity group's weights, spread over its layers by the allocation's rule."""
+    flat = {name: scores[name].detach().flatten() for name in group.names}
+    if allocation.rule == "lamp" and group.sparsity > 0:
+        flat = {name: normalise_as_lamp(values) for name, values in flat.items()}
     sizes = [len(values) for values in flat.values()]
-    total = round((1 - budget.sparsity) * sum(sizes))
+    total = round((1 - group.sparsity) * sum(sizes))
     floors = [min(allocation.min_keep, size) for size in sizes]
     if sum(floors) > total:
         raise InputError(
-            f"allocation of {budget.label}: sparsity {budget.sparsity!r} keeps {total} of "
+            f"allocation of {group.label}: sparsity {group.sparsity!r} keeps {total} of "
             f"{sum(sizes)} weights; min_keep {allocation.min_keep} needs {sum(floors)}"
         )
-    shapes = [tuple(scores[name].shape) for name in budget.names]
+    shapes = [tuple(scores[name].shape) for name in group.names]
     if allocation.rule in ("uniform", "erk"):
         spread = uniform_shares if allocation.rule == "uniform" else erk_shares
         counts = apportion(spread(shapes, total), total, floors, sizes)
-        parts = [top(values, count) for values, count in zip(flat.values(), counts, strict=True)]
+        parts = [
+            top_mask(values, count) for values, count in zip(flat.values(), counts, strict=True)
+        ]
     else:
         raised = [
-            values.masked_fill(top(values, floor), torch.inf)
+            values.masked_fill(top_mask(values, floor), torch.inf)
             for values, floor in zip(flat.values(), floors, strict=True)
         ]
-        parts = top_of(raised, total)
+        parts = top_masks(raised, total)
     kept = sum(int(part.sum()) for part in parts)
-    assert kept == total, f"allocation of {budget.label}: {kept} weights stay, asked were {total}"
-    return {n: p.reshape(shape) for n, p, shape in zip(budget.names, parts, shapes, strict=True)}
+    assert kept == total, f"allocation of {group.label}: {kept} weights stay, expected {total}"
+    return {n: p.reshape(shape) for n, p, shape in zip(group.names, parts, shapes, strict=True)}
 
 
 def _keep_nm(
-    scores: Mapping[str, Tensor], budget: Budget, pattern: str, model: nn.Module | None
+    scores: Mapping[str, Tensor], group: SparsityGroup, pattern: str, model: nn.Module | None
 ) -> dict[str, Tensor]:
-    if budget.sparsity == 0:
-        return {name: torch.ones_like(scores[name], dtype=torch.bool) for name in budget.names}
+    if group.sparsity == 0:
+        return {name: torch.ones_like(scores[name], dtype=torch.bool) for name in group.names}
     if model is None:
         raise InputError(f"pattern: value {pattern!r} needs the model, for the layers' layouts")
     kept, block = parse_pattern(pattern)
     return {
         name: nm_mask(scores[name].detach(), kept, block, input_axis(model, name), name)
-        for name in budget.names
+        for name in group.names
     }
 
 
-def top(values: Tensor, count: int) -> Tensor:
+def top_mask(values: Tensor, count: int) -> Tensor:
     """Bool mask [N] of the `count` highest values; of equal ones those that come first."""
-    return top_of([values], count)[0]
+    return top_masks([values], count)[0]
 
 
-def top_of(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
+def top_masks(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
     """Bool masks of the `count` highest values of all tensors together; of equal ones those that
-    come first. One copy of the values is the most that it needs beside them.
+    come first. It needs the memory of one copy of the values.
     """
     total = sum(values.numel() for values in tensors)
     if count == 0:
@@ -194,7 +196,7 @@ def top_of(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
     return masks
 
 
-def _masking(kept: Tensor):  # type: ignore[no-untyped-def]
+def _gradient_hook(kept: Tensor):  # type: ignore[no-untyped-def]
     def mask_gradient(gradient: Tensor) -> Tensor:
         return gradient.masked_fill(~kept, 0)
 

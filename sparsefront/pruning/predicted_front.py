@@ -1,7 +1,7 @@
 """The front that importance scores predict, before anything is trained.
 
-Every budget of weights (a modality, a stage) has a curve: the loss that scores predict for a
-sparsity, summed over the weights that go, and the MACs that it saves. Budgets are disjoint, so for
+Every group of weights (a modality, a stage) has a curve: the loss that scores predict for a
+sparsity, summed over the weights that go, and the MACs that it saves. Groups are disjoint, so for
 a trade-off between the two each is chosen alone (Lagrangian relaxation; Everett, Operations
 Research 1963), and a sweep over trade-offs is the front.
 """
@@ -23,11 +23,12 @@ from sparsefront.pruning.scores import ImportanceScores
 
 Floats = NDArray[np.float64]
 TRADE_OFFS = 1000
+"""Prices of a MAC that are tried: many more than a curve has points, so none is missed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetCurve:
-    """At rising sparsities [K] of one budget: loss [K], the share of all predicted loss that goes,
+class GroupCurve:
+    """At rising sparsities [K] of one group: loss [K], the share of all predicted loss that goes,
     and saved [K], MACs a frame.
     """
 
@@ -38,11 +39,11 @@ class BudgetCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedFront:
-    """Allocations of least predicted loss, from every budget's lowest sparsity to the most pruned.
+    """Allocations of least predicted loss, from every group's lowest sparsity to the most pruned.
 
-    names       budgets [n]
+    names       groups [n]
     sparsities  [T, n]
-    loss        [T, n], each budget's own, not tilted
+    loss        [T, n], each group's own, not tilted
     saved       [T], MACs a frame, rising
     """
 
@@ -52,7 +53,7 @@ class PredictedFront:
     saved: Floats
 
     def allocation(self, index: int) -> dict[str, float]:
-        """Budget -> sparsity."""
+        """Group -> sparsity."""
         return dict(zip(self.names, self.sparsities[index].tolist(), strict=True))
 
     def evenly(self, count: int) -> list[dict[str, float]]:
@@ -78,7 +79,7 @@ class PredictedFront:
         return dict(zip(self.names, found, strict=True))
 
 
-def budget_curve(
+def group_curve(
     scores: ImportanceScores,
     predicted: ImportanceScores,
     names: Sequence[str],
@@ -86,9 +87,8 @@ def budget_curve(
     sparsities: Sequence[float],
     rule: Rule = "global",
     min_keep: int = 1,
-) -> BudgetCurve:
-    """Curve of the budget that the weights `names` share, spread over them by `rule`
-    (pruning/allocation.py).
+) -> GroupCurve:
+    """Curve of the group of weights `names`, spread over them by `rule` (allocation.py).
 
     `scores` say which weights go, `predicted` what each costs in loss (below 0 counts as 0); the
     two may be the same. MACs are exact.
@@ -98,7 +98,7 @@ def budget_curve(
     part = ImportanceScores({name: scores.by_weight[name] for name in names})
     mass = {name: every[name].clamp(min=0).double() for name in names}
     uses = {name: profile.layers[name] for name in names if name in profile.layers}
-    one_group = ModalityGroups({"budget": tuple(names)})
+    one_group = ModalityGroups({"all": tuple(names)})
     loss, saved = [], []
     for sparsity in sparsities:
         shared = SparsityAllocation(overall=sparsity, rule=rule, min_keep=min_keep)
@@ -106,15 +106,15 @@ def budget_curve(
         gone = sum(float(mass[name][~stays].sum()) for name, stays in kept.items())
         loss.append(gone / max(total, 1e-300))
         saved.append(sum(use.macs(None) - use.macs(kept[name]) for name, use in uses.items()))
-    return BudgetCurve(
+    return GroupCurve(
         sparsities=np.array(sparsities, float), loss=np.array(loss), saved=np.array(saved)
     )
 
 
 def predicted_front(
-    curves: Mapping[str, BudgetCurve], tilt: Mapping[str, float] | None = None
+    curves: Mapping[str, GroupCurve], tilt: Mapping[str, float] | None = None
 ) -> PredictedFront:
-    """The front of these curves; `tilt` multiplies a budget's predicted loss by e^tilt."""
+    """The front of these curves; `tilt` multiplies a group's predicted loss by e^tilt."""
     names = tuple(curves)
     factors = [float(np.exp((tilt or {}).get(name, 0.0))) for name in names]
     loss = sum(float(curve.loss.max()) for curve in curves.values())

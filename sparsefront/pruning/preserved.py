@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def preserved(model: nn.Module, *, weights_too: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Whatever happens inside, also an error, the model and the random generators come back.
+def preserve_model(model: nn.Module, *, weights_too: bool = True) -> Iterator[dict[str, Tensor]]:
+    """Restores the model and the random generators on leaving, after an error too.
 
-    Yields what its tensors were, by name; not to be written to. weights_too = False saves the copy
-    of the parameters, for work that only reads them.
+    Yields copies of its tensors by name, which must not be written to. weights_too = False saves
+    the copy of the parameters, for work that only reads them.
     """
     tensors = _tensors(model) if weights_too else list(model.named_buffers())
     state = {name: tensor.detach().clone() for name, tensor in tensors}
@@ -56,11 +56,11 @@ def _restore_random(state: tuple[object, ...]) -> None:
 
 
 @contextmanager
-def scoring(
+def scoring_mode(
     model: nn.Module, weights: Mapping[str, nn.Parameter], *, weights_too: bool = True
 ) -> Iterator[dict[str, Tensor]]:
-    """preserved(), with the model in eval mode and gradients on for the weights."""
-    with preserved(model, weights_too=weights_too) as state:
+    """preserve_model with the model in eval mode and gradients on for the weights."""
+    with preserve_model(model, weights_too=weights_too) as state:
         model.eval()
         for weight in weights.values():
             weight.requires_grad_(True)

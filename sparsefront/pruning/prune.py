@@ -1,8 +1,8 @@
-"""The one public entry: score, allocate, mask and prune anybody's torch model."""
+"""Prunes any torch model in one call: score, allocate, mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from sparsefront.pruning.channels.graph import channel_graph
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.criteria import Criterion
+from sparsefront.pruning.forward import Forward, call
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
@@ -25,29 +26,25 @@ def prune(
     batches: Sequence[Any],
     loss: Loss,
     groups: ModalityGroups | None = None,
-    forward: Callable[[Any, Any], object] | None = None,
+    forward: Forward = call,
 ) -> PruningMask:
     """Zeroes the least important weights of `model` in place; returns the mask, to hold while
     fine-tuning. Groups default to the first part of each weight's name.
 
     With pattern "channel" whole channels go, found by running forward(model, batch) on the first
-    batch (default: model(batch)); channels.removal.shrink(model, mask.channels) takes them out.
-    InputError for what does not fit, ArithmeticError for a loss that is not finite: the model is
-    as it was then.
+    batch; channels.removal.shrink(model, mask.channels) takes them out.
+    InputError for what does not fit, ArithmeticError for a loss that is not finite; the model is
+    then unchanged.
     """
     groups = groups or ModalityGroups.from_model(model)
     scores = criterion.scores(model, groups, batches, loss)
     if allocation.pattern == "channel":
         if len(batches) == 0:
             raise InputError("batches: none given; allowed: one, to follow the channels")
-        graph = channel_graph(model, batches[0], forward or _call)
-        verify(model, batches[0], forward or _call, graph)
+        graph = channel_graph(model, batches[0], forward)
+        verify(model, batches[0], graph, forward)
         mask = channel_mask(scores, allocation, groups, graph, model)
     else:
         mask = PruningMask.from_scores(scores, allocation, groups, model)
     mask.apply(model)
     return mask
-
-
-def _call(model: Any, batch: Any) -> object:
-    return model(batch)

@@ -1,4 +1,4 @@
-"""How large a model is where it is stored: parameters and bytes, dense and as deployed.
+"""How large a stored model is: parameters and bytes, dense and as deployed.
 
 A weight that multiplies is stored whole, or as its non-zeros and a bit for each position that says
 whether there is one, whichever is smaller; N:M patterns need no more. All else (biases, norms and

@@ -26,6 +26,7 @@ PRODUCTS = {
     Tensor.matmul, Tensor.bmm, Tensor.mm, Tensor.__matmul__, functional.linear,
     functional.conv1d, functional.conv2d, functional.conv3d,
 }  # fmt: skip
+"""Multiplications: outside a layer they belong to no weight, so `not_counted` names them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class UseCounter(TorchFunctionMode):
         return replace(total, uses=total.uses / frames, products=total.products / frames)
 
     def not_counted(self) -> tuple[str, ...]:
-        """What counts zero: kinds of layers without multiplied weights, and bare products."""
+        """What counts as zero MACs: kinds of layers without multiplied weights, bare products."""
         kinds = {
             type(module).__name__
             for module in self._model.modules()

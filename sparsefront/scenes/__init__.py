@@ -1,1 +1,1 @@
-"""scenes."""
+"""Data sets of driving scenes: read, generated, augmented, batched and scored."""

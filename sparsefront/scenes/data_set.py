@@ -1,4 +1,4 @@
-"""What a data set offers to the loader, to training and to scores, whatever its format."""
+"""The interface of a data set to the loader, to training and to scores, whatever its format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DataSet(Protocol):
 
     @property
     def spec(self) -> Any:
-        """The dataclass it was opened with."""
+        """The spec that it was opened with."""
 
     @property
     def labelled(self) -> bool:

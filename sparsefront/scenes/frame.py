@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 OnBadSample = Literal["raise", "skip"]
-"""What becomes of a frame that cannot be read: the run ends, or goes on without it."""
+"""What happens at a frame that cannot be read: the run ends, or goes on without the frame."""
 
 
 class BadSample(InputError):

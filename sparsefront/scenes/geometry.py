@@ -34,7 +34,7 @@ def rotation_matrices(quaternions: Array) -> Array:
 
 
 def transform(matrix: Array, points: Array) -> Array:
-    """points [P, 3] moved by a 4x4."""
+    """Moves points [P, 3] by a 4x4."""
     out: Array = points @ matrix[:3, :3].T + matrix[:3, 3]
     return out
 

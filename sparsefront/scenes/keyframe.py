@@ -11,7 +11,7 @@ import numpy as np
 from sparsefront.errors import InputError
 from sparsefront.scenes.frame import Frame
 from sparsefront.scenes.geometry import Array, pose_matrices, rotation_matrices, transform
-from sparsefront.scenes.loading.lidar_sweeps import LidarSweep, merged
+from sparsefront.scenes.loading.lidar_sweeps import LidarSweep, merge_sweeps
 from sparsefront.scenes.maps.raster import MapLayers
 from sparsefront.scenes.radar.points import RadarSweep, radar_cloud
 from sparsefront.scenes.store.json_table import NONE
@@ -51,7 +51,7 @@ class KeyframeReader:
     layers: dict[str, MapLayers] = field(default_factory=dict)
 
     def frame(self, sample: int) -> Frame:
-        """Of a row of the store's samples. BadSample naming a file that is missing or damaged."""
+        """Reads the keyframe in a row of the store's samples. BadSample naming a bad file."""
         files = self.file_rows(sample, (LIDAR, *CAMERAS))
         sensor_to_ego, ego_to_global = self._poses(files)
         lidar_to_global = ego_to_global[0] @ sensor_to_ego[0]
@@ -106,7 +106,7 @@ class KeyframeReader:
         return np.array(found, dtype=np.int64)
 
     def path_of(self, row: int) -> Path:
-        """Of a row of the store's data."""
+        """The file of a row of the store's data."""
         return self.root / self.store.text("data", "path", int(row))
 
     def _poses(self, rows: np.ndarray) -> tuple[Array, Array]:
@@ -130,7 +130,7 @@ class KeyframeReader:
             LidarSweep(path=path, motion=motion, age_s=age)
             for path, motion, age in self._sweeps(row, rows, lidar_to_global)
         ]
-        return merged(self.path_of(row), sweeps)
+        return merge_sweeps(self.path_of(row), sweeps)
 
     def _radar(self, sample: int, lidar_to_global: Array) -> np.ndarray | None:
         if self.radar_sweeps is None:
@@ -160,7 +160,7 @@ class KeyframeReader:
         ]
 
     def _map(self, sample: int) -> MapLayers:
-        """The layers of a frame's map, read once."""
+        """The layers of a frame's map; each map is read once."""
         place = self.store.scenes[self.store.numbers("samples", "scene")[sample]]["location"]
         if place not in self.layers:
             path = self.root / "maps" / "expansion" / f"{place}.json"

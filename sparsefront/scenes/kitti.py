@@ -35,7 +35,9 @@ from sparsefront.scenes.store.sample_store import stores_folder
 
 CLASSES = {"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "bicycle"}
 INTENSITY_SCALE = 255.0
+"""KITTI stores reflectance as 0..1, nuScenes intensity as 0..255, which our models read."""
 TO_OURS = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=np.float64)
+"""4x4 of the Velodyne's frame (x forward, y left) -> our LiDAR frame (x right, y forward)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,9 @@ NAMES = (
 MATRICES = {"P2": 12, "R0_rect": 9, "Tr_velo_to_cam": 12}
 DONT_CARE = "dontcare"
 NO_ANGLE = -10.0
+"""alpha and rotation_y where they are not known."""
 ROUNDING = 0.01
+"""Angles are stored with two digits, so one near pi may round beyond it."""
 MIN_PIXELS, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.30, 0.50)
 """Of the difficulties easy, moderate, hard: objects are higher, no more occluded or truncated."""
 

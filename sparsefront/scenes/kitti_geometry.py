@@ -50,8 +50,8 @@ def image_boxes(size: Array, bottom: Array, turn: Array, projection: Array) -> A
     return found
 
 
-def clipped(boxes: Array, width: int, height: int) -> Array:
-    """Boxes [M, 4] inside 0..width-1, 0..height-1, as the labels are."""
+def clip_to_image(boxes: Array, width: int, height: int) -> Array:
+    """Cuts boxes [M, 4] at the borders 0..width-1, 0..height-1, as those of the labels are."""
     most = np.array([width - 1, height - 1, width - 1, height - 1], dtype=np.float64)
     out: Array = np.clip(boxes, 0.0, most)
     return out
@@ -59,10 +59,10 @@ def clipped(boxes: Array, width: int, height: int) -> Array:
 
 def observed_angle(turn: Array, bottom: Array) -> Array:
     """alpha [M]: the turn less the direction in which the box is seen, in -pi..pi."""
-    return wrapped(turn - np.arctan2(bottom[:, 0], bottom[:, 2]))
+    return wrap_angle(turn - np.arctan2(bottom[:, 0], bottom[:, 2]))
 
 
-def wrapped(angle: Array) -> Array:
+def wrap_angle(angle: Array) -> Array:
     """The same angles in -pi..pi."""
     out: Array = (angle + np.pi) % (2 * np.pi) - np.pi
     return out

@@ -13,11 +13,11 @@ from sparsefront.errors import InputError
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.data_set import DataSet
 from sparsefront.scenes.frame import BadSample
-from sparsefront.scenes.loading.assemble import Decoded, assembled, decoded
+from sparsefront.scenes.loading.assemble import DecodedFrame, assemble, decode_frame
 from sparsefront.scenes.loading.augment import AugmentSpec
 from sparsefront.scenes.loading.collate import collate
 from sparsefront.scenes.loading.images import ImageSpec
-from sparsefront.scenes.loading.paste import pasted
+from sparsefront.scenes.loading.paste import paste_objects
 from sparsefront.scenes.loading.paste_database import open_database
 
 CACHE_BYTES = 2 << 30
@@ -28,11 +28,11 @@ __all__ = ["AugmentSpec", "ImageSpec", "Loader", "collate"]
 
 
 class Loader:
-    """Batches of a set of scenes. Each `iter` is the next epoch; all follows (seed, epoch).
+    """Batches of a set of scenes. Each `iter` is the next epoch, which depends on (seed, epoch).
 
-    A frame that cannot be read raises BadSample, or is noted in `scenes.skipped` (token -> reason),
-    as the scenes were told. `workers` are processes that read ahead; 0 reads here and keeps decoded
-    frames.
+    A frame that cannot be read raises BadSample or is noted in `scenes.skipped` (token -> reason),
+    as `scenes.on_bad_sample` says. `workers` are processes that read ahead; with 0 this process
+    reads and keeps decoded frames.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Loader:
 
     def sample(self, index: int) -> SensorBatch:
         """One frame as a batch of 1, not augmented."""
-        return assembled([self._read.decoded(index)], None, [np.random.default_rng()])
+        return assemble([self._read.decode(index)], None, [np.random.default_rng()])
 
-    def decoded(self, index: int) -> tuple[object, Decoded]:
-        """A frame as it is kept, and its key in `scenes.decoded`."""
-        return (self.scenes.tokens[index], self._read.image), self._read.decoded(index)
+    def decode(self, index: int) -> tuple[object, DecodedFrame]:
+        """The key in `scenes.decoded` under which a frame is kept, and the decoded frame."""
+        return (self.scenes.tokens[index], self._read.image), self._read.decode(index)
 
     def _batches(self, chosen: list[Keys]) -> Iterator[_Batch]:
         if self._pool is None:
@@ -148,32 +148,32 @@ class _Frames:
         skipped: dict[str, str] = {}
         for epoch, index in keys:
             try:
-                found.append(self._filled(self.decoded(index), epoch, index))
+                found.append(self._paste(self.decode(index), epoch, index))
                 randoms.append(np.random.default_rng([self.seed, epoch, index, 1]))
             except InputError as error:
                 may_skip = isinstance(error, BadSample) and self.scenes.on_bad_sample == "skip"
                 if not may_skip:
                     return _Batch(frames=None, skipped=skipped, failed=error)
                 skipped[self.scenes.tokens[index]] = str(error)
-        frames = assembled(found, self.augment, randoms) if found else None
+        frames = assemble(found, self.augment, randoms) if found else None
         return _Batch(frames=frames, skipped=skipped)
 
-    def _filled(self, found: Decoded, epoch: int, index: int) -> Decoded:
-        """With pasted objects, where the augmentation has them."""
+    def _paste(self, found: DecodedFrame, epoch: int, index: int) -> DecodedFrame:
+        """Pastes objects where the augmentation asks for them."""
         paste = None if self.augment is None else self.augment.paste
         if paste is None or (paste.epochs is not None and epoch >= paste.epochs):
             return found
         random = np.random.default_rng([self.seed, epoch, index, 2])
         database = open_database(self.scenes)
-        return replace(found, frame=pasted(found.frame, database, paste, random))
+        return replace(found, frame=paste_objects(found.frame, database, paste, random))
 
-    def decoded(self, index: int) -> Decoded:
-        """A frame, kept for the next time if this process keeps frames."""
+    def decode(self, index: int) -> DecodedFrame:
+        """Decodes a frame, or takes it from those that this process keeps."""
         token = self.scenes.tokens[index]
         cache, key = self.scenes.decoded, (token, self.image)
-        if isinstance(found := cache.get(key), Decoded):
+        if isinstance(found := cache.get(key), DecodedFrame):
             return found
-        found = decoded(self.scenes.frame(token), self.image)
+        found = decode_frame(self.scenes.frame(token), self.image)
         if self.keep and found.nbytes * (len(cache) + 1) < CACHE_BYTES:
             cache[key] = found
         return found

@@ -1,4 +1,4 @@
-"""nuScenes-format data, real and made, by one code path: frames from a prepared sample store."""
+"""nuScenes-format data, real and synthetic: frames from a prepared sample store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.frame import Frame, OnBadSample
 from sparsefront.scenes.geometry import Array
 from sparsefront.scenes.keyframe import KeyframeReader
-from sparsefront.scenes.loading.balance import class_balanced
+from sparsefront.scenes.loading.balance import draw_class_balanced
 from sparsefront.scenes.nuscenes_root import data_root, open_tables, scene_names
 from sparsefront.scenes.store.sample_store import open_store, require_same
 
@@ -149,7 +149,7 @@ class NuScenesScenes:
         label = self.store.numbers("boxes", "label")[rows]
         present = np.zeros((len(self.tokens), len(DETECTION_CLASSES)), dtype=bool)
         present[frame[label >= 0], label[label >= 0]] = True
-        found = class_balanced(present, np.random.default_rng([seed, 2]))
+        found = draw_class_balanced(present, np.random.default_rng([seed, 2]))
         if not len(found):
             raise InputError("balance: value 'cbgs' with no box in any frame; allowed: none")
         return found

@@ -1,4 +1,4 @@
-"""What the LiDAR branch of AVOD sees: height slices and density of points, from above.
+"""The input of AVOD's LiDAR branch: height slices and density of points, from above.
 
 Shape legend: B frames, P points, S slices, X x Y cells. x is right, y is forward.
 """
@@ -33,8 +33,8 @@ class Ground:
         return round(2 * self.half_width / self.cell_m), round(self.length / self.cell_m)
 
 
-def seen_points(batch: SensorBatch, frame: int) -> Tensor:
-    """The frame's points that fall into its image: only there are boxes labelled."""
+def points_in_image(batch: SensorBatch, frame: int) -> Tensor:
+    """The frame's points that project into its image, as boxes are labelled only there."""
     points = batch.points[frame]
     height, width = batch.images.shape[-2:]
     ones = torch.ones_like(points[:, :1])

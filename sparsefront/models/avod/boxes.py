@@ -36,9 +36,11 @@ def anchor_grid(
     return torch.cat([place.expand(-1, each, 2), kinds.expand(len(place), -1, -1)], 2).flatten(0, 1)
 
 
-def occupied(anchors: Tensor, density: Tensor, ground: Ground, margin_m: float = 0.0) -> Tensor:
-    """Which anchors have a point on their ground or within a margin of it; density [X, Y]. By an
-    integral image.
+def find_occupied(
+    anchors: Tensor, density: Tensor, ground: Ground, margin_m: float = 0.0
+) -> Tensor:
+    """Which anchors have a point on their ground or within a margin of it, by an integral image of
+    the density [X, Y].
     """
     total = torch.zeros(density.shape[0] + 1, density.shape[1] + 1, device=density.device)
     total[1:, 1:] = (density > 0).float().cumsum(0).cumsum(1)
@@ -52,8 +54,8 @@ def occupied(anchors: Tensor, density: Tensor, ground: Ground, margin_m: float =
     return inside - total[b[:, 0], a[:, 1]] + total[a[:, 0], a[:, 1]] > 0
 
 
-def upright(boxes: Tensor) -> Tensor:
-    """Boxes [M, 7] turned to the nearest axis: [M, 6]"""
+def to_upright(boxes: Tensor) -> Tensor:
+    """Turns boxes [M, 7] to the nearest axis: [M, 6]"""
     odd = quarter_turns(boxes[:, 6]) % 2 == 1
     sides = torch.where(odd.unsqueeze(1), boxes[:, [4, 3]], boxes[:, [3, 4]])
     return torch.cat([boxes[:, :3], sides, boxes[:, 5:6]], dim=1)
@@ -63,7 +65,7 @@ def quarter_turns(yaw: Tensor) -> Tensor:
     return (yaw / (math.pi / 2)).round().long()
 
 
-def overlap(ours: Tensor, theirs: Tensor) -> Tensor:
+def ground_overlap(ours: Tensor, theirs: Tensor) -> Tensor:
     """Intersection over union on the ground of upright boxes: [A, M]"""
     low = torch.maximum(
         (ours[:, :2] - ours[:, 3:5] / 2).unsqueeze(1), theirs[:, :2] - theirs[:, 3:5] / 2
@@ -82,7 +84,7 @@ def encode_upright(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_upright(anchors: Tensor, offsets: Tensor) -> Tensor:
-    """The way back; sides change by e at most."""
+    """The inverse of encode_upright; sides change by a factor of e at most."""
     centre = anchors[:, :3] + offsets[:, :3] * anchors[:, 3:]
     return torch.cat([centre, anchors[:, 3:] * offsets[:, 3:].clamp(-1, 1).exp()], dim=1)
 

@@ -1,4 +1,4 @@
-"""What boxes see of the two views: bilinear crops of one size.
+"""Crops boxes out of the two views, bilinearly, to one size.
 
 Shape legend: M boxes, C channels, s samples a side.
 """
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sparsefront.models.avod.bev_maps import Ground
 
 NEAREST_M = 0.5
+"""Corners behind or next to the camera are projected from this depth, so that areas stay finite."""
 
 
 def crop(maps: Tensor, areas: Tensor, samples: int) -> Tensor:

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.models.avod.bev_maps import Ground, bev_maps, seen_points
+from sparsefront.models.avod.bev_maps import Ground, bev_maps, points_in_image
 from sparsefront.models.avod.boxes import (
     anchor_grid,
     decode_corners,
     decode_upright,
-    occupied,
-    overlap,
+    find_occupied,
+    ground_overlap,
 )
 from sparsefront.models.avod.crops import areas_from_above, areas_in_image, crop
-from sparsefront.models.avod.losses import first_stage, second_stage
+from sparsefront.models.avod.losses import first_stage_losses, second_stage_losses
 from sparsefront.models.avod.pyramid import Pyramid
 from sparsefront.models.convention import MIT
 from sparsefront.models.fusion_model import NOTHING_MASKED, FusionModel, Task
-from sparsefront.models.heads.nms import greedy, rotated_nms
+from sparsefront.models.heads.nms import rotated_nms, suppress_greedily
 from sparsefront.models.precision import at_least_float32
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections, SensorBatch, Targets
 
@@ -35,7 +35,7 @@ frame and upright box.
 
 
 class View(nn.Module):
-    """A view's pyramid, and one channel of it for the anchors."""
+    """A view's pyramid, and its reduction to one channel for the anchors."""
 
     def __init__(self, channels_in: int, channels: tuple[int, int, int, int]) -> None:
         super().__init__()
@@ -55,10 +55,10 @@ class Fusion(nn.Module):
     def __init__(self, spec: AvodFpn) -> None:
         super().__init__()
         anchor = spec.anchor_samples**2
-        self.objectness = layers(anchor, (spec.anchor_width,) * 2, 1)
-        self.offsets = layers(anchor, (spec.anchor_width,) * 2, 6)
+        self.objectness = linear_layers(anchor, (spec.anchor_width,) * 2, 1)
+        self.offsets = linear_layers(anchor, (spec.anchor_width,) * 2, 6)
         seen = spec.channels[0] * spec.box_samples**2
-        self.trunk = layers(seen, (spec.box_width,) * 2, spec.box_width)
+        self.trunk = linear_layers(seen, (spec.box_width,) * 2, spec.box_width)
         self.classes = nn.Linear(spec.box_width, len(spec.classes))
         self.corners = nn.Linear(spec.box_width, 10)
         self.heading = nn.Linear(spec.box_width, 2)
@@ -68,7 +68,7 @@ class Fusion(nn.Module):
 
 
 class Avod(FusionModel):
-    """AVOD-FPN of a spec; one camera a frame."""
+    """The AVOD-FPN that a spec describes; it reads one camera a frame."""
 
     def __init__(self, spec: AvodFpn) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Avod(FusionModel):
         """
         if unknown := masked - set(MODALITIES):
             raise InputError(f"masked: {sorted(unknown)} unknown; allowed: {list(MODALITIES)}")
-        above = bev_maps([seen_points(batch, f) for f in range(len(batch))], self.spec.ground)
+        above = bev_maps([points_in_image(batch, f) for f in range(len(batch))], self.spec.ground)
         above = above.to(next(self.parameters()).dtype)
         camera = self.camera(batch.images[:, 0].to(above.dtype))
         lidar = self.lidar(above)
@@ -97,12 +97,12 @@ class Avod(FusionModel):
         found = []
         everywhere = self.anchors.to(batch.lidar_to_image.dtype)
         for frame, density in enumerate(above[:, -1]):
-            near = occupied(everywhere, density, self.spec.ground, self.spec.anchor_margin_m)
+            near = find_occupied(everywhere, density, self.spec.ground, self.spec.anchor_margin_m)
             mine = everywhere[near]
             found.append(torch.cat([torch.full_like(mine[:, :1], frame), mine], dim=1))
         anchors = torch.cat(found)
         narrow = (self.camera.bottleneck(camera), self.lidar.bottleneck(lidar))
-        fused = self._fused(*narrow, anchors, batch.lidar_to_image, self.spec.anchor_samples)
+        fused = self._fuse_crops(*narrow, anchors, batch.lidar_to_image, self.spec.anchor_samples)
         return {
             "camera": camera, "lidar": lidar, "fusion": fused, CALIBRATION: batch.lidar_to_image,
             ANCHORS: anchors,
@@ -116,7 +116,7 @@ class Avod(FusionModel):
         objectness, offsets = self.fusion.objectness(seen), self.fusion.offsets(seen)
         proposals = self._proposals(anchors, objectness.detach(), offsets.detach())
         maps = features["camera"], features["lidar"]
-        crops = self._fused(*maps, proposals, features[CALIBRATION], self.spec.box_samples)
+        crops = self._fuse_crops(*maps, proposals, features[CALIBRATION], self.spec.box_samples)
         x = self.fusion.trunk(crops).relu()
         return {
             "objectness": objectness, "offsets": offsets, ANCHORS: anchors, "proposals": proposals,
@@ -131,13 +131,13 @@ class Avod(FusionModel):
         """Every term by name, a mean over frames."""
         total: dict[str, Tensor] = {}
         for frame, targets in enumerate(batch.targets):
-            boxes, labels = self._wanted(targets)
+            boxes, labels = self._own_targets(targets)
             first = outputs[ANCHORS][:, 0] == frame
             second = outputs["proposals"][:, 0] == frame
-            terms = first_stage(
+            terms = first_stage_losses(
                 outputs[ANCHORS][first, 1:], outputs["objectness"][first],
                 outputs["offsets"][first], boxes,
-            ) | second_stage(
+            ) | second_stage_losses(
                 outputs["proposals"][second, 1:], outputs["classes"][second],
                 outputs["corners"][second], outputs["heading"][second], boxes, labels,
             )  # fmt: skip
@@ -166,7 +166,7 @@ class Avod(FusionModel):
             for name in ("objectness.4", "offsets.4", "classes", "corners", "heading")
         )
 
-    def _fused(
+    def _fuse_crops(
         self, camera: Tensor, lidar: Tensor, boxes: Tensor, lidar_to_image: Tensor, samples: int
     ) -> Tensor:
         """Mean of both views' crops of boxes [M, 7] = frame and upright box: [M, C s s]"""
@@ -190,7 +190,9 @@ class Avod(FusionModel):
             most = min(self.spec.before_nms, len(score))
             best = score.topk(most).indices
             boxes = decode_upright(anchors[mine][best, 1:], at_least_float32(offsets[mine][best]))
-            rows = greedy(overlap(boxes, boxes) > self.spec.proposal_overlap, self.spec.proposals)
+            rows = suppress_greedily(
+                ground_overlap(boxes, boxes) > self.spec.proposal_overlap, self.spec.proposals
+            )
             rows = rows.repeat(-(-self.spec.proposals // len(rows)))[: self.spec.proposals]
             chosen = boxes[rows]
             kept.append(torch.cat([torch.full_like(chosen[:, :1], frame), chosen], dim=1))
@@ -211,7 +213,7 @@ class Avod(FusionModel):
         whole = torch.cat([boxes[kept[order]], still], dim=1)
         return Detections(boxes=whole, scores=score[order], labels=labels[order])
 
-    def _wanted(self, targets: Targets) -> tuple[Tensor, Tensor]:
+    def _own_targets(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """Boxes [M, 7] of its classes on the ground searched, and their numbers."""
         ground = self.spec.ground
         numbers = [DETECTION_CLASSES.index(name) for name in self.spec.classes]
@@ -223,7 +225,7 @@ class Avod(FusionModel):
         return targets.boxes[inside, :7], labels[inside]
 
 
-def layers(channels_in: int, widths: tuple[int, ...], channels_out: int) -> nn.Sequential:
+def linear_layers(channels_in: int, widths: tuple[int, ...], channels_out: int) -> nn.Sequential:
     """Linear layers with ReLU between."""
     found: list[nn.Module] = []
     for width in widths:

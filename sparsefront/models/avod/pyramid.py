@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from sparsefront.models.camera.resnet import conv_bn_relu
 
 DEPTHS = (2, 2, 3, 3)
+"""Convolutions a level, as in VGG-16."""
 
 
 class Pyramid(nn.Module):

@@ -1,1 +1,1 @@
-"""models/camera."""
+"""Camera branches: image backbones, necks, and view transforms to a bird's-eye-view map."""

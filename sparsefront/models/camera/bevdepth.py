@@ -11,18 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsefront.errors import InputError
-from sparsefront.models.camera.depth_lss import depth_image, last_on_pixels, projected
+from sparsefront.models.camera.depth_lss import depth_image, last_on_pixels, project_points
 from sparsefront.models.camera.lift_splat import LiftGrid, LiftSplat, conv_layers
 from sparsefront.models.camera.resnet import BasicBlock
 from sparsefront.scenes.batch import SensorBatch
 
 CALIBRATION = 27
+"""Numbers of a camera's calibration (calibration_inputs)."""
 DEPTH_WEIGHT = 3.0
+"""Of the depth loss in the task loss, as published."""
 HEIGHTS_M = torch.arange(0.25, 2.25, 0.25)
 """A radar point has no height: it is lifted at each of these."""
 
 
 class Mlp(nn.Module):
+    """Two linear layers with ReLU between."""
+
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(channels_in, channels), nn.Linear(channels, channels)
@@ -33,19 +37,21 @@ class Mlp(nn.Module):
 
 
 class CameraGate(nn.Module):
-    """Channels weighted by what the calibration says (squeeze and excitation)."""
+    """Weights channels by the calibration (squeeze and excitation)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, channels, 1)
         self.conv_expand = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, said: Tensor) -> Tensor:
-        out: Tensor = x * self.conv_expand(self.conv_reduce(said).relu()).sigmoid()
+    def forward(self, x: Tensor, calibration: Tensor) -> Tensor:
+        out: Tensor = x * self.conv_expand(self.conv_reduce(calibration).relu()).sigmoid()
         return out
 
 
 class AtrousConv(nn.Module):
+    """A dilated convolution of the same size, batch norm, ReLU."""
+
     def __init__(self, channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
         padding = 0 if kernel == 1 else dilation
@@ -102,9 +108,9 @@ class CameraAwareDepthNet(nn.Module):
 
     def forward(self, features: Tensor, calibration: Tensor) -> Tensor:
         x = self.reduce_conv(features)
-        said = self.bn(calibration.to(x.dtype))
-        context = self.context_se(x, self.context_mlp(said)[..., None, None])
-        depth = self.depth_se(x, self.depth_mlp(said)[..., None, None])
+        numbers = self.bn(calibration.to(x.dtype))
+        context = self.context_se(x, self.context_mlp(numbers)[..., None, None])
+        depth = self.depth_se(x, self.depth_mlp(numbers)[..., None, None])
         depth = self.depth_conv_3(self.depth_conv_2(self.depth_conv_1(depth)))
         return torch.cat([depth, self.context_conv(context)], dim=1)
 
@@ -125,11 +131,11 @@ class BevDepth(LiftSplat):
 
     def forward(self, features: Tensor, batch: SensorBatch) -> Tensor:
         """features [B * N, Cin, h, w] -> BEV [B, C, X, Y]"""
-        return self.to_bev(self.predicted(features, batch), batch.lidar_to_image)
+        return self.to_bev(self.predict_depth(features, batch), batch.lidar_to_image)
 
-    def predicted(self, features: Tensor, batch: SensorBatch) -> Tensor:
+    def predict_depth(self, features: Tensor, batch: SensorBatch) -> Tensor:
         """Depth logits and context [B * N, D + C, h, w]"""
-        out: Tensor = self.depthnet(features, calibration(batch))
+        out: Tensor = self.depthnet(features, calibration_inputs(batch))
         return out
 
     def depth_loss(self, logits: Tensor, batch: SensorBatch) -> Tensor:
@@ -160,14 +166,14 @@ class RadarBevDepth(BevDepth):
             *conv_layers(32, 64, 5, 2), *conv_layers(64, 64, 5, last),
         )  # fmt: skip
 
-    def predicted(self, features: Tensor, batch: SensorBatch) -> Tensor:
+    def predict_depth(self, features: Tensor, batch: SensorBatch) -> Tensor:
         seen = radar_image(batch, self.image_size, self.bins).flatten(0, 1).to(features.dtype)
         entering = torch.cat([self.dtransform(seen), features], dim=1)
-        out: Tensor = self.depthnet(entering, calibration(batch))
+        out: Tensor = self.depthnet(entering, calibration_inputs(batch))
         return out
 
 
-def calibration(batch: SensorBatch) -> Tensor:
+def calibration_inputs(batch: SensorBatch) -> Tensor:
     """[B * N, 27]: fx, fy, cx, cy; image augmentation (2 x 2 and shift, by rows); LiDAR
     augmentation (its x-y block and z scale); camera to ego (3 x 4). InputError without them.
     """
@@ -216,7 +222,7 @@ def radar_image(batch: SensorBatch, image_size: tuple[int, int], bins: int) -> T
     for frame, points in enumerate(batch.radar):
         raised = points.repeat_interleave(len(HEIGHTS_M), dim=0)
         raised[:, 2] = HEIGHTS_M.to(points).repeat(len(points))
-        u, v, away = projected(batch, frame, raised[:, :3])
+        u, v, away = project_points(batch, frame, raised[:, :3])
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
         for camera, last in enumerate(last_on_pixels(u, v, image_size)):
             seen = inside[camera]

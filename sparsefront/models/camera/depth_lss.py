@@ -46,7 +46,7 @@ def depth_image(batch: SensorBatch, image_size: tuple[int, int]) -> Tensor:
     height, width = image_size
     depth = batch.lidar_to_image.new_zeros(frames, cameras, height * width)
     for frame in range(frames):
-        u, v, away = projected(batch, frame, batch.points[frame][:, :3])
+        u, v, away = project_points(batch, frame, batch.points[frame][:, :3])
         for camera, last in enumerate(last_on_pixels(u, v, image_size)):
             hit = last >= 0
             depth[frame, camera, hit] = away[camera, last[hit]]
@@ -66,27 +66,27 @@ def last_on_pixels(u: Tensor, v: Tensor, image_size: tuple[int, int]) -> list[Te
     return found
 
 
-def projected(batch: SensorBatch, frame: int, xyz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """u, v and depth [N, P] of points [P, 3] of a frame. With the calibration's parts, in the order
-    of operations of the published code, so that no point rounds into another pixel.
+def project_points(batch: SensorBatch, frame: int, xyz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Projects points [P, 3] of a frame to u, v and depth [N, P]. With the calibration's parts, in
+    the order of operations of the published code, so that no point rounds into another pixel.
     """
     columns = xyz.T.unsqueeze(0)  # [1, 3, P]
     parts = batch.parts
     if parts is None:
-        moved = _times(batch.lidar_to_image[frame], columns)
+        moved = _transform(batch.lidar_to_image[frame], columns)
         away = moved[:, 2].clamp(1e-5, 1e5)
         return moved[:, 0] / away, moved[:, 1] / away, away
     move = parts.lidar[frame]
     back = torch.eye(4, dtype=move.dtype, device=move.device)
     back[:3, :3] = torch.linalg.inv(move[:3, :3])
-    moved = _times(parts.projection[frame], _times(back[None], columns - move[:3, 3:]))
+    moved = _transform(parts.projection[frame], _transform(back[None], columns - move[:3, 3:]))
     away = moved[:, 2].clamp(1e-5, 1e5)
     flat = torch.stack([moved[:, 0] / away, moved[:, 1] / away, away], dim=1)
-    pixels = _times(parts.image[frame], flat)
+    pixels = _transform(parts.image[frame], flat)
     return pixels[:, 0], pixels[:, 1], away
 
 
-def _times(matrices: Tensor, columns: Tensor) -> Tensor:
+def _transform(matrices: Tensor, columns: Tensor) -> Tensor:
     """Affine 4x4s [N, 4, 4] times [N or 1, 3, P], summed term by term: matrix libraries round
     differently from one processor to the next, and a point on a pixel's border would move.
     """

@@ -14,6 +14,7 @@ from sparsefront.models.camera.resnet import conv_bn_relu
 from sparsefront.models.precision import at_least_float32
 
 STRIDE = 8
+"""Image pixels a feature pixel: that of the small BEVFusion's neck."""
 
 
 class DepthLift(nn.Module):
@@ -58,7 +59,7 @@ class DepthLift(nn.Module):
     ) -> Tensor:
         """features [B, N, Cin, h, w], lidar_to_image [B, N, 4, 4] -> BEV [B, C, X, Y]"""
         frames, _, _, height, width = features.shape
-        depth = depth_image(points, lidar_to_image, image_size)  # [B, N, 1, H, W]
+        depth = nearest_depth_image(points, lidar_to_image, image_size)  # [B, N, 1, H, W]
         sparse_depth = self.depth_input((depth.flatten(0, 1) / 10.0).to(features.dtype))
         x = self.depth_net(torch.cat([features.flatten(0, 1), sparse_depth], dim=1))
         num_depths = len(self.depths)
@@ -97,7 +98,7 @@ class DepthLift(nn.Module):
 
 
 @torch.autocast("cpu", enabled=False)
-def depth_image(
+def nearest_depth_image(
     points: tuple[Tensor, ...], lidar_to_image: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
     """LiDAR depth in metres at each pixel, 0 where no point falls: [B, N, 1, H, W].

@@ -1,4 +1,4 @@
-"""Feature pyramid neck that hands on one map (as BEVFusion's LSS neck does)."""
+"""Feature pyramid necks: maps of several strides to one map, as in BEVFusion."""
 
 from __future__ import annotations
 

@@ -200,9 +200,9 @@ class Swin(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images [B, 3, H, W] -> maps [B, C 2^i, H / 2^(i + 2), W / 2^(i + 2)], i in levels"""
-        return self.through(*self.patch_embed(images))
+        return self.run_stages(*self.patch_embed(images))
 
-    def through(
+    def run_stages(
         self, x: Tensor, size: tuple[int, int], added: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         """The stages over tokens [B, L, C]; `added` [B, C 2^i, H, W] joins the input of stage i,
@@ -252,14 +252,14 @@ class DualSwin(nn.Module):
         assert isinstance(first, Swin)
         assert isinstance(second, Swin)
         x, size = first.patch_embed(images)
-        maps = first.through(x, size)
+        maps = first.run_stages(x, size)
         sizes = [size, *(tuple(m.shape[-2:]) for m in maps[1:])]
         added = []
         for i, layers in enumerate(self.cb_linears):
             parts = [layer(m) for layer, m in zip(layers, maps[i:], strict=True)]  # type: ignore[call-overload]
             parts = [F.interpolate(p, size=sizes[i], mode="nearest") for p in parts]
             added.append(torch.stack(parts).sum(0))
-        return second.through(x, size, added)
+        return second.run_stages(x, size, added)
 
 
 def relative_positions(window: int) -> Tensor:

@@ -1,1 +1,1 @@
-"""models/checkpoint."""
+"""Checkpoints: our own files, and those of published code bases, translated both ways."""

@@ -1,4 +1,4 @@
-"""How a code base names and lays out the tensors of a model that is ours too, as data.
+"""Describes, as data, how another code base names and lays out the tensors of a model of ours.
 
 Ours: spconv 2 layout [out, kx, ky, kz, in], x first; maps [.., X, Y]; mmdetection's Swin.
 """
@@ -28,7 +28,9 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """names      (pattern, replacement) in turn: our name -> theirs
+    """How one code base stores its state dicts.
+
+    names      (pattern, replacement) in turn: our name -> theirs
     sparse     layout of sparse weights: spconv 1 and mmcv [k, k, k, in, out], spconv 2 [out, k, k,
                k, in]
     z_first    their sparse kernels are (z, y, x) and their maps [.., Y, X]
@@ -47,25 +49,25 @@ class Dialect:
     buffers: tuple[str, ...] = ()
     wrapper: Literal["state_dict", "model_state"] = "state_dict"
 
-    def name(self, ours: str) -> str:
+    def their_name(self, ours: str) -> str:
         """Our name of a module, parameter or buffer -> theirs."""
         found = f"{ours}."
         for pattern, replacement in self.names:
             found = re.sub(pattern, replacement, found)
         return found.removesuffix(".")
 
-    def layout(self, name: str, tensor: Tensor) -> Tensor:
-        """Our tensor of our `name`, as theirs."""
+    def to_theirs(self, name: str, tensor: Tensor) -> Tensor:
+        """Our tensor of our `name` in their layout."""
         if tensor.ndim == 5:
             turned = tensor.transpose(1, 3) if self.z_first else tensor
             return turned.permute(1, 2, 3, 4, 0) if self.sparse == "spconv1" else turned
         if self.swin == "official" and MERGING.search(name):
-            return _merged(tensor, by_neighbour=True)
-        return self._turned(name, tensor)
+            return _reorder_merging(tensor, by_neighbour=True)
+        return self._swap_axes(name, tensor)
 
-    def ours(self, name: str, tensor: Tensor, shape: torch.Size) -> Tensor | None:
-        """Their tensor of our `name` as ours, in either sparse layout; None where it does not fit
-        our shape.
+    def to_ours(self, name: str, tensor: Tensor, shape: torch.Size) -> Tensor | None:
+        """Their tensor of our `name` in our layout, from either sparse layout; None where it does
+        not fit our shape.
         """
         if tensor.ndim == 5 and len(shape) == 5:
             for turned in (tensor.permute(4, 0, 1, 2, 3), tensor):
@@ -74,12 +76,12 @@ class Dialect:
                     return found.contiguous()
             return None
         if self.swin == "official" and MERGING.search(name) and tensor.shape == shape:
-            return _merged(tensor, by_neighbour=False)
-        found = self._turned(name, tensor)
+            return _reorder_merging(tensor, by_neighbour=False)
+        found = self._swap_axes(name, tensor)
         return found.contiguous() if found.shape == shape else None
 
-    def _turned(self, name: str, tensor: Tensor) -> Tensor:
-        """2-D kernels over maps with X and Y swapped; offsets of deformable kernels as well."""
+    def _swap_axes(self, name: str, tensor: Tensor) -> Tensor:
+        """Swaps X and Y of 2-D kernels over maps, and of the offsets of deformable kernels."""
         if not (self.z_first and re.search(self.maps, name)):
             return tensor
         if "conv_offset" in name:  # [2 taps, ...]: (row, column) of each tap, taps by rows
@@ -101,15 +103,15 @@ def published_entries(model: nn.Module, dialect: Dialect) -> dict[str, Entry]:
         if name not in saved and last not in GEOMETRY:
             continue
         kind = "param" if name in parameters or last in GEOMETRY else "buffer"
-        found[dialect.name(name)] = Entry(dialect.layout(name, tensor.detach()), kind)
+        found[dialect.their_name(name)] = Entry(dialect.to_theirs(name, tensor.detach()), kind)
     for name in dialect.buffers:
         found[name] = Entry(torch.zeros(1, dtype=torch.int64), "buffer")
     return found
 
 
-def _merged(tensor: Tensor, by_neighbour: bool) -> Tensor:
-    """The last axis [4 C] of patch merging: channel c of the neighbour at row i, column j is number
-    4 c + 2 i + j by channel, (2 j + i) C + c by neighbour.
+def _reorder_merging(tensor: Tensor, by_neighbour: bool) -> Tensor:
+    """Reorders the last axis [4 C] of patch merging: channel c of the neighbour at row i, column j
+    is number 4 c + 2 i + j by channel, (2 j + i) C + c by neighbour.
     """
     if by_neighbour:
         parts = tensor.unflatten(-1, (-1, 2, 2))  # c, i, j

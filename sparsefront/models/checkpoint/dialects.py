@@ -1,4 +1,4 @@
-"""The code bases whose checkpoints are read, and which of them a model's name means."""
+"""The dialects of the code bases whose checkpoints are read, by the model's name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MMDET3D_MMCV = replace(MMDET3D, sparse="spconv1")
 """The same with mmcv's own sparse operations."""
 
 
-def _shifted(block: int, first: int) -> tuple[str, str]:
+def _shift_layer(block: int, first: int) -> tuple[str, str]:
     """OpenPCDet's BEV blocks begin with a padding layer."""
     return rf"backbone_2d\.blocks\.{block}\.{first}\.", f"backbone_2d.blocks.{block}.<{first + 1}>."
 
@@ -63,7 +63,7 @@ PCDET = Dialect(
         ),
         (r"^fuser\.", "fuser.conv."),
         (r"^decoder\.(backbone|neck)\.", "backbone_2d."),
-        *(_shifted(block, first) for block in (0, 1) for first in range(17)),
+        *(_shift_layer(block, first) for block in (0, 1) for first in range(17)),
         (r"^heads\.object\.", "dense_head."),
         (r"dense_head\.decoder\.0\.", "dense_head.decoder."),
         (r"prediction_heads\.0\.(\w+)\.0\.conv\.", r"prediction_head.\1.0.0."),

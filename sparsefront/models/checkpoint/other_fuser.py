@@ -1,4 +1,4 @@
-"""A checkpoint for a model that fuses otherwise: all but the fuser is the checkpoint's own."""
+"""Converts a checkpoint for a model with another fuser; everything else stays as it is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from sparsefront.models.fuser import (
 )
 
 
-def for_fuser_of(
+def convert_fuser(
     model: nn.Module, state: Mapping[str, Tensor], source: str | Path
 ) -> Mapping[str, Tensor]:
-    """The state with a fuser of the model's kind, made from the checkpoint's concat where that is
-    another one. Nothing in it is random; whether the rest fits is for `store.load_into` to say.
+    """Converts the checkpoint's concat fuser to the model's kind where that is another one. Nothing
+    in it is random; `store.load_into` checks whether the rest fits.
     InputError for a checkpoint whose own fuser is neither concat nor of the model's kind.
     """
     fuser = fuser_of(model)
-    given = below(PREFIX, state)
+    given = entries_below(PREFIX, state)
     if fuser is None or not given:
         return state
     wanted, found = kind_of(fuser.state_dict()), kind_of(given)
@@ -52,8 +52,9 @@ def fuser_of(model: nn.Module) -> Fuser | None:
 
 def trained_fuser(state: Mapping[str, Tensor]) -> FuserKind:
     """The kind that a checkpoint was trained with."""
-    return kind_of(below(PREFIX, state))
+    return kind_of(entries_below(PREFIX, state))
 
 
-def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def entries_below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries whose names begin with the prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

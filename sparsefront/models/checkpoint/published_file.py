@@ -1,4 +1,4 @@
-"""Published checkpoints: read safely, loaded strictly, all or nothing; and written back.
+"""Reads published checkpoints safely, loads them strictly (all or nothing), and writes them back.
 
 dx, bx, nx, frustum and relative_position_index follow from the configuration: they are compared,
 not loaded.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.files.atomic import replacing
 from sparsefront.models.checkpoint.dialect import COUNTER, FIXED, Dialect, published_entries
 
 WRAPPERS = ("state_dict", "model_state", "model")
@@ -21,9 +22,9 @@ WRAPPERS = ("state_dict", "model_state", "model")
 
 
 @dataclass(frozen=True)
-class Matched:
-    """What a file gave: entries loaded, sparse weights turned, constants compared, keys left out
-    that may be (num_batches_tracked).
+class LoadReport:
+    """What was loaded from a file: entries loaded, sparse weights turned, constants compared, and
+    the keys that are absent and may be (num_batches_tracked).
     """
 
     loaded: int
@@ -39,8 +40,8 @@ class Matched:
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a .pth or .safetensors file, whatever it wraps them in; nothing but tensors is
-    unpickled. InputError in one line for anything else.
+    """Reads the tensors of a .pth or .safetensors file under any of WRAPPERS; nothing but tensors
+    is unpickled. InputError in one line for anything else.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,12 +66,12 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 def load_into(
     model: nn.Module, dialect: Dialect, state: Mapping[str, Tensor], source: str | Path
-) -> Matched:
-    """Copies a published state dict into the model, all of it or nothing. InputError in one line
+) -> LoadReport:
+    """Copies a published state dict into the model, all of it or none. InputError in one line
     for a key too many or too few, another shape, or constants of another configuration.
     """
     own = model.state_dict()
-    wanted = {dialect.name(name): name for name in own}
+    wanted = {dialect.their_name(name): name for name in own}
     entries = published_entries(model, dialect)
     constants = {k: e.tensor for k, e in entries.items() if _last(k) in FIXED}
     problems: list[str] = []
@@ -83,7 +84,7 @@ def load_into(
             (absent if _last(key) == COUNTER else problems).append(f"{key} is missing")
             ours[name] = own[name]
         else:
-            fitting = dialect.ours(name, state[key], own[name].shape)
+            fitting = dialect.to_ours(name, state[key], own[name].shape)
             if fitting is None:
                 shape = list(entries[key].tensor.shape)
                 problems.append(f"{key} has shape {list(state[key].shape)}, the model {shape}")
@@ -102,18 +103,20 @@ def load_into(
         raise InputError(f"checkpoint: {source} is of another model: {problems[0]}{more}")
     model.load_state_dict(ours)
     loaded = len(wanted) - len(absent) - sum(key in wanted for key in constants)
-    return Matched(loaded, turned, len(compared), tuple(absent))
+    return LoadReport(loaded, turned, len(compared), tuple(absent))
 
 
 def save(model: nn.Module, dialect: Dialect, path: str | Path) -> None:
-    """Writes the model's weights as its code base has them, names, layouts, constants and wrapper,
-    for `torch.load(..., weights_only=True)` there and `read` here.
+    """Writes the model's weights as its code base stores them: names, layouts, constants, wrapper.
+    `torch.load(..., weights_only=True)` reads the file there, `read` here; it is there whole or not
+    at all.
     """
     state = {
         key: entry.tensor.detach().cpu().contiguous().clone()
         for key, entry in published_entries(model, dialect).items()
     }
-    torch.save({dialect.wrapper: state}, path)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save({dialect.wrapper: state}, file)  # to a path, it would store the path's name too
 
 
 def _same(tensor: Tensor, constant: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Weights by rule: every tensor a function of its published name and shape, without any file.
+"""Weights by rule: every tensor is a function of its published name and shape; no file is needed.
 
 With them two implementations can be compared number for number. A tensor is drawn from PCG64
 seeded with the CRC-32 of its name; scales keep the activations of random weights in a sane range.

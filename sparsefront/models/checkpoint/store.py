@@ -1,38 +1,21 @@
-"""Our own checkpoints: safetensors, written atomically, read strictly, never unpickled."""
+"""Our own checkpoints: safetensors, written atomically, loaded strictly, never unpickled."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.files.tensors import read_with_metadata, write_tensors
 
 
 def save(
     path: str | Path, state: nn.Module | Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write a state dict and string metadata to a temporary name, then rename it to `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = state.state_dict() if isinstance(state, nn.Module) else state
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-            temporary,
-            dict(metadata),
-        )
-        os.chmod(temporary, 0o644)  # mkstemp made it private
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Writes a model's state dict with string metadata; the file is there whole or not at all."""
+    write_tensors(path, state.state_dict() if isinstance(state, nn.Module) else state, metadata)
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -40,17 +23,13 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not Path(path).is_file():
         raise InputError(f"checkpoint: {path} does not exist; allowed: a .safetensors file")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"checkpoint: {path} is not a whole safetensors file ({reason})"
-        ) from error
+        return read_with_metadata(path)
+    except InputError as error:
+        raise InputError(f"checkpoint: {error}") from error
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy `state` into the model. InputError where a key or a shape differs, naming the first."""
+    """Copies `state` into the model. InputError naming the first key or shape that differs."""
     own = model.state_dict()
     problems = [f"{k} is missing" for k in own if k not in state]
     problems += [f"{k} is not in the model" for k in state if k not in own]

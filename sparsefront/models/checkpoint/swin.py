@@ -1,5 +1,5 @@
-"""Pretrained Swin backbones as they are handed around: official or mmdetection's naming, with or
-without wrappers and prefixes, with parts of a detector around them.
+"""Loads pretrained Swin backbones as they are published: official or mmdetection's names, with or
+without wrappers and prefixes, with or without parts of a detector around them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ OUTPUT_NORM = re.compile(r"^norm\d\.")
 
 
 def load_swin(backbone: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> int:
-    """Copies a pretrained backbone into a Swin; how many entries. Its output norms may be absent
-    (an image classifier has one of its own), everything else has to be there. Patch merging of
-    official files is permuted. InputError in one line; nothing is loaded then.
+    """Copies a pretrained backbone into a Swin; returns the number of entries. Its output norms may
+    be absent (an image classifier has one of its own), everything else has to be there. Patch
+    merging of official files is permuted. InputError in one line; nothing is loaded then.
     """
     bare = {re.sub(r"^(module\.)?(backbone\.)?", "", key): value for key, value in state.items()}
     dialect = OFFICIAL if any(key.startswith("layers.") for key in bare) else MMDETECTION
     own = backbone.state_dict()
     problems, found = [], {}
     for name, tensor in own.items():
-        key = dialect.name(name)
+        key = dialect.their_name(name)
         if name.rpartition(".")[2] in FIXED or (OUTPUT_NORM.match(name) and key not in bare):
             continue
-        fitting = dialect.ours(name, bare[key], tensor.shape) if key in bare else None
+        fitting = dialect.to_ours(name, bare[key], tensor.shape) if key in bare else None
         if fitting is None:
             has = f"has shape {list(bare[key].shape)}" if key in bare else "is missing"
             problems.append(f"{key} {has}, the backbone {list(tensor.shape)}")

@@ -1,1 +1,1 @@
-"""models/heads."""
+"""Heads on the fused map: boxes (CenterPoint, TransFusion, anchors) and map segmentation."""

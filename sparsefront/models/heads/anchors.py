@@ -37,7 +37,8 @@ DIRECTION_OFFSET = 0.7854
 POSITIVE, NEGATIVE = 0.6, 0.3
 BETA = 1 / 9
 DIRECTION_WEIGHT, VELOCITY_WEIGHT = 0.2, 0.2
-SCORE_THRESHOLD, OVERLAP, BEFORE_NMS, MOST_BOXES = 0.05, 0.2, 1000, 500
+SCORE_THRESHOLD, OVERLAP, BEFORE_NMS, MAX_BOXES = 0.05, 0.2, 1000, 500
+"""All numbers above are those of the published configuration (mmdetection3d)."""
 
 
 class AnchorHead(nn.Module):
@@ -71,7 +72,9 @@ class AnchorHead(nn.Module):
         cross entropy of directions, over the number of anchors that have a box.
         """
         places = anchors_like(outputs["box"])
-        goals = [assign(places, b, x, self.classes) for b, x in zip(boxes, labels, strict=True)]
+        goals = [
+            assign_anchors(places, b, x, self.classes) for b, x in zip(boxes, labels, strict=True)
+        ]
         matched = torch.stack([g.matched for g in goals])
         known = torch.stack([g.known for g in goals])
         count = matched.sum().clamp(min=1)
@@ -100,10 +103,10 @@ class AnchorHead(nn.Module):
             most = min(BEFORE_NMS, len(scores))
             best = scores.amax(1).topk(most).indices
             boxes = decode_boxes(places[best], at_least_float32(deltas[best]))
-            frames.append(self._suppressed(boxes, scores[best], direction[best].argmax(1)))
+            frames.append(self._suppress(boxes, scores[best], direction[best].argmax(1)))
         return frames
 
-    def _suppressed(
+    def _suppress(
         self, boxes: Tensor, scores: Tensor, direction: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         found = []
@@ -113,7 +116,7 @@ class AnchorHead(nn.Module):
             kept = there[rotated_nms(flat, scores[there, label], OVERLAP, len(there), len(there))]
             found.append((kept, scores[kept, label], torch.full_like(kept, label)))
         kept, score, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-        order = score.argsort(descending=True, stable=True)[:MOST_BOXES]
+        order = score.argsort(descending=True, stable=True)[:MAX_BOXES]
         kept, score, labels = kept[order], score[order], labels[order]
         boxes = boxes[kept]
         yaw = boxes[:, 6] - DIRECTION_OFFSET
@@ -123,7 +126,7 @@ class AnchorHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class Assigned:
+class AnchorTargets:
     """Of each anchor: labels [A] (K where none), deltas [A, 9], directions [A], whether it has a
     box (matched) and whether it counts at all (known).
     """
@@ -151,7 +154,7 @@ def anchors_like(boxes: Tensor) -> Tensor:
     return torch.cat([place, kind], dim=2).flatten(0, 1).to(boxes.device)
 
 
-def assign(anchors: Tensor, boxes: Tensor, labels: Tensor, classes: int) -> Assigned:
+def assign_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor, classes: int) -> AnchorTargets:
     """An anchor takes the box it overlaps most, from 0.6 on; a box takes its best anchors, from 0.3
     on; anchors below 0.3 are background, others do not count. Overlap is of upright rectangles.
     """
@@ -161,7 +164,7 @@ def assign(anchors: Tensor, boxes: Tensor, labels: Tensor, classes: int) -> Assi
     direction = torch.zeros(count, dtype=torch.int64, device=anchors.device)
     if len(boxes) == 0:
         none = torch.zeros(count, dtype=torch.bool, device=anchors.device)
-        return Assigned(label, deltas, direction, none, ~none)
+        return AnchorTargets(label, deltas, direction, none, ~none)
     overlap = upright_overlap(anchors, boxes)
     best, box = overlap.max(1)
     matched = best >= POSITIVE
@@ -175,7 +178,7 @@ def assign(anchors: Tensor, boxes: Tensor, labels: Tensor, classes: int) -> Assi
     deltas[matched] = encode_boxes(anchors[matched], mine)
     turned = torch.remainder(mine[:, 6] - DIRECTION_OFFSET, 2 * math.pi)
     direction[matched] = (turned / math.pi).floor().long().clamp(0, 1)
-    return Assigned(label, deltas, direction, matched, known)
+    return AnchorTargets(label, deltas, direction, matched, known)
 
 
 def upright_overlap(anchors: Tensor, boxes: Tensor) -> Tensor:
@@ -206,7 +209,7 @@ def encode_boxes(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def decode_boxes(anchors: Tensor, deltas: Tensor) -> Tensor:
-    """The way back."""
+    """The inverse of encode_boxes: boxes [M, 9] from anchors and differences [M, 9]."""
     diagonal = torch.hypot(anchors[:, 3], anchors[:, 4]).unsqueeze(1)
     place = deltas[:, :2] * diagonal + anchors[:, :2]
     z = deltas[:, 2:3] * anchors[:, 5:6] + anchors[:, 2:3]

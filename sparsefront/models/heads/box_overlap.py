@@ -1,4 +1,4 @@
-"""Overlap of rotated boxes in the published convention, by shapely's polygons."""
+"""Overlap of rotated boxes in the published convention, computed with shapely's polygons."""
 
 from __future__ import annotations
 

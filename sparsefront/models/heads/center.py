@@ -20,6 +20,7 @@ SMALL_CLASSES = ("pedestrian", "traffic_cone")
 """Classes that stand closer together than a cell: no suppression between neighbouring cells."""
 REGRESSION_WEIGHT = 0.25
 VELOCITY_WEIGHT = 0.2
+"""CenterPoint's weights for nuScenes."""
 
 
 class CenterHead(nn.Module):

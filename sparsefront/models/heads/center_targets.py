@@ -11,6 +11,7 @@ from sparsefront.models.bev_grid import BevGrid
 from sparsefront.scenes.batch import DETECTION_CLASSES, Targets
 
 MIN_SIGMA_CELLS = 0.6
+"""A pedestrian is smaller than a cell: its neighbours still get a share of the peak."""
 
 
 @dataclass(frozen=True, kw_only=True)

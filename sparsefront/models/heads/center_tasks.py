@@ -20,11 +20,12 @@ from sparsefront.models.precision import at_least_float32
 
 REGRESSIONS = {"reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
 REGRESSION_WEIGHT = 0.25
-SCORE_THRESHOLD, MOST_PEAKS, MOST_BOXES, BEFORE_NMS, OVERLAP = 0.1, 500, 83, 1000, 0.2
+SCORE_THRESHOLD, MAX_PEAKS, MAX_BOXES, BEFORE_NMS, OVERLAP = 0.1, 500, 83, 1000, 0.2
+"""Of the published configuration: 83 boxes a task are about 500 a frame over six tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class HeadTask:
     """Classes that one branch tells apart; how their boxes suppress each other: by the squared
     distance `circle`, or by rotated overlap of boxes whose sides are scaled by `scales`.
     """
@@ -36,16 +37,16 @@ class Task:
 
 CIRCLES = (4.0, 12.0, 10.0, 1.0, 0.85, 0.175)
 TASKS = (
-    Task(classes=(0,), circle=4.0),
-    Task(classes=(1, 2), scales=(1.0, 1.0)),
-    Task(classes=(3, 4), scales=(1.0, 1.0)),
-    Task(classes=(5,), circle=1.0),
-    Task(classes=(6, 7), scales=(1.0, 1.0)),
-    Task(classes=(8, 9), scales=(2.5, 4.0)),
+    HeadTask(classes=(0,), circle=4.0),
+    HeadTask(classes=(1, 2), scales=(1.0, 1.0)),
+    HeadTask(classes=(3, 4), scales=(1.0, 1.0)),
+    HeadTask(classes=(5,), circle=1.0),
+    HeadTask(classes=(6, 7), scales=(1.0, 1.0)),
+    HeadTask(classes=(8, 9), scales=(2.5, 4.0)),
 )
 
 CIRCLE_TASKS = tuple(replace(t, circle=c) for t, c in zip(TASKS, CIRCLES, strict=True))
-"""The same, all by distance."""
+"""The same tasks, all suppressed by distance (ADLab's BEVFusion)."""
 
 
 class TaskHead(nn.ModuleDict):
@@ -89,7 +90,7 @@ class CenterTasksHead(nn.Module):
 
     def __init__(
         self, channels_in: int, channels: int, coder: BoxCoder, velocity_weight: float = 0.2,
-        tasks: tuple[Task, ...] = TASKS, adapts: bool = False,
+        tasks: tuple[HeadTask, ...] = TASKS, adapts: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.coder, self.velocity_weight, self.tasks = coder, velocity_weight, tasks
@@ -122,7 +123,7 @@ class CenterTasksHead(nn.Module):
         """heatmap and box loss of each task; boxes [M, 9] and labels [M] of each frame."""
         found = {}
         for t, task in enumerate(self.tasks):
-            own = of_task(outputs, t)
+            own = select_task(outputs, t)
             goals = [
                 self._goal(b, x, task, own["heatmap"].shape[1:])
                 for b, x in zip(boxes, labels, strict=True)
@@ -141,8 +142,8 @@ class CenterTasksHead(nn.Module):
         for frame in range(len(outputs["task0.reg"])):
             found = []
             for t, task in enumerate(self.tasks):
-                boxes, scores, kind = self.peaks(of_task(outputs, t), frame)
-                kept = suppressed(boxes, scores, kind, task)
+                boxes, scores, kind = self.peaks(select_task(outputs, t), frame)
+                kept = suppress(boxes, scores, kind, task)
                 classes = torch.tensor(task.classes, device=kind.device)
                 boxes = boxes[kept]
                 if self.coder.height == "top":
@@ -157,7 +158,7 @@ class CenterTasksHead(nn.Module):
         task; before suppression, above the score threshold and within the limits.
         """
         heat = at_least_float32(own["heatmap"][frame]).sigmoid().flatten(1)  # [classes, X Y]
-        most = min(MOST_PEAKS, heat.shape[1])
+        most = min(MAX_PEAKS, heat.shape[1])
         scores, place = heat.topk(most, dim=1)
         scores, at = scores.flatten().topk(most)
         kind, place = at // most, place.flatten()[at]
@@ -173,7 +174,7 @@ class CenterTasksHead(nn.Module):
         kept = (scores > SCORE_THRESHOLD) & (boxes[:, :3].abs() <= limit).all(1)
         return boxes[kept], scores[kept], kind[kept]
 
-    def _goal(self, boxes: Tensor, labels: Tensor, task: Task, shape: torch.Size) -> _Goal:
+    def _goal(self, boxes: Tensor, labels: Tensor, task: HeadTask, shape: torch.Size) -> _Goal:
         """Targets of a task in a frame; the heat map's size is `shape` (classes, X, Y)."""
         chosen = [(labels == c).nonzero().flatten() for c in task.classes]
         order = torch.cat(chosen)
@@ -206,15 +207,15 @@ class _Goal:
     values: Tensor
 
 
-def of_task(outputs: dict[str, Tensor], task: int) -> dict[str, Tensor]:
+def select_task(outputs: dict[str, Tensor], task: int) -> dict[str, Tensor]:
     prefix = f"task{task}."
     return {n.removeprefix(prefix): v for n, v in outputs.items() if n.startswith(prefix)}
 
 
-def suppressed(boxes: Tensor, scores: Tensor, kind: Tensor, task: Task) -> Tensor:
-    """Numbers of the boxes that stay."""
+def suppress(boxes: Tensor, scores: Tensor, kind: Tensor, task: HeadTask) -> Tensor:
+    """Suppresses boxes as the task does; the numbers of those that stay, best first."""
     if task.circle is not None:
-        return circle_nms(boxes[:, :2], scores, task.circle, MOST_BOXES)
+        return circle_nms(boxes[:, :2], scores, task.circle, MAX_BOXES)
     flat = boxes[:, [0, 1, 3, 4, 6]].clone()
     flat[:, 2:4] *= flat.new_tensor(task.scales)[kind].unsqueeze(1)
-    return rotated_nms(flat, scores, OVERLAP, BEFORE_NMS, MOST_BOXES)
+    return rotated_nms(flat, scores, OVERLAP, BEFORE_NMS, MAX_BOXES)

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 
 class DeformConv(nn.Module):
-    """Same size, no bias; every tap reads at its place plus an offset that a convolution predicts:
-    channels (row, column) of each tap, taps by rows. What the taps read is laid out side by side,
-    so that an ordinary convolution of that stride does the rest.
+    """Same size, no bias; every tap reads at its position plus an offset that a convolution
+    predicts: channels (row, column) of each tap, taps by rows. What the taps read is laid out side
+    by side, so that an ordinary convolution of that stride does the rest.
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, groups: int) -> None:
@@ -26,10 +26,10 @@ class DeformConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, Cout, H, W]"""
-        out: Tensor = self.conv(F.grid_sample(x, self.places(x), align_corners=False))
+        out: Tensor = self.conv(F.grid_sample(x, self.tap_positions(x), align_corners=False))
         return out
 
-    def places(self, x: Tensor) -> Tensor:
+    def tap_positions(self, x: Tensor) -> Tensor:
         """Where each tap of each pixel reads, -1..1 over the map: [B, kernel H, kernel W, 2]"""
         height, width = x.shape[2:]
         side = self.kernel

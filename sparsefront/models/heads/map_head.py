@@ -48,7 +48,7 @@ class MapHead(nn.Module):
 
 
 def map_goal(targets: Sequence[Targets]) -> Tensor:
-    """Wanted maps [B, K, X, Y]. InputError where the data have none."""
+    """Target maps [B, K, X, Y]. InputError where the data have none."""
     maps = [t.maps for t in targets]
     if any(m is None for m in maps):
         raise InputError("targets: no maps; allowed for segmentation: data read with maps: true")

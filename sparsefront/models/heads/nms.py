@@ -17,7 +17,7 @@ def circle_nms(centers: Tensor, scores: Tensor, threshold: float, most: int) -> 
     order = scores.argsort(descending=True, stable=True)
     sorted_centers = centers[order].double()
     near = (sorted_centers.unsqueeze(1) - sorted_centers).square().sum(2) <= threshold
-    return order[greedy(near, most)]
+    return order[suppress_greedily(near, most)]
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, threshold: float, before: int, most: int) -> Tensor:
@@ -25,10 +25,10 @@ def rotated_nms(boxes: Tensor, scores: Tensor, threshold: float, before: int, mo
     published convention); only the best `before` take part.
     """
     order = scores.argsort(descending=True, stable=True)[:before]
-    return order[greedy(overlap_2d(boxes[order], boxes[order]) > threshold, most)]
+    return order[suppress_greedily(overlap_2d(boxes[order], boxes[order]) > threshold, most)]
 
 
-def greedy(suppresses: Tensor, most: int) -> Tensor:
+def suppress_greedily(suppresses: Tensor, most: int) -> Tensor:
     """Rows in order; a row that stays removes every later one that it suppresses."""
     wins = suppresses.cpu().numpy()
     alive = np.ones(len(wins), dtype=bool)

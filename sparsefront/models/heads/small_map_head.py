@@ -1,5 +1,5 @@
-"""The map head of the small BEVFusion: narrowed first, as the map has many more cells than boxes
-need.
+"""The map head of the small BEVFusion. It narrows the features first, as the map has many more
+cells than a box head needs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ class SmallMapHead(nn.Module):
 
     @torch.no_grad()
     def decode(self, outputs: dict[str, Tensor]) -> list[MapProbabilities]:
-        """One a frame."""
+        """The probabilities of each frame."""
         probabilities = at_least_float32(outputs["map"]).sigmoid()
         return [MapProbabilities(probabilities=one) for one in probabilities]

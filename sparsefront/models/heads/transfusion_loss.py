@@ -1,7 +1,7 @@
 """TransFusion's training: Hungarian assignment of queries to boxes, heat map and box losses, with
 the published BEVFusion's weights.
 
-Boxes here are in the network's convention (models/convention.py), z of the centre.
+Boxes here are in the network's convention (sparsefront/models/convention.py), z of the centre.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from sparsefront.models.heads.transfusion import REGRESSIONS, BoxCoder
 
 CLASS_COST, CENTER_COST, OVERLAP_COST = 0.15, 0.25, 0.25
 BOX_WEIGHT, VELOCITY_WEIGHT = 0.25, 0.2
+"""Of the published configuration, as are those of the costs."""
 
 
 @dataclass(frozen=True)
 class QueryTargets:
-    """What the queries of one frame should say.
+    """What the queries of one frame should predict.
 
     labels [Q] int64 (K where none), boxes [Q, 10] encoded, matched [Q] bool, overlap [Q],
     heatmap [K, X, Y]

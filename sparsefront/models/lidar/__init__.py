@@ -1,1 +1,1 @@
-"""models/lidar."""
+"""LiDAR branches: voxels through sparse convolutions, or pillars, to a bird's-eye-view map."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsefront.models.lidar.voxelize import Grouped, group_points
+from sparsefront.models.lidar.voxelize import GroupedPoints, group_points
 
 EPS, MOMENTUM = 1e-3, 0.01
+"""Of the batch norms, as published."""
 Triple = tuple[float, float, float]
 
 
 class PointLayer(nn.Module):
-    """Linear, batch norm, ReLU on every point; padded places take part as zeros, as published.
+    """Linear, batch norm, ReLU on every point; padded positions count as zeros, as published.
 
-    `joins` says what goes on: the points' features and their largest side by side ("both"), the
-    features alone ("points"), or the largest alone ("largest").
+    `joins` is what the layer returns: the points' features and their largest side by side ("both"),
+    the features alone ("points"), or the largest alone ("largest").
     """
 
     def __init__(self, channels_in: int, channels_out: int, joins: str) -> None:
@@ -50,13 +51,13 @@ class PillarFeatures(nn.Module):
         self.lower_m, self.voxel_m = lower_m, voxel_m
         self.pfn_layers = point_layers(fields + 5, channels, "both")
 
-    def forward(self, grouped: Grouped) -> Tensor:
+    def forward(self, grouped: GroupedPoints) -> Tensor:
         """-> [V, C]"""
         points = grouped.points.to(next(self.parameters()).dtype)
         mean = points[..., :3].sum(1, keepdim=True) / grouped.count.view(-1, 1, 1)
         centre = pillar_centres(grouped, self.lower_m, self.voxel_m).to(points)
         x = [points, points[..., :3] - mean, points[..., :2] - centre.unsqueeze(1)]
-        return through(self.pfn_layers, torch.cat(x, dim=2), grouped)
+        return run_layers(self.pfn_layers, torch.cat(x, dim=2), grouped)
 
 
 class Pillars(nn.Module):
@@ -82,7 +83,7 @@ class Pillars(nn.Module):
     def point_network(self, channels: tuple[int, ...]) -> nn.Module:
         return PillarFeatures(5, channels, self.lower_m, self.voxel_m)
 
-    def group(self, points: tuple[Tensor, ...]) -> Grouped:
+    def group(self, points: tuple[Tensor, ...]) -> GroupedPoints:
         return group_points(
             points, self.lower_m, self.voxel_m, self.cells, max_points=self.max_points,
             max_voxels=self.max_voxels[0 if self.training else 1],
@@ -106,7 +107,7 @@ class Pillars(nn.Module):
 
 
 class VoxelFeatures(nn.Module):
-    """The same as SECOND's voxel features have it: x, y, z and age of points, offsets from the mean
+    """The same with SECOND's voxel features: x, y, z and age of points, offsets from the mean
     point and from the voxel's centre in x, y and z; layers twice as wide inside.
     """
 
@@ -118,14 +119,14 @@ class VoxelFeatures(nn.Module):
         wide = (*(2 * width for width in channels[:-1]), channels[-1])
         self.pfn_layers = point_layers(len(self.FIELDS) + 6, wide, "both")
 
-    def forward(self, grouped: Grouped) -> Tensor:
+    def forward(self, grouped: GroupedPoints) -> Tensor:
         """-> [V, C]"""
         points = grouped.points[..., list(self.FIELDS)].to(next(self.parameters()).dtype)
         mean = points[..., :3].sum(1, keepdim=True) / grouped.count.view(-1, 1, 1)
         size = points.new_tensor(self.voxel_m)
         centre = grouped.coordinates[:, 1:] * size + points.new_tensor(self.lower_m) + size / 2
         x = [points, points[..., :3] - mean, points[..., :3] - centre.unsqueeze(1)]
-        return through(self.pfn_layers, torch.cat(x, dim=2), grouped)
+        return run_layers(self.pfn_layers, torch.cat(x, dim=2), grouped)
 
 
 def point_layers(channels_in: int, channels: tuple[int, ...], inside: str) -> nn.ModuleList:
@@ -138,15 +139,15 @@ def point_layers(channels_in: int, channels: tuple[int, ...], inside: str) -> nn
     )
 
 
-def pillar_centres(grouped: Grouped, lower_m: Triple, voxel_m: Triple) -> Tensor:
+def pillar_centres(grouped: GroupedPoints, lower_m: Triple, voxel_m: Triple) -> Tensor:
     """x and y of each pillar's centre [V, 2] m"""
     size = torch.tensor(voxel_m[:2], device=grouped.coordinates.device)
     first = torch.tensor(lower_m[:2], device=grouped.coordinates.device) + size / 2
     return grouped.coordinates[:, 1:3] * size + first
 
 
-def through(layers: nn.ModuleList, x: Tensor, grouped: Grouped) -> Tensor:
-    """[V, P, C] with padded places at zero -> [V, C]"""
+def run_layers(layers: nn.ModuleList, x: Tensor, grouped: GroupedPoints) -> Tensor:
+    """Runs point layers over [V, P, C] with padded positions at zero -> [V, C]"""
     there = torch.arange(x.shape[1], device=x.device) < grouped.count.unsqueeze(1)  # [V, P]
     x = x * there.unsqueeze(2)
     for layer in layers:

@@ -13,6 +13,7 @@ from sparsefront.models.lidar.sparse_encoder import to_dense
 from sparsefront.models.lidar.voxelize import voxelize
 
 EPS, MOMENTUM = 1e-3, 0.01
+"""Of the batch norms, as published."""
 Triple = tuple[int, int, int]
 
 

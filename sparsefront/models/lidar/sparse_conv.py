@@ -1,9 +1,9 @@
-"""spconv 2 layers, made to run on a machine without a GPU.
+"""spconv 2 layers that also run on a machine without a GPU.
 
 spconv's CPU kernels (ConvAlgo.Native) ask for the current CUDA stream in the backward pass even on
-the CPU; on a CPU-only torch that call is replaced by a null stream. On import it describes all of
-its CUDA kernels, which takes seconds: without a GPU there is nothing to choose from. The CUDA path
-is untouched.
+the CPU; on a CPU-only torch that call is replaced by a null stream. On import it lists all of
+its CUDA kernels, which takes seconds; without a GPU the lists are emptied first. The CUDA path is
+untouched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 with warnings.catch_warnings():  # spconv 2.3 decorates with names that torch has since renamed
     warnings.simplefilter("ignore", FutureWarning)
-    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # told for the same
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # warns about the same
     from spconv import core
     from spconv.core import ConvAlgo
 
@@ -59,7 +59,7 @@ def strided(
     padding: tuple[int, int, int],
     key: str,
 ) -> spconv.SparseSequential:
-    """Sparse convolution that grows and thins the active sites, batch norm, ReLU."""
+    """Strided sparse convolution, whose active sites are new ones, batch norm, ReLU."""
     return spconv.SparseSequential(
         spconv.SparseConv3d(
             channels_in,

@@ -13,7 +13,9 @@ from sparsefront.models.lidar.sparse_conv import spconv, strided, submanifold
 from sparsefront.models.lidar.voxelize import voxelize
 
 INTENSITY_SCALE = 255.0
+"""Intensities are 0..255 (scenes.batch)."""
 HEIGHTS_OUT = 2
+"""Heights that are left of 16 voxels after three halvings, joined to the channels."""
 
 
 class SparseEncoder(nn.Module):

@@ -34,7 +34,7 @@ def voxelize(
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupedPoints:
     """points [V, P, F] of each voxel, zeros where fewer than P; how many [V]; coordinates [V, 4] =
     (frame, x, y, z), int32.
     """
@@ -52,21 +52,21 @@ def group_points(
     *,
     max_points: int,
     max_voxels: int,
-) -> Grouped:
+) -> GroupedPoints:
     """The first `max_points` points of each occupied voxel; of a frame's voxels those that were
     entered first. Arguments as voxelize's.
     """
     groups, counts, keys = [], [], []
     for cloud in points:
         cloud, flat = _inside(cloud, lower_m, voxel_m, shape)
-        order, voxel, rank, count, key = _by_voxel(flat, max_points)
+        order, voxel, rank, count, key = _sort_by_voxel(flat, max_points)
         grouped = cloud.new_zeros(len(key), max_points, cloud.shape[1])
         grouped = grouped.index_put((voxel, rank), cloud[order])
         early = _first_entered(flat, key, max_voxels)
         groups.append(grouped[early])
         counts.append(count[early])
         keys.append(key[early])
-    return Grouped(torch.cat(groups), torch.cat(counts), _coordinates(keys, shape))
+    return GroupedPoints(torch.cat(groups), torch.cat(counts), _coordinates(keys, shape))
 
 
 def _inside(
@@ -105,7 +105,7 @@ def _mean_of_voxels(
     cloud: Tensor, flat: Tensor, max_points: int | None, max_voxels: int | None
 ) -> tuple[Tensor, Tensor]:
     """Means [V, 5] and ascending keys [V] of one frame, from each point's key."""
-    order, voxel, _, count, key = _by_voxel(flat, max_points)
+    order, voxel, _, count, key = _sort_by_voxel(flat, max_points)
     total = cloud.new_zeros(len(key), cloud.shape[1]).index_add(0, voxel, cloud[order])
     mean = total / count.unsqueeze(1)
     if max_voxels is not None:
@@ -114,7 +114,7 @@ def _mean_of_voxels(
     return mean, key
 
 
-def _by_voxel(
+def _sort_by_voxel(
     flat: Tensor, max_points: int | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Points ordered by voxel: their numbers, each one's voxel and rank in it, then how many each

@@ -1,8 +1,8 @@
 """One stream a sensor, fused in bird's-eye view, a decoder and a head.
 
 Parts have the published parameter names below encoders, fuser, decoder and heads;
-models/checkpoint/dialects.py translates the rest. Boxes and images inside are in the spec's
-convention, outside in SensorBatch's.
+sparsefront/models/checkpoint/dialects.py translates the rest. Boxes and images inside are in the
+spec's convention, outside in SensorBatch's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sparsefront.errors import InputError
 from sparsefront.models.camera.bevdepth import BevDepth
 from sparsefront.models.convention import MIT, Convention
 from sparsefront.models.fuser import ConcatConv, FuserKind, build_fuser, never_pruned, require_two
-from sparsefront.models.fusion_model import NOTHING_MASKED, FusionModel, Prediction, Task
+from sparsefront.models.fusion_model import NOTHING_MASKED, FramePrediction, FusionModel, Task
 from sparsefront.models.heads.center_tasks import CenterTasksHead
 from sparsefront.models.heads.map_head import MapHead, map_goal, map_losses
 from sparsefront.models.heads.transfusion import REGRESSIONS, BoxCoder, TransFusionHead
@@ -64,7 +64,7 @@ class CameraStream(nn.Module):
         """The map, and the depth logits [B * N, D, h, w] that lifted it."""
         transform = self.vtransform
         assert isinstance(transform, BevDepth)
-        predicted = transform.predicted(self.image_features(batch), batch)
+        predicted = transform.predict_depth(self.image_features(batch), batch)
         return transform.to_bev(predicted, batch.lidar_to_image), predicted[:, : transform.bins]
 
     def image_features(self, batch: SensorBatch) -> Tensor:
@@ -92,10 +92,10 @@ class PointStream(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The BEV maps to head outputs; a single one needs no fuser."""
+    """Fuser, decoder and head: BEV maps to head outputs; a single map needs no fuser."""
 
     def __init__(self, spec: BEVFusionMIT, maps: dict[str, int], cell_m: float) -> None:
-        """maps: channels of each sensor's."""
+        """maps: sensor -> channels of its map."""
         super().__init__()
         self.fuser = None
         channels_in = sum(maps.values())
@@ -109,7 +109,7 @@ class Fusion(nn.Module):
 
 
 class MitBEVFusion(FusionModel):
-    """A BEVFusion of a spec."""
+    """The BEVFusion that a spec describes."""
 
     def __init__(self, spec: BEVFusionMIT) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class MitBEVFusion(FusionModel):
         parts = {"camera": spec.camera, "lidar": spec.lidar, "radar": spec.radar}
         cells = {sensor: part.cell_out_m() for sensor, part in parts.items() if part is not None}
         self.sensors = tuple(cells)
-        self.cell_m = one_size(cells, spec.half_side_m)
+        self.cell_m = common_cell_m(cells, spec.half_side_m)
         if spec.camera is not None:
             self.camera = CameraStream(spec.camera, spec.half_side_m, spec.convention)
         if spec.lidar is not None:
@@ -144,7 +144,7 @@ class MitBEVFusion(FusionModel):
         for sensor in self.sensors:
             stream = self.stream(sensor)
             if sensor in masked:
-                found[sensor] = self._nothing(stream.channels_out, len(batch))
+                found[sensor] = self._zero_map(stream.channels_out, len(batch))
             elif isinstance(stream, CameraStream) and isinstance(stream.vtransform, BevDepth):
                 found[sensor], depth[DEPTH] = stream.with_depth(batch)
             else:
@@ -178,7 +178,7 @@ class MitBEVFusion(FusionModel):
 
     def predict(
         self, batch: SensorBatch, masked: frozenset[str] = NOTHING_MASKED
-    ) -> list[Prediction]:
+    ) -> list[FramePrediction]:
         with torch.no_grad():
             outputs = self(batch, masked)
             head = self.head
@@ -231,7 +231,7 @@ class MitBEVFusion(FusionModel):
             )
         return transfusion_loss(outputs, found)
 
-    def _nothing(self, channels: int, frames: int) -> Tensor:
+    def _zero_map(self, channels: int, frames: int) -> Tensor:
         like: Tensor = next(self.fusion.parameters())
         cells = round(2 * self.spec.half_side_m / self.cell_m)
         return like.new_zeros(frames, channels, cells, cells)
@@ -242,14 +242,14 @@ class MitBEVFusion(FusionModel):
         return self.spec.convention.encode(targets.boxes[kept]), targets.labels[kept]
 
 
-def one_size(cells: dict[str, float], half_side_m: float) -> float:
+def common_cell_m(cells: dict[str, float], half_side_m: float) -> float:
     """The width of a map's cells, m. InputError where the sensors' maps differ."""
     if not cells:
         raise InputError("camera: none, and no lidar or radar; allowed: at least one of them")
     counts = {sensor: round(2 * half_side_m / cell) for sensor, cell in cells.items()}
     if len(set(counts.values())) > 1:
-        said = ", ".join(f"{sensor} {n} x {n}" for sensor, n in counts.items())
-        raise InputError(f"cells of the maps: {said}; allowed: the same for all sensors")
+        sizes = ", ".join(f"{sensor} {n} x {n}" for sensor, n in counts.items())
+        raise InputError(f"cells of the maps: {sizes}; allowed: the same for all sensors")
     return next(iter(cells.values()))
 
 
@@ -275,8 +275,8 @@ def best_first(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
 
 @dataclass(frozen=True, kw_only=True)
 class BEVFusionMIT:
-    """A BEVFusion from its parts; the map reaches half_side_m in x and y. The published ones have
-    the fuser concat; what else there is: models/fuser.py.
+    """A BEVFusion from its parts; the map reaches half_side_m in x and y. The published ones use
+    the fuser concat; sparsefront/models/fuser.py has the others.
     """
 
     name: str = ""

@@ -1,4 +1,4 @@
-"""What a published BEVFusion is made of: one spec a part, its defaults the published numbers.
+"""The parts of a published BEVFusion: one spec a part, its defaults the published numbers.
 
 Any camera backbone goes with any LiDAR backbone; the maps that a fuser joins must have one size.
 """
@@ -18,7 +18,7 @@ from sparsefront.models.camera.lift_splat import Bounds, LiftGrid, LiftSplat
 from sparsefront.models.camera.lss import Lss
 from sparsefront.models.camera.neck import GeneralizedLssFpn
 from sparsefront.models.camera.swin import Swin
-from sparsefront.models.decoder import Decoder, LssFpn, ResidualBackbone, SecondBackbone, SecondFpn
+from sparsefront.models.decoder import Decoder, LssNeck, ResidualBackbone, SecondBackbone, SecondFpn
 from sparsefront.models.lidar.pillars import Pillars
 from sparsefront.models.lidar.second import SecondEncoder
 from sparsefront.models.radar.encoder import RadarEncoder
@@ -67,7 +67,7 @@ BackboneSpec = SwinSpec | ResNetSpec
 
 @dataclass(frozen=True, kw_only=True)
 class LssFpnSpec:
-    """Top-down neck over three maps; its finest, at stride 8, goes on."""
+    """Top-down neck over three maps; the finest, at stride 8, is its output."""
 
     name: Literal["lss_fpn"] = "lss_fpn"
     channels: int = 256
@@ -262,7 +262,7 @@ class ResidualSpec:
     def build(self, channels_in: int) -> Decoder:
         return Decoder(
             ResidualBackbone(channels_in, self.channels, self.blocks, self.strides),
-            LssFpn((self.channels[-1], self.channels[0]), self.out_channels),
+            LssNeck((self.channels[-1], self.channels[0]), self.out_channels),
         )
 
     @property

@@ -152,7 +152,7 @@ class Fusion(nn.Module):
         self.head = build_head(spec, channels)
 
     def join(self, camera: Tensor, lidar: Tensor) -> Tensor:
-        """Camera first; its map takes the size of the LiDAR's."""
+        """Joins the maps, the camera's first, resized to the LiDAR's."""
         if camera.shape[2:] != lidar.shape[2:]:
             camera = F.interpolate(camera, lidar.shape[2:], mode="bilinear", align_corners=True)
         out: Tensor = self.gate(self.fuser(torch.cat([camera, lidar], dim=1)))
@@ -160,7 +160,7 @@ class Fusion(nn.Module):
 
 
 class PkuBEVFusion(FusionModel):
-    """A BEVFusion of a spec."""
+    """The BEVFusion that a spec describes."""
 
     def __init__(self, spec: BEVFusionPKU) -> None:
         super().__init__()

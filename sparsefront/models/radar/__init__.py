@@ -1,1 +1,1 @@
-"""models/radar."""
+"""The radar branch: pillars of radar points to a bird's-eye-view map."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsefront.models.lidar.pillars import Pillars, pillar_centres, point_layers, through
-from sparsefront.models.lidar.voxelize import Grouped
+from sparsefront.models.lidar.pillars import Pillars, pillar_centres, point_layers, run_layers
+from sparsefront.models.lidar.voxelize import GroupedPoints
 from sparsefront.scenes.batch import RADAR_FIELDS
 
 Triple = tuple[float, float, float]
@@ -22,7 +22,7 @@ class RadarFeatures(nn.Module):
         self.lower_m, self.voxel_m, self.extent_m = lower_m, voxel_m, extent_m
         self.rfn_layers = point_layers(RADAR_FIELDS + 2, channels, "points")
 
-    def forward(self, grouped: Grouped) -> Tensor:
+    def forward(self, grouped: GroupedPoints) -> Tensor:
         """-> [V, C]"""
         points = grouped.points.to(next(self.parameters()).dtype)
         centre = pillar_centres(grouped, self.lower_m, self.voxel_m).to(points)
@@ -30,7 +30,7 @@ class RadarFeatures(nn.Module):
             self.extent_m
         )
         x = [share, points[..., 3:], points[..., :2] - centre.unsqueeze(1)]
-        return through(self.rfn_layers, torch.cat(x, dim=2).nan_to_num(), grouped)
+        return run_layers(self.rfn_layers, torch.cat(x, dim=2).nan_to_num(), grouped)
 
 
 class RadarEncoder(Pillars):

@@ -67,8 +67,8 @@ class Flow:
     def set(self, tensor: Tensor, labels: Tensor) -> None:
         self._known[tensor] = labels
 
-    def through(self, function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
-        """Labels of what a function gave, from the labels of what it was given."""
+    def follow(self, function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+        """Labels a function's outputs from the labels of its inputs."""
         name = getattr(function, "__name__", "")
         if name == "__get__":  # attributes of a tensor: .T, .mT, .shape, ...
             name = getattr(getattr(function, "__self__", None), "__name__", "")
@@ -113,7 +113,7 @@ class Flow:
     def _move(
         self, name: str, function: Callable[..., Any], args: Any, kwargs: Any, result: Any
     ) -> None:
-        """The same done to the labels; what fixed numbers stand for must stay."""
+        """Moves labels as the function moves elements; pins what fixed numbers stand for."""
         if torch.is_tensor(args[0]):
             pin_cuts(self.ties, name, self.labels(args[0]), args, kwargs)
         moved = tensors_of(function(*self._map(args), **self._map(kwargs)))
@@ -135,7 +135,7 @@ class Flow:
                 self.ties.pin(self.labels(tensor))
 
     def _map(self, inputs: Any) -> Any:
-        """The same arguments with labels for activations; integers index as before."""
+        """The same arguments with labels in place of activations; integers index as before."""
         if isinstance(inputs, Tensor):
             return self.labels(inputs) if inputs.is_floating_point() else inputs
         if isinstance(inputs, (list, tuple)):
@@ -154,11 +154,11 @@ class Flow:
         self.set(target, labels)
 
     def _sum(self, left: Any, right: Any, output: Tensor) -> Tensor:
-        """Zero only where both are: tied."""
-        return self._joined(self._as_labels(left, output), self._as_labels(right, output))
+        """A sum is zero only where both operands are: their channels are tied."""
+        return self._tie_labels(self._as_labels(left, output), self._as_labels(right, output))
 
     def _product(self, left: Any, right: Any, output: Tensor) -> Tensor:
-        """Zero where either is. A factor that is the same for all channels ties nothing."""
+        """A product is zero where a factor is; a factor equal for all channels ties nothing."""
         mine = [t for t in (left, right) if isinstance(t, Tensor) and self._has_channels(t)]
         if not mine:
             return _all_pinned(output)
@@ -190,7 +190,7 @@ class Flow:
         self.ties.pin(labels)
         return _all_pinned(output)
 
-    def _joined(self, a: Tensor, b: Tensor) -> Tensor:
+    def _tie_labels(self, a: Tensor, b: Tensor) -> Tensor:
         self.ties.tie(a, b)
         return torch.maximum(a, b)
 

@@ -7,7 +7,7 @@ their own: whatever moves an element moves its label.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,16 @@ from torch.overrides import TorchFunctionMode
 from sparsefront.pruning.channels.flow import Flow
 from sparsefront.pruning.channels.labels import PINNED, Ties
 from sparsefront.pruning.channels.layers import rule_of
+from sparsefront.pruning.forward import Forward, call
 
 STAYS = -1
+"""The unit of a position that cannot be removed."""
 
 
 @dataclass(frozen=True)
 class ChannelGraph:
     """axes: parameter or buffer name -> axis -> unit of each position, STAYS for what cannot go.
-    made_by: weights whose filters make each unit; the first one decides its budget.
+    made_by: weights whose filters make each unit; the first one decides its sparsity group.
     """
 
     axes: Mapping[str, Mapping[int, Tensor]]
@@ -35,9 +37,7 @@ class ChannelGraph:
         return len(self.made_by)
 
 
-def channel_graph(
-    model: nn.Module, batch: Any, forward: Callable[[Any, Any], object]
-) -> ChannelGraph:
+def channel_graph(model: nn.Module, batch: Any, forward: Forward = call) -> ChannelGraph:
     """Runs forward(model, batch) once in eval mode; the model is left as it was.
 
     Layers that are known: convolutions (also depthwise), transposed convolutions, linear layers,
@@ -72,8 +72,8 @@ class _Tracer(TorchFunctionMode):
     def __enter__(self) -> _Tracer:
         for module in self._model.modules():
             if rule_of(module) is not None:
-                self._handles.append(module.register_forward_pre_hook(self._into))
-                self._handles.append(module.register_forward_hook(self._out_of, with_kwargs=True))
+                self._handles.append(module.register_forward_pre_hook(self._enter))
+                self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
         super().__enter__()
         return self
 
@@ -87,11 +87,11 @@ class _Tracer(TorchFunctionMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         if not self._inside:
-            self.flow.through(function, args, kwargs or {}, result)
+            self.flow.follow(function, args, kwargs or {}, result)
         return result
 
-    def line(self, module: nn.Module, field: str, axis: int, labels: Tensor) -> None:
-        """Positions along an axis of a module's own tensor belong to these channels."""
+    def add_line(self, module: nn.Module, field: str, axis: int, labels: Tensor) -> None:
+        """Records the channel [C] of each position along an axis of a module's own tensor."""
         name = f"{self._names[module]}.{field}" if self._names[module] else field
         old = self._lines.get((name, axis))
         if old is not None:
@@ -99,9 +99,9 @@ class _Tracer(TorchFunctionMode):
         else:
             self._lines[name, axis] = labels
 
-    def made(self, module: nn.Module, field: str, axis: int, count: int) -> Tensor:
-        """Fresh labels for what a weight makes along an axis; PINNED if it may not be pruned. A
-        layer that runs again makes the same channels again.
+    def make_channels(self, module: nn.Module, field: str, axis: int, count: int) -> Tensor:
+        """Fresh labels [count] for the channels that a weight makes along an axis; PINNED if it may
+        not be pruned. A layer that runs again makes the same channels again.
         """
         name = f"{self._names[module]}.{field}" if self._names[module] else field
         if name in self._unprunable:
@@ -130,10 +130,10 @@ class _Tracer(TorchFunctionMode):
             axes.setdefault(name, {})[axis] = line
         return ChannelGraph(axes=axes, made_by=tuple(tuple(found) for found in makers))
 
-    def _into(self, module: nn.Module, inputs: Any) -> None:
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
         self._inside += 1
 
-    def _out_of(self, module: nn.Module, inputs: Any, kwargs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, inputs: Any, kwargs: Any, output: Any) -> None:
         self._inside -= 1
         if self._inside == 0:
             rule = rule_of(module)

@@ -15,7 +15,7 @@ from sparsefront.pruning.channels.norms import WideLayerNorm
 from sparsefront.pruning.weights import is_sparse_convolution
 
 Rule = Callable[[Any, Any, Any, Any], None]
-"""rule(tracer, module, inputs, output): writes lines and labels the output."""
+"""rule(tracer, module, inputs, output) records the channels of the layer and labels its output."""
 
 
 def rule_of(module: nn.Module) -> Rule | None:
@@ -33,7 +33,7 @@ def rule_of(module: nn.Module) -> Rule | None:
     if is_sparse_convolution(module):
         return sparse_convolution
     if isinstance(module, nn.MultiheadAttention):
-        return mixes
+        return pin_layer
     return None
 
 
@@ -52,36 +52,38 @@ def convolution(tracer: Any, module: Any, inputs: Any, output: Tensor) -> None:
     transposed = isinstance(module, _ConvTransposeNd)
     depthwise = module.groups == module.in_channels == module.out_channels
     if module.groups == 1:
-        tracer.line(module, "weight", 0 if transposed else 1, entering)
-        leaving = tracer.made(module, "weight", 1 if transposed else 0, module.out_channels)
+        tracer.add_line(module, "weight", 0 if transposed else 1, entering)
+        leaving = tracer.make_channels(
+            module, "weight", 1 if transposed else 0, module.out_channels
+        )
     elif depthwise and module.groups > 1:
         leaving = entering
-        tracer.line(module, "weight", 0, leaving)
+        tracer.add_line(module, "weight", 0, leaving)
     else:
-        mixes(tracer, module, inputs, output)
+        pin_layer(tracer, module, inputs, output)
         return
     if module.bias is not None:
-        tracer.line(module, "bias", 0, leaving)
+        tracer.add_line(module, "bias", 0, leaving)
     tracer.flow.set(output, spread(leaving, tuple(output.shape), axis))
 
 
 def linear(tracer: Any, module: Any, inputs: Any, output: Tensor) -> None:
-    """Channels last."""
+    """[..., C]: the channels come last."""
     entering = tracer.ties.along(tracer.flow.labels(inputs[0]), -1)
-    tracer.line(module, "weight", 1, entering)
-    leaving = tracer.made(module, "weight", 0, module.out_features)
+    tracer.add_line(module, "weight", 1, entering)
+    leaving = tracer.make_channels(module, "weight", 0, module.out_features)
     if module.bias is not None:
-        tracer.line(module, "bias", 0, leaving)
+        tracer.add_line(module, "bias", 0, leaving)
     tracer.flow.set(output, spread(leaving, tuple(output.shape), output.ndim - 1))
 
 
 def sparse_convolution(tracer: Any, module: Any, inputs: Any, output: Any) -> None:
     """spconv: features [V, C], weight [out, k0, k1, k2, in]."""
     entering = tracer.ties.along(tracer.flow.labels(inputs[0].features), 1)
-    tracer.line(module, "weight", module.weight.ndim - 1, entering)
-    leaving = tracer.made(module, "weight", 0, module.out_channels)
+    tracer.add_line(module, "weight", module.weight.ndim - 1, entering)
+    leaving = tracer.make_channels(module, "weight", 0, module.out_channels)
     if module.bias is not None:
-        tracer.line(module, "bias", 0, leaving)
+        tracer.add_line(module, "bias", 0, leaving)
     tracer.flow.set(output.features, spread(leaving, tuple(output.features.shape), 1))
 
 
@@ -92,21 +94,21 @@ def batch_norm(tracer: Any, module: Any, inputs: Any, output: Tensor) -> None:
         tracer.ties.pin(channels)
     for field in ("weight", "bias", "running_mean", "running_var"):
         if getattr(module, field, None) is not None:
-            tracer.line(module, field, 0, channels)
+            tracer.add_line(module, field, 0, channels)
     tracer.flow.set(output, spread(channels, tuple(output.shape), 1))
 
 
 def layer_norm(tracer: Any, module: Any, inputs: Any, output: Tensor) -> None:
     """Over the last axis; the smaller norm still divides by the old width (WideLayerNorm)."""
     if len(module.normalized_shape) != 1:
-        mixes(tracer, module, inputs, output)
+        pin_layer(tracer, module, inputs, output)
         return
     channels = tracer.ties.along(tracer.flow.labels(inputs[0]), -1)
     if module.weight is None or module.bias is None:
         tracer.ties.pin(channels)
     else:
-        tracer.line(module, "weight", 0, channels)
-        tracer.line(module, "bias", 0, channels)
+        tracer.add_line(module, "weight", 0, channels)
+        tracer.add_line(module, "bias", 0, channels)
     tracer.flow.set(output, spread(channels, tuple(output.shape), output.ndim - 1))
 
 
@@ -114,23 +116,23 @@ def window_attention(tracer: Any, module: Any, inputs: Any, output: Tensor) -> N
     """Whole heads: their rows of q, k and v, columns of proj, column of the position table."""
     entering = tracer.ties.along(tracer.flow.labels(inputs[0]), -1)
     width = module.qkv.out_features // 3 // module.num_heads
-    tracer.line(module.qkv, "weight", 1, entering)
-    made = tracer.made(module.qkv, "weight", 0, 3 * module.num_heads * width)
+    tracer.add_line(module.qkv, "weight", 1, entering)
+    made = tracer.make_channels(module.qkv, "weight", 0, 3 * module.num_heads * width)
     heads = made[: module.num_heads * width : width]
     rows = heads.repeat_interleave(width)
     tracer.ties.tie(made, rows.repeat(3))
-    tracer.line(module, "relative_position_bias_table", 1, heads)
+    tracer.add_line(module, "relative_position_bias_table", 1, heads)
     if module.qkv.bias is not None:
-        tracer.line(module.qkv, "bias", 0, made)
-    tracer.line(module.proj, "weight", 1, rows)
-    leaving = tracer.made(module.proj, "weight", 0, module.proj.out_features)
+        tracer.add_line(module.qkv, "bias", 0, made)
+    tracer.add_line(module.proj, "weight", 1, rows)
+    leaving = tracer.make_channels(module.proj, "weight", 0, module.proj.out_features)
     if module.proj.bias is not None:
-        tracer.line(module.proj, "bias", 0, leaving)
+        tracer.add_line(module.proj, "bias", 0, leaving)
     tracer.flow.set(output, spread(leaving, tuple(output.shape), output.ndim - 1))
 
 
-def mixes(tracer: Any, module: Any, inputs: Any, output: Any) -> None:
-    """A layer that stays whole, and so does what it reads."""
+def pin_layer(tracer: Any, module: Any, inputs: Any, output: Any) -> None:
+    """A layer that mixes channels stays whole, and so does what it reads."""
     found = output if isinstance(output, (tuple, list)) else (output,)
     for tensor in inputs:
         if torch.is_tensor(tensor) and tensor.is_floating_point():

@@ -22,7 +22,7 @@ Kept = Mapping[str, Mapping[int, list[int]]]
 def shrink(model: nn.Module, kept: Kept) -> nn.Module:
     """Removes all but the kept positions of every tensor named, in place; returns the model.
 
-    Layers know their new sizes, LayerNorms still normalise over the old width, attention has fewer
+    Layers get their new sizes, LayerNorms still normalise over the old width, attention keeps fewer
     heads of the old width. InputError for a name or position that the model lacks.
     """
     widths = {m: m.normalized_shape[0] for m in model.modules() if isinstance(m, nn.LayerNorm)}
@@ -53,12 +53,12 @@ def shrink(model: nn.Module, kept: Kept) -> nn.Module:
                 parent, field = _owner(model, name)
                 setattr(parent, field, wide.train(module.training))
         else:
-            _tell_size(module)
+            _update_sizes(module)
     return model
 
 
 def kept_to_json(kept: Kept) -> dict[str, Any]:
-    """JSON has only string keys."""
+    """The same with string keys, the only ones that JSON has."""
     return {name: {str(a): p for a, p in axes.items()} for name, axes in kept.items()}
 
 
@@ -66,8 +66,8 @@ def kept_from_json(data: Mapping[str, Mapping[str, list[int]]]) -> Kept:
     return {name: {int(a): list(p) for a, p in axes.items()} for name, axes in data.items()}
 
 
-def _tell_size(module: Any) -> None:
-    """Sizes that layers repeat in attributes, from their tensors."""
+def _update_sizes(module: Any) -> None:
+    """Sets the sizes that a layer repeats in its attributes from its tensors."""
     if is_window_attention(module):
         module.num_heads = module.relative_position_bias_table.shape[1]
     elif isinstance(module, _ConvNd):

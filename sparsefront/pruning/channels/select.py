@@ -1,4 +1,4 @@
-"""Which channels stay: scores of whole channels under an allocation's budgets."""
+"""Which channels stay: scores of whole channels under an allocation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.pruning.allocation import Budget, SparsityAllocation
+from sparsefront.pruning.allocation import SparsityAllocation, SparsityGroup
 from sparsefront.pruning.channels.graph import STAYS, ChannelGraph
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.layerwise import apportion
-from sparsefront.pruning.mask import PruningMask, top
+from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.scores import ImportanceScores
 
 
@@ -22,23 +22,24 @@ def select(
     groups: ModalityGroups,
     graph: ChannelGraph,
 ) -> Tensor:
-    """Bool [units]: which channels stay. Of each budget's channels exactly round((1 - sparsity) N)
-    stay, highest score first; at least one (or min_keep) of every set of tied layers.
+    """Bool [units]: which channels stay. Of the N channels of a sparsity group exactly
+    round((1 - sparsity) N) stay, highest score first; at least one (or min_keep) of every set of
+    tied layers.
 
-    A channel's filters are those of all tied layers (a head's: its rows of q, k and v); what they
-    are worth, `scores.channels` says. Its budget is that of the first of these layers. InputError
-    where the allocation does not fit.
+    A channel's filters are those of all tied layers (a head's: its rows of q, k and v);
+    `scores.channels` says what they are worth. A channel is in the sparsity group of the first of
+    these layers. InputError where the allocation does not fit.
     """
     if allocation.rule not in ("global", "uniform"):
         raise InputError(f"rule: value {allocation.rule!r}; allowed for channels: global, uniform")
     importance = unit_scores(scores, graph)
     kept = torch.ones(len(graph), dtype=torch.bool)
     first_maker = [makers[0] for makers in graph.made_by]
-    for budget in allocation.budgets(groups.assign(scores.by_weight)):
-        names = set(budget.names)
+    for group in allocation.sparsity_groups(groups.assign(scores.by_weight)):
+        names = set(group.names)
         units = [u for u, maker in enumerate(first_maker) if maker in names]
-        if budget.sparsity > 0 and units:
-            kept[units] = _keep(importance, units, graph, budget, allocation)
+        if group.sparsity > 0 and units:
+            kept[units] = _keep(importance, units, graph, group, allocation)
     return kept
 
 
@@ -62,7 +63,7 @@ def kept_positions(graph: ChannelGraph, kept: Tensor) -> dict[str, dict[int, lis
     found: dict[str, dict[int, list[int]]] = {}
     for name, axes in graph.axes.items():
         for axis, line in axes.items():
-            alive = stays(line, kept)
+            alive = is_kept(line, kept)
             if not alive.all():
                 found.setdefault(name, {})[axis] = alive.nonzero().flatten().tolist()
     return found
@@ -76,7 +77,7 @@ def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:
         if name not in scores.by_weight:
             continue
         score = scores.by_weight[name].detach().double().cpu()
-        axis, line = made_axis(graph, name)
+        axis, line = output_axis(graph, name)
         others = [a for a in range(score.ndim) if a != axis]
         filters = score.mean(others) if scores.channels == "filter" else score.sum(others)
         alive = line != STAYS
@@ -86,7 +87,7 @@ def unit_scores(scores: ImportanceScores, graph: ChannelGraph) -> Tensor:
     return total / weights.clamp(min=1) if scores.channels == "mean" else total
 
 
-def made_axis(graph: ChannelGraph, name: str) -> tuple[int, Tensor]:
+def output_axis(graph: ChannelGraph, name: str) -> tuple[int, Tensor]:
     """The axis along which a weight makes channels, and their units."""
     mine = {u for u, names in enumerate(graph.made_by) if name in names}
     for axis, line in graph.axes[name].items():
@@ -110,12 +111,12 @@ def weight_masks(
         for axis, line in axes.items():
             view = [1] * mask.ndim
             view[axis] = len(line)
-            mask &= stays(line, kept).view(view).to(mask.device)
+            mask &= is_kept(line, kept).view(view).to(mask.device)
         masks[name] = mask
     return masks
 
 
-def stays(line: Tensor, kept: Tensor) -> Tensor:
+def is_kept(line: Tensor, kept: Tensor) -> Tensor:
     """Bool [positions] of an axis: those whose channel stays."""
     if len(kept) == 0:
         return line == STAYS
@@ -126,19 +127,19 @@ def _keep(
     importance: Tensor,
     units: list[int],
     graph: ChannelGraph,
-    budget: Budget,
+    group: SparsityGroup,
     allocation: SparsityAllocation,
 ) -> Tensor:
     """Bool, which of these units stay."""
     values = importance[units]
-    total = round((1 - budget.sparsity) * len(units))
+    total = round((1 - group.sparsity) * len(units))
     sets: dict[tuple[str, ...], list[int]] = {}
     for position, unit in enumerate(units):
         sets.setdefault(graph.made_by[unit], []).append(position)
     floors = [min(max(1, allocation.min_keep), len(found)) for found in sets.values()]
     if sum(floors) > total:
         raise InputError(
-            f"allocation of {budget.label}: sparsity {budget.sparsity!r} keeps {total} of "
+            f"allocation of {group.label}: sparsity {group.sparsity!r} keeps {total} of "
             f"{len(units)} channels; {len(sets)} sets of tied layers need {sum(floors)}"
         )
     if allocation.rule == "uniform":
@@ -147,9 +148,9 @@ def _keep(
         counts = apportion(shares, total, floors, sizes)
         kept = torch.zeros(len(units), dtype=torch.bool)
         for found, count in zip(sets.values(), counts, strict=True):
-            kept[found] = top(values[found], count)
+            kept[found] = top_mask(values[found], count)
         return kept
     reserved = torch.zeros(len(units), dtype=torch.bool)
     for found, floor in zip(sets.values(), floors, strict=True):
-        reserved[found] = top(values[found], floor)
-    return top(values.masked_fill(reserved, torch.inf), total)
+        reserved[found] = top_mask(values[found], floor)
+    return top_mask(values.masked_fill(reserved, torch.inf), total)

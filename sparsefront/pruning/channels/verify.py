@@ -1,4 +1,4 @@
-"""Does the smaller model say what the masked one says? Asked once, before anyone relies on it."""
+"""Checks that removing channels gives the masked model's outputs, before a graph is relied on."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from sparsefront.pruning.channels.flow import tensors_of
 from sparsefront.pruning.channels.graph import ChannelGraph
 from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.channels.select import kept_positions, weight_masks
+from sparsefront.pruning.forward import Forward, call
 
-TOLERANCE, MOST_OFF = 1e-3, 0.05
+TOLERANCE = 1e-3
+"""Of an output's largest value: float32 sums of another order stay well below it."""
+MAX_SHARE_OFF = 0.05
+"""Elements of an output that may be off: near ties (a peak, a sort) flip by rounding."""
 ROUNDING = 1e-6
 """Relative change of the weights that shows what rounding alone moves."""
 
 
 @torch.no_grad()
-def verify(
-    model: nn.Module, batch: Any, forward: Callable[[Any, Any], object], graph: ChannelGraph
-) -> None:
-    """Takes out every second channel of every set of tied layers and compares forward's outputs.
+def verify(model: nn.Module, batch: Any, graph: ChannelGraph, forward: Forward = call) -> None:
+    """Removes every second channel of every set of tied layers and compares forward's outputs.
 
-    InputError where they differ: the model uses its channels in a way that the graph does not see
-    (a size written in its code, say). Up to 5 % of an output's elements may be off by more than
+    InputError where they differ: the model then uses its channels in a way that the graph does not
+    see (a size written in its code, say). Up to 5 % of an output's elements may be off by more than
     1e-3 of the largest; of outputs that sort (proposals by score), as many more as swap places by
-    rounding alone, but never half. Works on copies.
+    rounding alone, but never half. It works on copies.
     """
     kept = _every_second(graph)
     masked = copy.deepcopy(model).eval()
@@ -47,7 +49,7 @@ def verify(
         ) from error
     if not _same(found, wanted, lambda: tensors_of(forward(_rounded(masked), batch))):
         raise InputError(
-            "channels: without half of them the model says something else than with them at zero; "
+            "channels: outputs without half of them differ from those with them at zero; "
             "allowed: models whose use of channels does not depend on their number or position"
         )
 
@@ -67,10 +69,10 @@ def _same(
     if [t.shape for t in found] != [t.shape for t in wanted]:
         return False
     off = [_share_off(a, b) for a, b in zip(found, wanted, strict=True)]
-    if max(off, default=0.0) <= MOST_OFF:
+    if max(off, default=0.0) <= MAX_SHARE_OFF:
         return True
     swapped = [_share_off(a, b) for a, b in zip(by_rounding(), wanted, strict=True)]
-    return all(a <= min(MOST_OFF + 2 * b, 0.5) for a, b in zip(off, swapped, strict=True))
+    return all(a <= min(MAX_SHARE_OFF + 2 * b, 0.5) for a, b in zip(off, swapped, strict=True))
 
 
 def _share_off(found: Tensor, wanted: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The catalogue of criteria: each is a frozen dataclass of its options, told by `name`."""
+"""The catalogue of criteria: each is a frozen dataclass of its options, identified by `name`."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, gradients, summed_gradients
+from sparsefront.pruning.gradients import Loss, gradients, sum_gradients
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import filter_axis, prunable_weights
 
@@ -73,11 +73,11 @@ class AlterMOMA(CriterionBase):
         found: dict[str, dict[str, Tensor]] = {}
         for group in backbones(by_group, self.fusion):
             others = {n: w for n, w in weights.items() if n not in by_group[group]}
-            with scoring(model, weights) as initial:
+            with scoring_mode(model, weights) as initial:
                 self._mask(model, groups, group)
                 change = self._change(model, others, initial, batches, loss)
             found[RERI + group] = _magnitudes(change, axes)
-        with scoring(model, weights):  # last, so that it never adds to a reactivation's memory
+        with scoring_mode(model, weights):  # last, so that it never adds to a reactivation's memory
             slope = self._initial_gradient(model, weights, batches, loss)
             products = {n: slope[n].mul_(w.detach()) for n, w in weights.items()}
             found[DECI] = _magnitudes(products, axes)  # eq. 6
@@ -122,7 +122,7 @@ class AlterMOMA(CriterionBase):
         self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
     ) -> dict[str, Tensor]:
         used = batches if self.data == "mean" else batches[:1]
-        summed = summed_gradients(model, weights, used, loss)
+        summed = sum_gradients(model, weights, used, loss)
         return {name: gradient.div_(len(used)) for name, gradient in summed.items()}
 
     @torch.no_grad()

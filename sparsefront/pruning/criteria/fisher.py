@@ -13,9 +13,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, summed_over_batches
+from sparsefront.pruning.gradients import Loss, sum_over_batches
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -34,8 +34,8 @@ class Fisher(CriterionBase):
         def score(name: str, product: Tensor) -> Tensor:
             return product.square() / (2 * len(batches))
 
-        with scoring(model, weights, weights_too=False):
-            return {"fisher": summed_over_batches(model, weights, batches, loss, score)}
+        with scoring_mode(model, weights, weights_too=False):
+            return {"fisher": sum_over_batches(model, weights, batches, loss, score)}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["fisher"], channels="sum")

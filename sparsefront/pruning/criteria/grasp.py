@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, checked_loss, summed_gradients
+from sparsefront.pruning.gradients import Loss, finite_loss, sum_gradients
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.sparse_autograd import plain_sparse_layers
 from sparsefront.pruning.weights import prunable_weights
@@ -32,8 +32,8 @@ class GraSP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        with scoring(model, weights, weights_too=False), plain_sparse_layers(model):
-            slope = summed_gradients(model, weights, batches, loss)
+        with scoring_mode(model, weights, weights_too=False), plain_sparse_layers(model):
+            slope = sum_gradients(model, weights, batches, loss)
             total = {name: torch.zeros_like(w) for name, w in weights.items()}
             for batch in batches:
                 for name, product in _hessian_product(model, weights, batch, loss, slope).items():
@@ -53,7 +53,7 @@ def _hessian_product(
 ) -> dict[str, Tensor]:
     """H v of one batch, by weight name: the gradient of g . v."""
     with torch.enable_grad():
-        value = checked_loss(model, batch, loss)
+        value = finite_loss(model, batch, loss)
         slopes = torch.autograd.grad(
             value, list(weights.values()), create_graph=True, allow_unused=True
         )

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, checked_loss
+from sparsefront.pruning.gradients import Loss, finite_loss
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.mask import PruningMask, top_of
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.mask import PruningMask, top_masks
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -24,8 +24,8 @@ from sparsefront.pruning.weights import prunable_weights
 class IMP(CriterionBase):
     """Train, prune `rate` of the survivors by |w|, rewind them, again, until `sparsity` is reached.
 
-    The threshold is over all prunable weights. A score tells the round that a weight survived to,
-    and its |w| there, so that the mask at `sparsity` is IMP's own and any other is in its order.
+    The threshold is over all prunable weights. A score is the round that a weight survived to plus
+    its scaled |w| there, so the mask at `sparsity` is IMP's own and any other follows its order.
 
     rate          p, the fraction of the survivors removed a round; the last round removes less
     sparsity      1 - density in the end
@@ -67,7 +67,7 @@ class IMP(CriterionBase):
         weights = prunable_weights(model)
         mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
         survival = {name: torch.zeros_like(w) for name, w in weights.items()}
-        with scoring(model, weights) as start:
+        with scoring_mode(model, weights) as start:
             if self.rewind_steps:
                 self._train(model, mask, batches, loss, self.rewind_steps)
                 start = {n: t.detach().clone() for n, t in model.state_dict().items()}
@@ -101,7 +101,7 @@ class IMP(CriterionBase):
         with PruningMask(mask).hold(model, optimizer), torch.enable_grad():
             for batch in islice(cycle(batches), steps):
                 optimizer.zero_grad()
-                checked_loss(model, batch, loss).backward()
+                finite_loss(model, batch, loss).backward()
                 optimizer.step()
         optimizer.zero_grad()
         optimizer.state.clear()  # now, not when the garbage collector comes by
@@ -132,5 +132,5 @@ def _survivors(
     others become -1.
     """
     values = [m.masked_fill_(~mask[n], -1) for n, m in magnitude.items()]
-    kept = top_of(values, round(density * sum(v.numel() for v in values)))
+    kept = top_masks(values, round(density * sum(v.numel() for v in values)))
     return dict(zip(magnitude, kept, strict=True))

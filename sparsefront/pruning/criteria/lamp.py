@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.layerwise import lamp_normalised
+from sparsefront.pruning.layerwise import normalise_as_lamp
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -30,7 +30,7 @@ class LAMP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        return {"lamp": {name: lamp_normalised(w.detach().abs()) for name, w in weights.items()}}
+        return {"lamp": {name: normalise_as_lamp(w.detach().abs()) for name, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["lamp"])

@@ -14,7 +14,7 @@ from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.sparse_autograd import plain_sparse_layers
 from sparsefront.pruning.weights import filter_axis, prunable_weights
@@ -50,7 +50,7 @@ class ProsPr(CriterionBase):
     ) -> dict[str, dict[str, Tensor]]:
         used = self._batches(batches)
         weights = prunable_weights(model)
-        with scoring(model, weights, weights_too=False), plain_sparse_layers(model):
+        with scoring_mode(model, weights, weights_too=False), plain_sparse_layers(model):
             slopes = self._meta_gradients(model, weights, used, loss)
         scores = {name: slopes[name].mul_(weights[name].detach()) for name in weights}
         if self.structured:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, summed_gradients
+from sparsefront.pruning.gradients import Loss, sum_gradients
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -29,8 +29,8 @@ class SNIP(CriterionBase):
         self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
     ) -> dict[str, dict[str, Tensor]]:
         weights = prunable_weights(model)
-        with scoring(model, weights, weights_too=False):
-            gradients = summed_gradients(model, weights, batches, loss)
+        with scoring_mode(model, weights, weights_too=False):
+            gradients = sum_gradients(model, weights, batches, loss)
         return {"sensitivity": {n: (w.detach() * gradients[n]).abs() for n, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:

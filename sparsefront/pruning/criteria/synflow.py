@@ -15,7 +15,7 @@ from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.mask import top_of
+from sparsefront.pruning.mask import top_masks
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.sparse_autograd import absolute_features, plain_sparse_layers
 from sparsefront.pruning.weights import prunable_weights, weight_fields
@@ -58,7 +58,7 @@ class SynFlow(CriterionBase):
                 if iteration < self.num_iterations:
                     density = (1 - self.sparsity) ** (iteration / self.num_iterations)
                     _keep(weights, scores, density)
-        return {"flow": {n: s.to(dtypes[n]) for n, s in _fitting(scores, dtypes).items()}}
+        return {"flow": {n: s.to(dtypes[n]) for n, s in _fit_dtypes(scores, dtypes).items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["flow"], channels="sum")
@@ -119,12 +119,12 @@ def output_sum(output: Any) -> Tensor:
     return torch.stack([output_sum(value) for value in values]).sum()
 
 
-def _fitting(
+def _fit_dtypes(
     scores: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
 ) -> Mapping[str, Tensor]:
     """The scores as they are where the model's dtype holds them (float64 always does). The flow of
     a deep model does not fit float32: then they go over their largest and, where the smallest would
-    vanish, all to one power below 1, which keeps their order in every budget.
+    vanish, all to one power below 1, which keeps their order.
     """
     largest = max(float(s.max()) for s in scores.values())
     smallest = min((float(s[s > 0].min()) for s in scores.values() if s.any()), default=largest)
@@ -147,6 +147,6 @@ def _keep(
 ) -> None:
     """Zeroes all but the `density` share of highest scores, over all weights at once."""
     total = sum(score.numel() for score in scores.values())
-    kept = top_of(list(scores.values()), round(density * total))
+    kept = top_masks(list(scores.values()), round(density * total))
     for weight, part in zip(weights.values(), kept, strict=True):
         weight.masked_fill_(~part, 0)

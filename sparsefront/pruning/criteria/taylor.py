@@ -9,9 +9,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, summed_over_batches
+from sparsefront.pruning.gradients import Loss, sum_over_batches
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import filter_axis, prunable_weights
 
@@ -35,8 +35,8 @@ class Taylor(CriterionBase):
         def score(name: str, product: Tensor) -> Tensor:
             return self._filters(product, axes[name])
 
-        with scoring(model, weights, weights_too=False):
-            total = summed_over_batches(model, weights, batches, loss, score)
+        with scoring_mode(model, weights, weights_too=False):
+            total = sum_over_batches(model, weights, batches, loss, score)
         return {"taylor": {n: total[n].expand_as(w).clone() for n, w in weights.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:

@@ -24,7 +24,7 @@ from sparsefront.scenes.radar.points import move_radar
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoded:
+class DecodedFrame:
     """A frame with its images [height, width, 3] uint8, the projections to stored images
     [N, 4, 4] and the 4x4 of stored -> input pixels, which acts on (u d, v d, d, 1).
     """
@@ -40,8 +40,8 @@ class Decoded:
         return sum(i.nbytes for i in self.images) + self.frame.points.nbytes + radar
 
 
-def decoded(frame: Frame, spec: ImageSpec) -> Decoded:
-    """Images decoded, resized and cropped. BadSample naming one that is missing or damaged."""
+def decode_frame(frame: Frame, spec: ImageSpec) -> DecodedFrame:
+    """Decodes, resizes and crops the images. BadSample naming one that is missing or damaged."""
     fitted = [
         fit(decode(path, size), spec)
         for path, size in zip(frame.image_paths, frame.image_sizes, strict=True)
@@ -50,36 +50,36 @@ def decoded(frame: Frame, spec: ImageSpec) -> Decoded:
         lidar_to_image(intrinsic, to_camera)
         for intrinsic, to_camera in zip(frame.intrinsics, frame.lidar_to_camera, strict=True)
     ]
-    return Decoded(
+    return DecodedFrame(
         frame=frame, images=[pixels for pixels, _ in fitted], projection=np.stack(projections),
         resize=np.stack([matrix for _, matrix in fitted]),
     )  # fmt: skip
 
 
-def assembled(
-    frames: Sequence[Decoded], spec: AugmentSpec | None, randoms: Sequence[np.random.Generator]
+def assemble(
+    frames: Sequence[DecodedFrame], spec: AugmentSpec | None, randoms: Sequence[np.random.Generator]
 ) -> SensorBatch:
-    """A batch of frames of one size of image, augmented where there is a spec."""
+    """Makes a batch of frames with images of one size, augmented where there is a spec."""
     height, width = frames[0].images[0].shape[:2]
     images = torch.empty(len(frames), len(frames[0].images), 3, height, width)
     samples = [
-        plain(frame, place) if spec is None else augmented(frame, spec, random, place)
+        batch_as_is(frame, place) if spec is None else augment_frame(frame, spec, random, place)
         for frame, random, place in zip(frames, randoms, images.split(1), strict=True)
     ]
     return collate(samples, images)
 
 
-def plain(found: Decoded, out: torch.Tensor) -> SensorBatch:
-    """The frame as it is; its images in out [1, N, 3, H, W]."""
+def batch_as_is(found: DecodedFrame, out: torch.Tensor) -> SensorBatch:
+    """A batch of the frame without augmentation; its images are written to out [1, N, 3, H, W]."""
     frame, still = found.frame, np.eye(4)
     normalise(found.images, out[0])
     return _batch(found, out, still[None], still, frame.points, frame.boxes, frame.labels)
 
 
-def augmented(
-    found: Decoded, spec: AugmentSpec, random: np.random.Generator, out: torch.Tensor
+def augment_frame(
+    found: DecodedFrame, spec: AugmentSpec, random: np.random.Generator, out: torch.Tensor
 ) -> SensorBatch:
-    """Images and LiDAR frame moved by drawn matrices, which the calibration then contains."""
+    """The same, images and LiDAR frame moved by drawn matrices that the calibration contains."""
     frame = found.frame
     move = draw_lidar_matrix(spec, random)
     height, width = found.images[0].shape[:2]
@@ -98,7 +98,7 @@ def augmented(
 
 
 def _batch(
-    found: Decoded,
+    found: DecodedFrame,
     images: torch.Tensor,
     warped: Array,
     move: Array,

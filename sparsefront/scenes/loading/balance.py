@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def class_balanced(present: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
-    """Frames to train on, by class, drawn with repetition: as many for each class.
+def draw_class_balanced(
+    present: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draws frames to train on with repetition, equally many for each class.
 
-    present  [S, K] which frames have which class; the mean over K of the frames of a class is drawn
-             for each, so a class that is in no frame gets none, and frames without any never come
+    present  [S, K] which frames have which class; for each class as many are drawn as a class has
+             frames on average. A class that is in no frame gets none; frames without any class are
+             never drawn
     """
     each = int(present.sum() / present.shape[1])
     drawn = [random.choice(np.flatnonzero(own), each) for own in present.T if own.any()]

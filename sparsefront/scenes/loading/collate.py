@@ -1,4 +1,4 @@
-"""Batches joined along their frames."""
+"""Joins batches along their frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sparsefront.scenes.batch import CalibrationParts, SensorBatch
 
 
 def collate(samples: Sequence[SensorBatch], images: torch.Tensor | None = None) -> SensorBatch:
-    """Batches of one size of image as one; what a part of them lacks is None.
+    """Joins batches with images of one size into one; what some of them lack is None.
 
     images  those of the samples, where they lie in one tensor already
     """
@@ -21,12 +21,12 @@ def collate(samples: Sequence[SensorBatch], images: torch.Tensor | None = None) 
         lidar_to_global=torch.cat([s.lidar_to_global for s in samples]),
         targets=tuple(t for s in samples for t in s.targets),
         tokens=tuple(t for s in samples for t in s.tokens),
-        parts=_joined([s.parts for s in samples if s.parts is not None], len(samples)),
-        radar=_joined_clouds(samples),
+        parts=_join_parts([s.parts for s in samples if s.parts is not None], len(samples)),
+        radar=_join_clouds(samples),
     )
 
 
-def _joined(parts: Sequence[CalibrationParts], samples: int) -> CalibrationParts | None:
+def _join_parts(parts: Sequence[CalibrationParts], samples: int) -> CalibrationParts | None:
     if len(parts) < samples:
         return None
     return CalibrationParts(
@@ -43,6 +43,6 @@ def _cat(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(known) if len(known) == len(tensors) else None
 
 
-def _joined_clouds(samples: Sequence[SensorBatch]) -> tuple[torch.Tensor, ...] | None:
+def _join_clouds(samples: Sequence[SensorBatch]) -> tuple[torch.Tensor, ...] | None:
     clouds = [cloud for s in samples if s.radar is not None for cloud in s.radar]
     return tuple(clouds) if len(clouds) == len(samples) else None

@@ -120,7 +120,7 @@ def _bicubic_rows(image: Pixels, size: tuple[int, int], top: int, height: int) -
 
 
 def warp(image: Pixels, matrix: Array) -> Pixels:
-    """Image after a 3x3 affine of its pixels; black where nothing was."""
+    """The image after a 3x3 affine map of its pixels; black where nothing was."""
     inverse = np.linalg.inv(matrix)[:2].ravel()
     size = (image.shape[1], image.shape[0])
     moved = Image.fromarray(image).transform(
@@ -130,7 +130,7 @@ def warp(image: Pixels, matrix: Array) -> Pixels:
 
 
 def normalise(images: list[Pixels], out: torch.Tensor) -> None:
-    """Images [H, W, 3] into out [N, 3, H, W] float32: by ImageNet's mean and deviation."""
+    """Writes images [H, W, 3] to out [N, 3, H, W] float32, by ImageNet's mean and deviation."""
     for image, place in zip(images, out.numpy(), strict=True):
         _look_up(image, LEVELS, place)
 

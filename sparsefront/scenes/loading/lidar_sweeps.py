@@ -1,4 +1,4 @@
-"""A LiDAR keyframe and the sweeps before it as one cloud."""
+"""Merges a LiDAR keyframe and the sweeps before it into one cloud."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LidarSweep:
     age_s: float
 
 
-def merged(keyframe: Path, sweeps: Sequence[LidarSweep]) -> NDArray[np.float32]:
+def merge_sweeps(keyframe: Path, sweeps: Sequence[LidarSweep]) -> NDArray[np.float32]:
     """[P, 5] float32: x, y, z, intensity, delta t (0 at the keyframe), the keyframe's points first.
 
     BadSample naming the file that is missing or damaged.
@@ -41,15 +41,15 @@ def merged(keyframe: Path, sweeps: Sequence[LidarSweep]) -> NDArray[np.float32]:
     out[: len(first)] = first
     end = len(first)
     for sweep, cloud in zip(sweeps, clouds, strict=True):
-        end += _moved(cloud, sweep.motion, sweep.age_s, EGO_BODY_M, out[end:])
+        end += _move_points(cloud, sweep.motion, sweep.age_s, EGO_BODY_M, out[end:])
     return out[:end]
 
 
 @numba.njit(cache=True)
-def _moved(
+def _move_points(
     cloud: NDArray[np.float32], motion: Array, age_s: float, body: float, out: NDArray[np.float32]
 ) -> int:
-    """Points that are not the ego's body, moved, into the first rows of `out`; how many."""
+    """Writes points off the ego's body, moved, to the first rows of `out`; returns how many."""
     count = 0
     for point in range(len(cloud)):
         x, y, z = cloud[point, 0], cloud[point, 1], cloud[point, 2]

@@ -15,7 +15,7 @@ from sparsefront.scenes.frame import Frame
 from sparsefront.scenes.geometry import Array, box_corners, points_in_boxes, yaw_matrix
 from sparsefront.scenes.loading.paste_database import PasteDatabase
 
-PUBLISHED = {
+PUBLISHED = {  # objects a frame of each class, as in the published BEVFusion
     "car": 2, "truck": 3, "construction_vehicle": 7, "bus": 4, "trailer": 6, "barrier": 2,
     "motorcycle": 6, "bicycle": 6, "pedestrian": 2, "traffic_cone": 2,
 }  # fmt: skip
@@ -46,14 +46,14 @@ class PasteSpec:
             raise InputError(f"epochs: value {self.epochs}; allowed: 1 and above, or null")
 
 
-def pasted(
+def paste_objects(
     frame: Frame, database: PasteDatabase, spec: PasteSpec, random: np.random.Generator
 ) -> Frame:
-    """The frame with drawn objects at the places where they were seen. One that meets a box of the
-    frame or an earlier one is left out; points inside those that stay give way to theirs.
+    """Adds drawn objects to the frame where they were seen. One that meets a box of the frame or an
+    earlier one is left out; the frame's points inside the others are replaced by theirs.
     """
-    drawn = _drawn(frame, database, spec, random)
-    rows = drawn[_free(frame.boxes, database.boxes[drawn])]
+    drawn = _draw_rows(frame, database, spec, random)
+    rows = drawn[_find_free(frame.boxes, database.boxes[drawn])]
     if not len(rows):
         return frame
     boxes, count = database.boxes[rows], len(rows)
@@ -74,10 +74,10 @@ def pasted(
     )
 
 
-def _drawn(
+def _draw_rows(
     frame: Frame, database: PasteDatabase, spec: PasteSpec, random: np.random.Generator
 ) -> np.ndarray:
-    """Rows of the database that would fill the frame up, class by class."""
+    """Draws rows of the database that would fill the frame up, class by class."""
     rich = np.diff(database.first) >= spec.min_points
     found = [np.zeros(0, np.int64)]
     for name, wanted in spec.objects.items():
@@ -89,7 +89,7 @@ def _drawn(
     return np.concatenate(found)
 
 
-def _free(boxes: Array, candidates: Array) -> np.ndarray:
+def _find_free(boxes: Array, candidates: Array) -> np.ndarray:
     """Which candidates [K, 9] meet, seen from above, neither a box [M, 9] nor an earlier one."""
     there, new = _outlines(boxes), _outlines(candidates)
     free = ~shapely.intersects(new[:, None], there[None]).any(1)

@@ -26,9 +26,10 @@ from sparsefront.scenes.data_set import DataSet
 from sparsefront.scenes.frame import BadSample
 from sparsefront.scenes.geometry import Array, points_in_boxes
 from sparsefront.scenes.loading.lidar_sweeps import FIELDS
-from sparsefront.scenes.store.sample_store import alone
+from sparsefront.scenes.store.sample_store import lock_folder
 
 FRAMES_AT_ONCE = 16
+"""Frames a process reads at a time: enough to be worth a call, few enough to show progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,34 +49,34 @@ class PasteDatabase:
 
 
 def open_database(scenes: DataSet) -> PasteDatabase:
-    """The objects of all frames of a split, gathered first where that was not done before; of
-    frames that cannot be read none, where the scenes may skip them.
+    """The objects of all frames of a split, gathered on first use. Frames that cannot be read have
+    none where the scenes may skip them. InputError where no object has points.
     """
     source = json.dumps([asdict(scenes.spec), scenes.on_bad_sample], sort_keys=True)
     key = hashlib.sha256(source.encode()).hexdigest()[:10]
-    place = scenes.objects_folder(key)
-    if not place.is_dir():
-        with alone(place):
-            if not place.is_dir():
-                _make(place, scenes)
-    return _mapped(place)
+    folder = scenes.objects_folder(key)
+    if not folder.is_dir():
+        with lock_folder(folder):
+            if not folder.is_dir():
+                _write_database(folder, scenes)
+    return _map_database(folder)
 
 
 @lru_cache(maxsize=4)
-def _mapped(place: Path) -> PasteDatabase:
-    points = np.memmap(place / "points.bin", np.float32, "r").reshape(-1, FIELDS)
-    objects = np.load(place / "objects.npz")
+def _map_database(folder: Path) -> PasteDatabase:
+    points = np.memmap(folder / "points.bin", np.float32, "r").reshape(-1, FIELDS)
+    objects = np.load(folder / "objects.npz")
     return PasteDatabase(
         boxes=objects["boxes"], labels=objects["labels"], first=objects["first"], points=points
     )
 
 
-def _make(place: Path, scenes: DataSet) -> None:
-    """Under another name, then renamed."""
-    with whole_folder(place) as made:
+def _write_database(folder: Path, scenes: DataSet) -> None:
+    """The folder is there complete or not at all."""
+    with whole_folder(folder) as unfinished:
         boxes, labels, counts = [], [], []
-        with (made / "points.bin").open("wb") as points:
-            for found in _gathered(scenes):
+        with (unfinished / "points.bin").open("wb") as points:
+            for found in _gather_objects(scenes):
                 boxes.append(found.boxes)
                 labels.append(found.labels)
                 counts.append(np.diff(found.first))
@@ -86,12 +87,12 @@ def _make(place: Path, scenes: DataSet) -> None:
             )
         first = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
         np.savez(
-            made / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
+            unfinished / "objects.npz", boxes=np.concatenate(boxes), labels=np.concatenate(labels),
             first=first.astype(np.int64),
         )  # fmt: skip
 
 
-def _gathered(scenes: DataSet) -> Iterator[PasteDatabase]:
+def _gather_objects(scenes: DataSet) -> Iterator[PasteDatabase]:
     """Objects of a few frames at a time, in the order of the frames."""
     tokens = scenes.tokens
     parts = [tokens[i : i + FRAMES_AT_ONCE] for i in range(0, len(tokens), FRAMES_AT_ONCE)]

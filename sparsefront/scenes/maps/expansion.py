@@ -43,7 +43,7 @@ def read_map(path: str | Path) -> dict[str, list[Any]]:
 
 
 class _Reader:
-    """Records of a map file as shapes; tokens are followed once."""
+    """Turns the records of a map file into shapes."""
 
     def __init__(self, path: Path, data: dict[str, Any]) -> None:
         self.path, self.data = path, data

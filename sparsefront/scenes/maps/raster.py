@@ -28,6 +28,7 @@ from sparsefront.scenes.maps.expansion import read_map
 
 REACH_M, CELLS = 50.0, 200
 LINE_CELLS = 2
+"""The published targets: cells of 0.5 m within 50 m, lines two cells wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,9 @@ class Patch:
     mirrored: bool
 
     @classmethod
-    def of(cls, lidar_to_global: Array, lidar_augment: Array | None = None) -> Patch:
-        """Where +-50 m of the augmented LiDAR frame lie. Both 4x4; a tilt is left out, as the
-        published code does. lidar_augment: un-augmented -> augmented LiDAR frame.
+    def around(cls, lidar_to_global: Array, lidar_augment: Array | None = None) -> Patch:
+        """The patch that +-50 m of the augmented LiDAR frame cover. Both are 4x4; a tilt is left
+        out, as in the published code. lidar_augment: un-augmented -> augmented LiDAR frame.
         """
         move = np.eye(4) if lidar_augment is None else np.asarray(lidar_augment, np.float64)
         pose = lidar_to_global @ np.linalg.inv(move)
@@ -77,9 +78,9 @@ class MapLayers:
     ) -> NDArray[np.bool_]:
         """[6, 200, 200] as scenes.batch.Targets.maps: cell [k, i, j] of class k is at
         x = -49.75 + 0.5 i (right), y = -49.75 + 0.5 j (forward) of the augmented LiDAR frame.
-        Arguments as in Patch.of.
+        Arguments as in Patch.around.
         """
-        return self.cells(Patch.of(lidar_to_global, lidar_augment))
+        return self.cells(Patch.around(lidar_to_global, lidar_augment))
 
     def cells(self, patch: Patch) -> NDArray[np.bool_]:
         """[6, 200, 200] of a patch, axes (class, x, y)."""
@@ -92,7 +93,7 @@ class MapLayers:
         mask = np.zeros((CELLS, CELLS), np.uint8)
         square = _square(patch)
         near = np.sort(self.trees[name].query(square, predicate="intersects"))
-        for shape in _in_cells(self._cut(self.shapes[name][near], square), patch):
+        for shape in _to_cells(self._cut(self.shapes[name][near], square), patch):
             if name == "divider":
                 _draw_lines(mask, shape)
             else:
@@ -113,10 +114,10 @@ def _square(patch: Patch) -> shapely.Polygon:
     """The patch in the map's frame."""
     half = patch.side_m / 2.0
     upright = shapely.box(patch.x - half, patch.y - half, patch.x + half, patch.y + half)
-    return _turned(np.array([upright]), patch.angle_deg, patch)[0]
+    return _turn_shapes(np.array([upright]), patch.angle_deg, patch)[0]
 
 
-def _in_cells(shapes: NDArray[Any], patch: Patch) -> list[Any]:
+def _to_cells(shapes: NDArray[Any], patch: Patch) -> list[Any]:
     """Shapes in the patch's own frame, cut to it, in cells from its lower left corner. Every step
     rounds as in the devkit, which cuts a second time after the turn.
     """
@@ -124,7 +125,7 @@ def _in_cells(shapes: NDArray[Any], patch: Patch) -> list[Any]:
     if not len(shapes):
         return []
     half = patch.side_m / 2.0
-    own = _turned(shapes, -patch.angle_deg, patch)
+    own = _turn_shapes(shapes, -patch.angle_deg, patch)
     own = shapely.transform(own, lambda p: p - [patch.x, patch.y])
     own = shapely.intersection(own, shapely.box(-half, -half, half, half))
     scale = CELLS / patch.side_m
@@ -132,7 +133,7 @@ def _in_cells(shapes: NDArray[Any], patch: Patch) -> list[Any]:
     return [shape for shape in own if not shape.is_empty]
 
 
-def _turned(shapes: NDArray[Any], angle_deg: float, patch: Patch) -> NDArray[Any]:
+def _turn_shapes(shapes: NDArray[Any], angle_deg: float, patch: Patch) -> NDArray[Any]:
     """Shapes turned about the patch's centre; tiny sines and cosines are zero, as in shapely."""
     angle = angle_deg * pi / 180.0
     c, s = (0.0 if abs(v) < 2.5e-16 else v for v in (cos(angle), sin(angle)))

@@ -1,4 +1,4 @@
-"""Camera images of a made world: textured, shaded, with sky, ground and noise."""
+"""Camera images of a synthetic world: textured, shaded, with sky, ground and noise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sparsefront.scenes.procedural.world import Actor, World
 
 WIDTH, HEIGHT = 400, 225
 # name: yaw of the optical axis from ego forward (deg), position in the ego frame (m), field of view
+# (deg), as on nuScenes' cars
 CAMERAS: dict[str, tuple[float, tuple[float, float, float], float]] = {
     "CAM_FRONT": (0.0, (1.7, 0.0, 1.51), 70.0),
     "CAM_FRONT_RIGHT": (-55.0, (1.55, -0.49, 1.5), 70.0),
@@ -57,11 +58,11 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image [H, W, 3] uint8 and the actor seen at each pixel [H, W] (negative: ground or sky)."""
     pose = world.ego_pose(time_s) @ camera_to_ego(name)
-    color, actor = picture(world, time_s, pose, _pixel_rays(name), random)
+    color, actor = render_rays(world, time_s, pose, _pixel_rays(name), random)
     return color.reshape(HEIGHT, WIDTH, 3), actor.reshape(HEIGHT, WIDTH)
 
 
-def picture(
+def render_rays(
     world: World, time_s: float, pose: np.ndarray, rays: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colours [R, 3] uint8 and actors [R] of rays [R, 3] in a camera's frame; pose 4x4 camera ->
@@ -72,7 +73,7 @@ def picture(
     color = _background(world, rays, hits, pose[:3, 3])
     for index in np.unique(hits.actor[hits.actor >= 0]):
         seen = hits.actor == index
-        color[seen] = _paint(world.actors[index], hits.local[seen])
+        color[seen] = _paint_actor(world.actors[index], hits.local[seen])
     solid = hits.actor != -2
     light = 0.45 + 0.55 * np.clip(hits.normal @ world.sun, 0, 1)
     color[solid] *= light[solid, None]
@@ -98,7 +99,7 @@ def _background(world: World, rays: np.ndarray, hits: Hits, origin: np.ndarray) 
     return color
 
 
-def _paint(actor: Actor, local: np.ndarray) -> np.ndarray:
+def _paint_actor(actor: Actor, local: np.ndarray) -> np.ndarray:
     """Colour [R, 3] of hits at local positions (fractions of the box)."""
     x, y, z = local.T.astype(float)
     own = np.broadcast_to(actor.color, local.shape)

@@ -1,4 +1,4 @@
-"""One made KITTI frame: image, scan, calibration and labels of the object benchmark."""
+"""One synthetic KITTI frame: image, scan, calibration and labels of the object benchmark."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from sparsefront.scenes.geometry import transform
-from sparsefront.scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
-from sparsefront.scenes.procedural.camera import picture, pixel_rays
-from sparsefront.scenes.procedural.kitti_world import street
+from sparsefront.scenes.kitti_geometry import clip_to_image, image_boxes, observed_angle, wrap_angle
+from sparsefront.scenes.procedural.camera import pixel_rays, render_rays
+from sparsefront.scenes.procedural.kitti_world import make_kitti_world
 from sparsefront.scenes.procedural.lidar import Scanner, lidar_to_ego, scan
 from sparsefront.scenes.procedural.raycast import cast
 from sparsefront.scenes.procedural.world import Actor, World
@@ -35,20 +35,20 @@ FOLDERS = ("image_2", "velodyne", "calib", "label_2")
 
 def write_frame(folder: Path, seed: int, frame: int) -> None:
     """Writes frame number `frame` under folder (training); it depends only on seed and frame."""
-    world = street(seed, frame)
+    world = make_kitti_world(seed, frame)
     random = np.random.default_rng([seed, frame, 3])
     camera = camera_to_world(world)
-    colors, seen = picture(world, 0.0, camera, _rays(), random)
+    colors, seen = render_rays(world, 0.0, camera, _rays(), random)
     name = f"{frame:06d}"
     pixels = colors.reshape(HEIGHT, WIDTH, 3)
     Image.fromarray(pixels).save(folder / "image_2" / f"{name}.png", compress_level=1)
-    velodyne(world, random).tofile(folder / "velodyne" / f"{name}.bin")
-    (folder / "calib" / f"{name}.txt").write_text(calibration())
-    lines = labels(world, camera, seen.reshape(HEIGHT, WIDTH))
+    velodyne_points(world, random).tofile(folder / "velodyne" / f"{name}.bin")
+    (folder / "calib" / f"{name}.txt").write_text(calibration_text())
+    lines = label_lines(world, camera, seen.reshape(HEIGHT, WIDTH))
     (folder / "label_2" / f"{name}.txt").write_text("".join(f"{x}\n" for x in lines))
 
 
-def velodyne(world: World, random: np.random.Generator) -> np.ndarray:
+def velodyne_points(world: World, random: np.random.Generator) -> np.ndarray:
     """[P, 4] float32: x ahead, y left, z up (m), reflectance 0..1."""
     points = scan(world, 0.0, random, SCANNER)
     return np.column_stack([points[:, 1], -points[:, 0], points[:, 2], points[:, 3] / 255]).astype(
@@ -61,7 +61,7 @@ def projection() -> np.ndarray:
     return INTRINSICS @ np.column_stack([np.eye(3), [SHIFT_M, 0, 0]])
 
 
-def calibration() -> str:
+def calibration_text() -> str:
     """The lines of a calibration file; the left pair of cameras and the right have one P each."""
     plain = INTRINSICS @ np.eye(3, 4)
     matrices = {
@@ -88,7 +88,7 @@ def camera_to_world(world: World) -> np.ndarray:
     return out
 
 
-def labels(world: World, camera: np.ndarray, seen: np.ndarray) -> list[str]:
+def label_lines(world: World, camera: np.ndarray, seen: np.ndarray) -> list[str]:
     """Lines of a label file, DontCare last; seen [H, W]: the actor at each pixel."""
     found, regions = [], []
     to_camera = world_to_camera(world)
@@ -96,9 +96,9 @@ def labels(world: World, camera: np.ndarray, seen: np.ndarray) -> list[str]:
         visible = int((seen == index).sum())
         if actor.name not in KINDS or visible == 0:
             continue
-        size, bottom, turn = _in_camera(actor, to_camera)
+        size, bottom, turn = _to_camera(actor, to_camera)
         whole = image_boxes(size, bottom, turn, projection())
-        box = clipped(whole, WIDTH, HEIGHT)[0]
+        box = clip_to_image(whole, WIDTH, HEIGHT)[0]
         if bottom[0, 2] > LABELLED_M:
             regions.append(_line("DontCare", -1, -1, -10, box, [-1] * 3, [-1000] * 3, -10))
             continue
@@ -112,12 +112,12 @@ def labels(world: World, camera: np.ndarray, seen: np.ndarray) -> list[str]:
     return found + regions
 
 
-def _in_camera(actor: Actor, to_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _to_camera(actor: Actor, to_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Size [1, 3] (height, width, length), bottom [1, 3] and turn [1] in the camera frame."""
     length, width, height = actor.size
     low = actor.center - [0, 0, height / 2]
     ahead = to_camera[:3, :3] @ [np.cos(actor.yaw), np.sin(actor.yaw), 0]
-    turn = wrapped(np.array([np.arctan2(-ahead[2], ahead[0])]))
+    turn = wrap_angle(np.array([np.arctan2(-ahead[2], ahead[0])]))
     return np.array([[height, width, length]]), transform(to_camera, low[None]), turn
 
 

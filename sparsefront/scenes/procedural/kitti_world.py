@@ -1,4 +1,4 @@
-"""A made street as KITTI's cameras see it: traffic ahead, some of it too far to be labelled."""
+"""A synthetic street as KITTI's cameras see it: traffic ahead, some too far to be labelled."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsefront.scenes.procedural.world import CLUTTER, SIZES, Actor, World, make_world, place
+from sparsefront.scenes.procedural.world import (
+    CLUTTER,
+    SIZES,
+    Actor,
+    World,
+    make_world,
+    place_actor,
+)
 
 CROWD = {"truck": 1, "car": 8, "barrier": 2, "bicycle": 2, "pedestrian": 3, "traffic_cone": 2,
          CLUTTER: 10}  # fmt: skip
 """How many are wanted ahead of the camera."""
 HALF_VIEW_RAD = 0.75
+"""A little more than half the camera's field of view (81 degrees)."""
 FAR = 3
 FAR_M = (52.0, 68.0)
+"""Cars beyond the range of labels, and where: KITTI marks such objects DontCare."""
 TRIES = 40
 
 
-def street(seed: int, frame: int) -> World:
+def make_kitti_world(seed: int, frame: int) -> World:
     """The world of a frame at time 0; everything follows from (seed, frame)."""
     base = make_world(seed, frame, 0.0)
     random = np.random.default_rng([seed, frame, 2])
@@ -26,8 +35,8 @@ def street(seed: int, frame: int) -> World:
     for name, wanted in CROWD.items():
         found = 0
         for _ in range(TRIES):
-            actor = place(random, name, actors, path, 0.0, base.ego_yaw)
-            if actor is not None and _ahead(base, actor):
+            actor = place_actor(random, name, actors, path, 0.0, base.ego_yaw)
+            if actor is not None and _is_ahead(base, actor):
                 actors.append(actor)
                 found += 1
             if found == wanted:
@@ -36,7 +45,7 @@ def street(seed: int, frame: int) -> World:
     return replace(base, actors=tuple(actors))
 
 
-def _ahead(world: World, actor: Actor) -> bool:
+def _is_ahead(world: World, actor: Actor) -> bool:
     away = actor.center[:2] - world.ego_start
     angle = np.arctan2(away[1], away[0]) - world.ego_yaw
     return bool(abs((angle + np.pi) % (2 * np.pi) - np.pi) < HALF_VIEW_RAD)

@@ -1,4 +1,4 @@
-"""A made data set on disk in the layout of KITTI's object benchmark, labels by its rules."""
+"""A synthetic data set on disk in the layout of KITTI's object benchmark, labels by its rules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_kitti(
     every fourth frame is for validation.
 
     Frame i depends only on (seed, i). A root that holds the same set is left as it is; any other
-    existing root raises InputError. Made under a temporary name, then renamed.
+    existing root raises InputError. The folder is there complete or not at all.
     """
     root = Path(os.path.expandvars(str(root)))
     for name, value, low in (("num_frames", num_frames, 1), ("seed", seed, 0)):
@@ -47,10 +47,10 @@ def make_kitti(
         raise InputError(
             f"root: {root} exists and holds something else; allowed: a new or empty folder"
         )
-    with whole_folder(root) as made:
-        _all_frames(made / "training", num_frames, seed, workers, progress)
-        _image_sets(made / "ImageSets", num_frames)
-        (made / NOTE).write_text(json.dumps(recipe))
+    with whole_folder(root) as unfinished:
+        _all_frames(unfinished / "training", num_frames, seed, workers, progress)
+        _image_sets(unfinished / "ImageSets", num_frames)
+        (unfinished / NOTE).write_text(json.dumps(recipe))
     return root
 
 

@@ -1,4 +1,4 @@
-"""Scans of a made world by a spinning LiDAR: range noise, drop-out, intensity."""
+"""Scans of a synthetic world by a spinning LiDAR: range noise, drop-out, intensity."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ EXTRA: dict[str, dict[str, Any]] = {
     "road_divider": {"road_segment_token": ""},
     "lane_divider": {"lane_divider_segments": []},
 }  # fmt: skip
-"""Fields of records that the format asks for and a made street leaves open."""
+"""Fields of records that the format asks for and a synthetic street leaves open."""
 Rows = list[dict[str, Any]]
 
 
-def write_map(made: Path, scenes: list[dict[str, list[Any]]]) -> None:
+def write_map(root: Path, scenes: list[dict[str, list[Any]]]) -> None:
     """The map of all scenes' streets, under maps/expansion of a data root. InputError for a shape
     that crosses itself: the devkit would leave it out without a word.
     """
@@ -38,7 +38,7 @@ def write_map(made: Path, scenes: list[dict[str, list[Any]]]) -> None:
         for wrong in (shape for shape in shapes if not shape.is_valid):
             raise InputError(f"{name}: {explain_validity(wrong)}; allowed: valid shapes")
     edges = shapely.union_all(layers["drivable_area"]).bounds
-    folder = made / "maps" / "expansion"
+    folder = root / "maps" / "expansion"
     folder.mkdir()
     content = map_expansion(layers, (edges[2], edges[3]))
     (folder / f"{LOCATION}.json").write_text(json.dumps(content))

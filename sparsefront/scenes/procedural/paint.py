@@ -34,7 +34,7 @@ class Paint:
     corner: NDArray[np.float64]
 
     @classmethod
-    def of(cls, layers: dict[str, list[Any]], middle: NDArray[np.float64], reach: float) -> Paint:
+    def draw(cls, layers: dict[str, list[Any]], middle: NDArray[np.float64], reach: float) -> Paint:
         """The square of +-reach metres about middle; layers by their name in the map expansion."""
         size = int(np.ceil(2 * reach / TEXEL_M))
         paint = cls(labels=np.zeros((size, size), np.uint8), corner=middle - reach)
@@ -42,10 +42,10 @@ class Paint:
             for area in layers[name]:
                 paint._fill(area, label)
         for area in layers["carpark_area"]:
-            for line in _rungs(area, BAY_M):
+            for line in _lines_across(area, BAY_M):
                 paint._fill(line.buffer(LINE_M / 2, cap_style="flat"), BAY)
         for area in layers["ped_crossing"]:
-            for line in _rungs(area, 2 * STRIPE_M):
+            for line in _lines_across(area, 2 * STRIPE_M):
                 paint._fill(line.buffer(STRIPE_M / 2, cap_style="flat"), CROSSING)
         for line in layers["road_divider"]:
             paint._fill(line.buffer(LINE_M / 2, cap_style="flat"), ROAD_DIVIDER)
@@ -70,7 +70,7 @@ class Paint:
         cv2.fillPoly(self.labels, [fixed], (label,), shift=SHIFT)
 
 
-def _rungs(block: Any, apart: float) -> list[Any]:
+def _lines_across(block: Any, apart: float) -> list[Any]:
     """Lines across a rectangle parallel to its shorter side, `apart` metres from each other."""
     a, b, c = shapely.get_coordinates(block.exterior)[:3]
     if np.linalg.norm(b - a) > np.linalg.norm(c - b):

@@ -1,4 +1,4 @@
-"""Returns of a made world's five radars, in the fields of nuScenes' radar files.
+"""Returns of a synthetic world's five radars, in the fields of nuScenes' radar files.
 
 A radar sees the nearest surface of every 2.5 degrees at its own height; it measures range, angle
 and the speed along its ray, so velocities are that share of the true one.
@@ -12,7 +12,7 @@ from sparsefront.scenes.procedural.raycast import Hits, cast
 from sparsefront.scenes.procedural.world import World
 from sparsefront.scenes.radar.file import FIELDS
 
-# name: yaw from ego forward (deg), position in the ego frame (m)
+# name: yaw from ego forward (deg), position in the ego frame (m), as on nuScenes' cars
 RADARS: dict[str, tuple[float, tuple[float, float, float]]] = {
     "RADAR_FRONT": (0.0, (3.41, 0.0, 0.5)),
     "RADAR_FRONT_LEFT": (90.0, (2.42, 0.8, 0.77)),
@@ -50,7 +50,7 @@ def radar_scan(world: World, time_s: float, name: str, random: np.random.Generat
     angle = np.radians(RAYS_DEG + random.uniform(-1, 1, len(RAYS_DEG)))
     local = np.stack([np.cos(angle), np.sin(angle), np.zeros(len(angle))], axis=1)
     hits = cast(world, time_s, pose[:3, 3], local @ pose[:3, :3].T)
-    sight = _seen(world, hits, random)
+    sight = _returning_rays(world, hits, random)
     actors = [world.actors[i] for i in hits.actor[sight]]
     actual = np.array([a.velocity for a in actors]).reshape(-1, 2) @ pose[:2, :2]
     rcs = np.array([RCS_DBSM[a.name] for a in actors]) + random.normal(0, 3, len(actors))
@@ -67,7 +67,7 @@ def radar_scan(world: World, time_s: float, name: str, random: np.random.Generat
     )  # fmt: skip
 
 
-def _seen(world: World, hits: Hits, random: np.random.Generator) -> np.ndarray:
+def _returning_rays(world: World, hits: Hits, random: np.random.Generator) -> np.ndarray:
     """Which rays come back: strong reflectors and near ones do most often."""
     strong = np.array([RCS_DBSM[a.name] for a in world.actors])[hits.actor.clip(0)]
     chance = (0.5 + strong / 40) * np.exp(-((hits.distance / FADE_RANGE_M) ** 2))

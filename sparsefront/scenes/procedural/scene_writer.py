@@ -1,4 +1,4 @@
-"""One made scene: its files rendered and written, its rows of the nuScenes tables."""
+"""Renders one synthetic scene: writes its files, returns its rows of the nuScenes tables."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ TABLES = ("scene", "sample", "sample_data", "ego_pose", "sample_annotation", "in
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeScene:
-    """rows of every table, and shapes by layer of the map expansion (none without a street)."""
+class SyntheticScene:
+    """Rows of every table, and shapes by layer of the map expansion (none without a street)."""
 
     rows: Rows
     layers: dict[str, list[Any]]
 
 
-def write_scene(made: Path, seed: int, scene: int, frames: int, street_map: bool) -> MadeScene:
-    """Renders scene number `scene` under `made`."""
-    writer = SceneWriter(made, seed, scene, frames, street_map)
+def write_scene(root: Path, seed: int, scene: int, frames: int, street_map: bool) -> SyntheticScene:
+    """Renders scene number `scene` into the data root `root`."""
+    writer = SceneWriter(root, seed, scene, frames, street_map)
     street = writer.world.street
-    return MadeScene(rows=writer.write(), layers={} if street is None else street.layers)
+    return SyntheticScene(rows=writer.write(), layers={} if street is None else street.layers)
 
 
 class SceneWriter:
     """The state that the rows of one scene share."""
 
-    def __init__(self, made: Path, seed: int, scene: int, frames: int, street_map: bool) -> None:
-        self.made, self.seed, self.scene, self.frames = made, seed, scene, frames
+    def __init__(self, root: Path, seed: int, scene: int, frames: int, street_map: bool) -> None:
+        self.root, self.seed, self.scene, self.frames = root, seed, scene, frames
         self.world = make_world(seed, scene, (frames - 1) * KEYFRAME_S, street_map)
         self.random = np.random.default_rng([seed, scene, 1])
         self.radar_random = np.random.default_rng([seed, scene, 2])  # the others' stay as they are
@@ -121,11 +121,11 @@ class SceneWriter:
         stem = f"{scene_name(self.seed, self.scene)}__{sensor}__{tick:03d}"
         name = f"{folder}/{stem}{ending}"
         if image:
-            Image.fromarray(data).save(self.made / name, quality=92)
+            Image.fromarray(data).save(self.root / name, quality=92)
         elif sensor in RADARS:
-            write_radar(self.made / name, data)
+            write_radar(self.root / name, data)
         else:
-            data.tofile(self.made / name)
+            data.tofile(self.root / name)
         own = token(self.seed, "data", self.scene, sensor, tick)
         row: dict[str, object] = {
             "token": own, "sample_token": self._token("sample", frame), "ego_pose_token": own,

@@ -1,7 +1,7 @@
-"""A made street: a road along the ego's path, one across it, and all that a map tells of them.
+"""A synthetic street: a road along the ego's path, one across it, and all that a map says of them.
 
 Shapes are shapely polygons and lines; a street is laid out along +x and then moved into the world.
-The map file, the cameras and the LiDAR all see these shapes. Actors are placed without a look at
+The map file, the cameras and the LiDAR all see these shapes. Actors are placed without regard to
 the street, and its road is straight: in a scene of more than 20 keyframes the ego's arc may leave
 its lane.
 """
@@ -33,7 +33,7 @@ class Street:
     paint: Paint
 
 
-def place_of(scene: int, duration_s: float, fastest: float) -> NDArray[np.float64]:
+def street_start(scene: int, duration_s: float, fastest: float) -> NDArray[np.float64]:
     """Where the ego of a scene starts [2]: so far from all others that no two streets meet, the
     fastest ego driving `fastest` m/s.
     """
@@ -54,7 +54,7 @@ def make_street(
         aside = [affinity.translate(s, 0.0, -lane / 2) for s in shapes]
         turned = [affinity.rotate(s, yaw, (0, 0), use_radians=True) for s in aside]
         layers[name] = [affinity.translate(s, *middle) for s in turned]
-    return Street(layers=layers, paint=Paint.of(layers, middle, reach + MARGIN_M))
+    return Street(layers=layers, paint=Paint.draw(layers, middle, reach + MARGIN_M))
 
 
 def _layers(random: np.random.Generator, reach: float, lane: float, lanes: int) -> Shapes:
@@ -81,10 +81,13 @@ def _layers(random: np.random.Generator, reach: float, lane: float, lanes: int) 
         "walkway": list(shapely.get_parts(broad - beyond)),
         "carpark_area": [_car_park(random, -junction, half + walk)],
     }
-    at, cross_at = _clear(cross_half, half, slant), _clear(half, cross_half, slant)
-    arms = [(_arm(half, junction + at, reach), None), (_arm(half, at - junction, reach), _back),
-            (_arm(cross_half, cross_at, reach), across),
-            (_arm(cross_half, cross_at, reach), lambda shape: across(_back(shape)))]  # fmt: skip
+    at, cross_at = _clearance(cross_half, half, slant), _clearance(half, cross_half, slant)
+    arms = [
+        (_arm(half, junction + at, reach), None),
+        (_arm(half, at - junction, reach), _turn_half),
+        (_arm(cross_half, cross_at, reach), across),
+        (_arm(cross_half, cross_at, reach), lambda shape: across(_turn_half(shape))),
+    ]
     for arm, move in arms:
         for name, shape in arm.items():
             layers.setdefault(name, []).append(move(shape) if move else shape)
@@ -109,7 +112,7 @@ def _lane_dividers(middle: list[Any], lane: float) -> list[Any]:
     return [affinity.translate(line, 0.0, side * lane) for line in middle for side in (-1, 1)]
 
 
-def _clear(other_half: float, half: float, slant: float) -> float:
+def _clearance(other_half: float, half: float, slant: float) -> float:
     """How far from the junction's middle an arm is clear of the other road."""
     return float((other_half + half * abs(np.sin(slant))) / np.cos(slant) + GAP_M)
 
@@ -124,6 +127,6 @@ def _block(x_low: float, x_high: float, y_low: float, y_high: float) -> Polygon:
     return shapely.box(x_low, y_low, x_high, y_high)
 
 
-def _back(shape: Any) -> Any:
+def _turn_half(shape: Any) -> Any:
     """Turned half about the origin: the arm on the other side."""
     return affinity.rotate(shape, np.pi, (0, 0), use_radians=True)

@@ -1,4 +1,4 @@
-"""Names, tokens and the tables of a made data set that no scene owns."""
+"""Names, tokens and those tables of a synthetic data set that belong to no scene."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ SENSORS = ("LIDAR_TOP", *CAMERAS, *RADARS)
 SWEEPS = ("LIDAR_TOP", *RADARS)
 """Sensors that also measure between keyframes."""
 LOCATION = "singapore-onenorth"
-"""The devkit knows four maps by name; made data take this one's."""
+"""The devkit knows four maps by name; synthetic data take this one's."""
 Rows = dict[str, list[dict[str, object]]]
 
 
 def write_tables(
-    made: Path, scenes: list[Rows], num_scenes: int, seed: int, val_every: int
+    root: Path, scenes: list[Rows], num_scenes: int, seed: int, val_every: int
 ) -> None:
     """All 13 tables, the map mask (everything drivable, as it is) and splits.json."""
     tables: Rows = {name: [row for rows in scenes for row in rows[name]] for name in scenes[0]}
@@ -69,9 +69,9 @@ def write_tables(
                       "date_captured": "2020-09-13", "location": LOCATION}]  # fmt: skip
     tables["map"] = [{"token": token(seed, "map"), "log_tokens": [token(seed, "log")],
                       "category": "semantic_prior", "filename": "maps/procedural.png"}]  # fmt: skip
-    (made / "maps").mkdir()
-    Image.fromarray(np.full((200, 200), 255, np.uint8)).save(made / "maps" / "procedural.png")
-    folder = made / VERSION
+    (root / "maps").mkdir()
+    Image.fromarray(np.full((200, 200), 255, np.uint8)).save(root / "maps" / "procedural.png")
+    folder = root / VERSION
     folder.mkdir()
     for name, rows in tables.items():
         (folder / f"{name}.json").write_text(json.dumps(rows))

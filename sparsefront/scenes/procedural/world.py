@@ -1,4 +1,4 @@
-"""A made street scene: objects of the ten detection classes, clutter, and the ego's path.
+"""A synthetic street scene: objects of the ten detection classes, clutter, and the ego's path.
 
 World frame: x, y on the ground, z up, metres. Everything follows from (seed, scene index).
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sparsefront.scenes.procedural.street import Street, make_street, place_of
+from sparsefront.scenes.procedural.street import Street, make_street, street_start
 
 # length, width, height in metres: nuScenes class means; pairs that share a shape share numbers
 SIZES: dict[str, tuple[float, float, float]] = {
@@ -47,7 +47,9 @@ MOVING_SHARE = {"car": 0.4, "truck": 0.3, "bus": 0.3, "pedestrian": 0.5, "motorc
                 "bicycle": 0.4}  # fmt: skip
 SPEED = {"pedestrian": 1.3, "bicycle": 2.5}
 MAX_RANGE_M = 34.0
+"""Actors stay this near to the ego, within the grid of the small BEVFusion (38.4 m)."""
 FASTEST_EGO = 3.0
+"""m/s; so slow that the ego stays on its street for ten seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +108,13 @@ def make_world(seed: int, scene: int, duration_s: float, street_map: bool = Fals
         exposure=random.uniform(0.8, 1.15), ground=random.uniform(70, 120) + random.normal(0, 6, 3),
     )  # fmt: skip
     if street_map:
-        base = replace(base, ego_start=place_of(scene, duration_s, FASTEST_EGO))
+        base = replace(base, ego_start=street_start(scene, duration_s, FASTEST_EGO))
         base = replace(base, street=_street(base, seed, scene, duration_s))
     path = np.array([base.ego_pose(t)[:2, 3] for t in np.linspace(0, duration_s, 5)])
     actors: list[Actor] = []
     names = [n for n in SIZES for _ in range(random.integers(2, 5))]
     for name in sorted(names, key=lambda n: -SIZES[n][0]) + [CLUTTER] * 14:
-        actor = place(random, name, actors, path, duration_s, base.ego_yaw)
+        actor = place_actor(random, name, actors, path, duration_s, base.ego_yaw)
         if actor is not None:
             actors.append(actor)
     return replace(base, actors=tuple(actors))
@@ -126,7 +128,7 @@ def _street(world: World, seed: int, scene: int, duration_s: float) -> Street:
     return make_street(random, middle[:2, 3], yaw, world.ego_speed * duration_s)
 
 
-def place(
+def place_actor(
     random: np.random.Generator,
     name: str,
     others: list[Actor],
@@ -166,7 +168,7 @@ def place(
         too_far = max(np.linalg.norm(path - p, axis=1).max() for p in (place, ends))
         if from_path < radius + 2.2 or (not clutter and too_far > MAX_RANGE_M):
             continue
-        if any(_close(place, radius, velocity, o, duration_s) for o in others):
+        if any(_too_close(place, radius, velocity, o, duration_s) for o in others):
             continue
         color = random.uniform(30, 230, 3)
         center = np.array([*place, size[2] / 2])
@@ -182,7 +184,7 @@ def place(
     return None
 
 
-def _close(
+def _too_close(
     place: np.ndarray, radius: float, velocity: np.ndarray, other: Actor, duration_s: float
 ) -> bool:
     apart = radius * 0.8 + np.hypot(other.size[0], other.size[1]) / 2 * 0.8 + 0.3

@@ -1,4 +1,4 @@
-"""A made data set on disk in nuScenes format, so that nuscenes-devkit reads and scores it."""
+"""A synthetic data set on disk in nuScenes format, so that nuscenes-devkit reads and scores it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import Progress
 from sparsefront.errors import InputError
 from sparsefront.files.whole_folder import whole_folder
 from sparsefront.scenes.procedural.map_expansion import write_map
-from sparsefront.scenes.procedural.scene_writer import MadeScene, write_scene
+from sparsefront.scenes.procedural.scene_writer import SyntheticScene, write_scene
 from sparsefront.scenes.procedural.tables import SENSORS, SWEEPS, write_tables
 
 SCHEMA = 2
@@ -35,12 +35,12 @@ def make_scenes(
     val_every: int = 4,
     street_map: bool = False,
 ) -> Path:
-    """Write a data set to `root`; every `val_every`-th scene is in the split procedural_val.
+    """Writes a data set to `root`; every `val_every`-th scene is in the split procedural_val.
 
-    street_map: the ground is a street and maps/expansion tells of it; else it is plain.
+    street_map: the ground is a street, which maps/expansion describes; else it is plain.
 
     Scene i depends only on (seed, i, frames, street_map). A root that holds the same set is left as
-    it is; any other existing root raises InputError. Made under a temporary name, then renamed.
+    it is; any other existing root raises InputError. The folder is there complete or not at all.
     """
     root = Path(os.path.expandvars(str(root)))
     for name, value, low in (
@@ -61,13 +61,13 @@ def make_scenes(
     if root.exists() and any(root.iterdir()):
         _check_same(root, recipe)
         return root
-    with whole_folder(root) as made:
-        jobs = [(made, seed, i, frames, street_map) for i in range(num_scenes)]
-        scenes = _all_scenes(made, jobs, workers, progress)
-        write_tables(made, [scene.rows for scene in scenes], num_scenes, seed, val_every)
+    with whole_folder(root) as unfinished:
+        jobs = [(unfinished, seed, i, frames, street_map) for i in range(num_scenes)]
+        scenes = _all_scenes(unfinished, jobs, workers, progress)
+        write_tables(unfinished, [scene.rows for scene in scenes], num_scenes, seed, val_every)
         if street_map:
-            write_map(made, [scene.layers for scene in scenes])
-        (made / "procedural.json").write_text(json.dumps(recipe))
+            write_map(unfinished, [scene.layers for scene in scenes])
+        (unfinished / "procedural.json").write_text(json.dumps(recipe))
     return root
 
 
@@ -85,12 +85,12 @@ def _check_same(root: Path, recipe: dict[str, Any]) -> None:
 
 
 def _all_scenes(
-    made: Path, jobs: list[tuple[Path, int, int, int, bool]], workers: int | None, progress: bool
-) -> list[MadeScene]:
+    root: Path, jobs: list[tuple[Path, int, int, int, bool]], workers: int | None, progress: bool
+) -> list[SyntheticScene]:
     for sensor in SENSORS:
-        (made / "samples" / sensor).mkdir(parents=True)
+        (root / "samples" / sensor).mkdir(parents=True)
     for sensor in SWEEPS:
-        (made / "sweeps" / sensor).mkdir(parents=True)
+        (root / "sweeps" / sensor).mkdir(parents=True)
     with (
         one_thread_each(),
         ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool,

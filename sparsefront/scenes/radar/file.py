@@ -68,7 +68,7 @@ def write_radar(path: str | Path, points: NDArray[np.floating]) -> None:
 
 
 def _header(path: str | Path, content: bytes) -> tuple[int, int]:
-    """The number of points, and where they start."""
+    """The number of points, and the byte at which they start."""
     found: dict[str, str] = {}
     start = 0
     while found.get("DATA") is None:

@@ -24,6 +24,7 @@ NUM_SWEEPS = 6
 """Sweeps of each radar that the published model takes, the keyframe among them."""
 STATES = (("dyn_prop", 8), ("ambig_state", 5), ("invalid_state", 18))
 ALARMS = 7
+"""Numbers that stand for the classes of pdh0 (0..7)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def radar_cloud(sweeps: Sequence[RadarSweep]) -> NDArray[np.float32]:
 
 
 def move_radar(matrix: Array, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Points [P, 45] after an augmentation of the LiDAR frame (4x4): places and velocities."""
+    """Moves points [P, 45] by an augmentation of the LiDAR frame (4x4), velocities too."""
     moved = points.copy()
     moved[:, :3] = transform(matrix, points[:, :3].astype(np.float64))
     moved[:, 4:6] = points[:, 4:6].astype(np.float64) @ matrix[:2, :2].T

@@ -1,6 +1,6 @@
 """The assignment of least cost by shortest augmenting paths (Crouse 2016, doi
-10.1109/TAES.2016.140952), compiled. Ties go as in scipy.optimize.linear_sum_assignment: columns are
-looked at from the last to the first, a free one wins among equally near ones.
+10.1109/TAES.2016.140952), compiled. Ties are broken as in scipy.optimize.linear_sum_assignment:
+columns are visited from the last to the first, and of equally near ones a free one wins.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from sparsefront.scenes.scoring.box_table import Floats, Ints
 
 
 @njit(cache=True, nogil=True)
-def assigned(cost: Floats) -> Ints:
+def assign(cost: Floats) -> Ints:
     """Column of each row of cost [N, M], finite; -1 for rows without one, where N > M."""
     rows, columns = cost.shape
     if rows <= columns:
-        return _columns(cost)
-    row_of = _columns(cost.T.copy())
+        return _assign_columns(cost)
+    row_of = _assign_columns(cost.T.copy())
     found = np.full(rows, -1, np.int64)
     for column in range(columns):
         found[row_of[column]] = column
@@ -26,15 +26,15 @@ def assigned(cost: Floats) -> Ints:
 
 
 @njit(cache=True, nogil=True)
-def _columns(cost: Floats) -> Ints:
-    """As assigned, N <= M."""
+def _assign_columns(cost: Floats) -> Ints:
+    """The same for N <= M."""
     rows, columns = cost.shape
     by_row, by_column = np.zeros(rows), np.zeros(columns)  # dual prices
     column_of, row_of = np.full(rows, -1, np.int64), np.full(columns, -1, np.int64)
     path = np.full(columns, -1, np.int64)
     length = np.zeros(columns)
     for start in range(rows):
-        end, least, seen_row, seen_column = _shortest(
+        end, least, seen_row, seen_column = _shortest_path(
             cost, start, by_row, by_column, row_of, path, length
         )
         by_row[start] += least
@@ -53,7 +53,7 @@ def _columns(cost: Floats) -> Ints:
 
 
 @njit(cache=True, nogil=True)
-def _shortest(
+def _shortest_path(
     cost: Floats,
     row: int,
     by_row: Floats,

@@ -15,11 +15,11 @@ FREE = -1
 
 
 @njit(cache=True, nogil=True)
-def matched(
+def match_detections(
     found: Floats, sample: Ints, mine: Ints, wanted: Floats, begins: Ints, thresholds: Floats
 ) -> Ints:  # fmt: skip
-    """The row of wanted that each prediction of `mine` gets at each threshold [T, P], -1
-    without one; each threshold (m) is matched on its own.
+    """Rows of `wanted` that the predictions of `mine` are matched to at each threshold [T, P], -1
+    without a match; each threshold (m) is matched on its own.
 
     found   [N, 3] centres of predictions, m; sample [N]
     mine    [P] rows of found in the order of their scores

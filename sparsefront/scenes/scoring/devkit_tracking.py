@@ -46,7 +46,7 @@ def devkit_tracking_score(
                 scenes.nusc, add_center_dist(scenes.nusc, one), CONFIG.class_range
             )
         boxes.append(one)
-    return evaluated(boxes[0], boxes[1], frames, scenes.tokens)
+    return evaluate_boxes(boxes[0], boxes[1], frames, scenes.tokens)
 
 
 def devkit_tables_score(
@@ -54,12 +54,12 @@ def devkit_tables_score(
 ) -> TrackingScores:
     """The devkit's numbers for filtered boxes."""
     tokens = [str(number) for number in range(len(frames))]
-    return evaluated(
+    return evaluate_boxes(
         eval_boxes(ground_truth, tokens), eval_boxes(predictions, tokens), frames, tokens
     )
 
 
-def evaluated(
+def evaluate_boxes(
     wanted: EvalBoxes, found: EvalBoxes, frames: TrackFrames, tokens: list[str]
 ) -> TrackingScores:
     """TrackingEval.evaluate() on filtered boxes: only its loading is replaced. InputError where

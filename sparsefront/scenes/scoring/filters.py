@@ -1,4 +1,4 @@
-"""Which boxes the official detection score looks at."""
+"""Filters the boxes that the official detection score counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig
 
 IN_RACKS = tuple(DETECTION_CLASSES.index(name) for name in ("bicycle", "motorcycle"))
 BORDER_M = 1e-6
-"""So near to a rack's border it depends on rounding on which side a point is."""
+"""This near to a rack's border, rounding decides on which side a point lies."""
 CORNERS = np.array([[1, -1, 1, 1], [1, 1, -1, 1], [1, 1, 1, -1]])
 """One corner of a box, then its neighbours along x, y and z."""
 
@@ -31,15 +31,15 @@ class Places:
     turn: Floats
 
 
-def filtered(boxes: BoxTable, places: Places, config: DetectionConfig) -> BoxTable:
-    """Boxes nearer to the ego vehicle than their class's range, with points in them where counted,
-    bicycles and motorcycles not in a rack.
+def filter_boxes(boxes: BoxTable, places: Places, config: DetectionConfig) -> BoxTable:
+    """Keeps boxes nearer to the ego vehicle than their class's range, with points in them where
+    these are counted, and bicycles and motorcycles outside racks.
     """
-    return boxes[filtered_rows(boxes, places, config)]
+    return boxes[scored_rows(boxes, places, config)]
 
 
-def filtered_rows(boxes: BoxTable, places: Places, config: DetectionConfig) -> NDArray[np.bool_]:
-    """Which boxes `filtered` keeps [N]."""
+def scored_rows(boxes: BoxTable, places: Places, config: DetectionConfig) -> NDArray[np.bool_]:
+    """Which boxes `filter_boxes` keeps [N]."""
     ranges = np.array([config.class_range_m[name] for name in DETECTION_CLASSES], dtype=float)
     apart = boxes.center[:, :2] - places.ego[boxes.sample]
     near = np.sqrt(apart[:, 0] ** 2 + apart[:, 1] ** 2) < ranges[boxes.label]

@@ -31,20 +31,28 @@ from sparsefront.scenes.scoring.kitti_counts import (
     count_detections,
     true_positive_scores,
 )
-from sparsefront.scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, overlaps, shares, table
+from sparsefront.scenes.scoring.kitti_overlap import (
+    GROUND,
+    IMAGE,
+    SPACE,
+    box_rows,
+    overlaps,
+    shares_inside,
+)
 
 KittiAp = dict[str, dict[str, dict[str, list[float]]]]
 METRICS = {"3d": SPACE, "bev": GROUND, "bbox": IMAGE}
-LEAST = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
+MIN_OVERLAP = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 NEIGHBOUR = {"car": "van", "pedestrian": "person_sitting", "cyclist": ""}
-POINTS = 41
+RECALL_POINTS = 41
 NO_PLACE = -1000.0
+"""Coordinates of a box that is not known in space, as KITTI writes them."""
 FEW = 100
 """Below so many objects the benchmark's AP says little: it has at most as many points."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frames:
+class ObjectTable:
     """All frames' objects or detections in one: fields as of KittiObjects, their boxes [N, 11],
     ends [F + 1] of the frames' rows.
     """
@@ -70,24 +78,24 @@ def score(ground_truth: Sequence[KittiObjects], predictions: Sequence[KittiObjec
         raise InputError(
             f"detections: {len(predictions)} frames; allowed: {len(ground_truth)}, one each"
         )
-    truth, found = joined(ground_truth), joined(predictions)
+    truth, found = join_frames(ground_truth), join_frames(predictions)
     _require_finite(found)
-    regions = joined([only(t, DONT_CARE) for t in ground_truth])
+    regions = join_frames([select_kind(t, DONT_CARE) for t in ground_truth])
     answer: KittiAp = {metric: {} for metric in (*METRICS, "aos")}
     for name, metric in METRICS.items():
         shared = overlaps(found.boxes, truth.boxes, found.ends, truth.ends, metric)
-        outside = shares(found.boxes, regions.boxes, found.ends, regions.ends, metric)
-        for kind in LEAST:
-            curves = [np.zeros((2, POINTS))] * 3
-            if evaluated(found, kind, metric):
-                curves = [curve(truth, found, shared, outside, kind, n) for n in range(3)]
+        outside = shares_inside(found.boxes, regions.boxes, found.ends, regions.ends, metric)
+        for kind in MIN_OVERLAP:
+            curves = [np.zeros((2, RECALL_POINTS))] * 3
+            if is_evaluated(found, kind, metric):
+                curves = [precision_curve(truth, found, shared, outside, kind, n) for n in range(3)]
             answer[name][kind] = average([c[0] for c in curves])
             if metric == IMAGE and not (found.alpha == NO_ANGLE).any():
                 answer["aos"][kind] = average([c[1] for c in curves])
     return answer
 
 
-def _require_finite(found: Frames) -> None:
+def _require_finite(found: ObjectTable) -> None:
     numbers = np.column_stack([found.boxes, found.alpha, found.score])
     bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
     if len(bad):
@@ -99,31 +107,31 @@ def _require_finite(found: Frames) -> None:
 
 
 def warn_of_few(ground_truth: Sequence[KittiObjects]) -> None:
-    """Says on stderr of which classes there are too few objects for AP to mean much."""
-    for kind in LEAST:
+    """Prints to stderr for which classes there are too few objects for AP to mean much."""
+    for kind in MIN_OVERLAP:
         count = sum(int((t.kind == kind).sum()) for t in ground_truth)
         if count < FEW:
             print(f"{count} labels of {kind}: below {FEW} AP says little", file=sys.stderr)
 
 
-def joined(frames: Sequence[KittiObjects]) -> Frames:
+def join_frames(frames: Sequence[KittiObjects]) -> ObjectTable:
     def column(name: str) -> Floats:
         return np.concatenate([np.zeros(0), *(getattr(f, name) for f in frames)])
 
-    return Frames(
+    return ObjectTable(
         kind=np.concatenate([np.zeros(0, np.str_), *(f.kind for f in frames)]),
         truncated=column("truncated"), occluded=column("occluded"), alpha=column("alpha"),
-        score=column("score"), boxes=np.concatenate([np.zeros((0, 11)), *map(table, frames)]),
+        score=column("score"), boxes=np.concatenate([np.zeros((0, 11)), *map(box_rows, frames)]),
         ends=np.cumsum([0, *map(len, frames)]),
     )  # fmt: skip
 
 
-def only(boxes: KittiObjects, kind: str) -> KittiObjects:
+def select_kind(boxes: KittiObjects, kind: str) -> KittiObjects:
     chosen = boxes.kind == kind
     return KittiObjects(**{name: value[chosen] for name, value in vars(boxes).items()})
 
 
-def evaluated(found: Frames, kind: str, metric: int) -> bool:
+def is_evaluated(found: ObjectTable, kind: str, metric: int) -> bool:
     """Whether the class is detected at least once, with such a box."""
     mine = found.boxes[found.kind == kind]
     if metric == IMAGE:
@@ -141,14 +149,14 @@ def average(curves: list[Floats]) -> dict[str, list[float]]:
     }
 
 
-def curve(
-    truth: Frames, found: Frames, shared: Floats, outside: Floats, kind: str, level: int
+def precision_curve(
+    truth: ObjectTable, found: ObjectTable, shared: Floats, outside: Floats, kind: str, level: int
 ) -> Floats:
     """Precision and orientation similarity at 41 recalls, each the best from there on [2, 41];
     shared [P] overlaps, outside [K] the part of each detection in a DontCare region.
     """
-    role, rule = roles(truth, kind, level), detection_roles(found, kind, level)
-    least = LEAST[kind]
+    role, rule = object_roles(truth, kind, level), detection_roles(found, kind, level)
+    least = MIN_OVERLAP[kind]
     ends = found.ends, truth.ends
     hits = true_positive_scores(found.score, shared, role, rule, *ends, least)
     levels = np.array(thresholds(hits.tolist(), int((role == COUNTS).sum())))
@@ -158,14 +166,14 @@ def curve(
     )  # fmt: skip
     right, wrong, similar = counts.T
     whole = right + wrong
-    curves = np.zeros((2, POINTS))
+    curves = np.zeros((2, RECALL_POINTS))
     for row, value in zip(curves, (right, similar), strict=True):
         share = np.divide(value, whole, out=np.zeros(len(levels)), where=whole > 0)
         row[: len(levels)] = np.maximum.accumulate(share[::-1])[::-1]
     return curves
 
 
-def roles(truth: Frames, kind: str, level: int) -> Ints:
+def object_roles(truth: ObjectTable, kind: str, level: int) -> Ints:
     """COUNTS, IGNORED (too hard, or of the neighbouring class) or ABSENT of each object."""
     high = truth.boxes[:, 3] - truth.boxes[:, 1]
     hard = (
@@ -178,14 +186,14 @@ def roles(truth: Frames, kind: str, level: int) -> Ints:
     return np.where(own & ~hard, COUNTS, np.where(near, IGNORED, ABSENT))
 
 
-def detection_roles(found: Frames, kind: str, level: int) -> Ints:
+def detection_roles(found: ObjectTable, kind: str, level: int) -> Ints:
     """Small ones are ignored, whatever their class; those of other classes absent."""
     small = np.abs(found.boxes[:, 3] - found.boxes[:, 1]) < MIN_PIXELS[level]
     return np.where(small, IGNORED, np.where(found.kind == kind, COUNTS, ABSENT))
 
 
 def thresholds(scores: list[float], total: int) -> list[float]:
-    """Scores at which recall comes nearest to the next of 41 points."""
+    """Scores at which recall comes nearest to each of 41 points in turn."""
     ordered = sorted(scores, reverse=True)
     found, recall = [], 0.0
     for i, value in enumerate(ordered):
@@ -195,5 +203,5 @@ def thresholds(scores: list[float], total: int) -> list[float]:
         if following - recall < recall - here and not last:
             continue
         found.append(value)
-        recall += 1 / (POINTS - 1.0)
+        recall += 1 / (RECALL_POINTS - 1.0)
     return found

@@ -18,11 +18,12 @@ from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
 from sparsefront.scenes.geometry import Array, transform
 from sparsefront.scenes.kitti import CLASSES, Calibration, KittiScenes
 from sparsefront.scenes.kitti_files import KittiObjects
-from sparsefront.scenes.kitti_geometry import clipped, image_boxes, observed_angle, wrapped
+from sparsefront.scenes.kitti_geometry import clip_to_image, image_boxes, observed_angle, wrap_angle
 from sparsefront.scenes.scoring.kitti_detection import KittiAp, score, warn_of_few
 
 KINDS = {DETECTION_CLASSES.index(ours): kitti for kitti, ours in CLASSES.items()}
 TRUTH, CAMERAS = "kitti ground truth", "kitti calibrations and image sizes"
+"""Keys of the scenes' cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +78,16 @@ def write_kitti_results(
     scenes: KittiScenes, detections: Mapping[str, Detections], folder: str | Path
 ) -> Path:
     """Official result files FOLDER/<frame>.txt of all frames, numbers in full so that they score
-    the same. Written under a temporary name, then renamed; InputError where the folder exists.
+    the same. The folder is there complete or not at all; InputError where it exists.
     """
     _require_frames(scenes, detections)
     folder = Path(folder)
     if folder.exists():
         raise InputError(f"folder: {folder} exists; allowed: a new folder")
-    with whole_folder(folder) as made:
+    with whole_folder(folder) as unfinished:
         for token in scenes.tokens:
             found = in_camera(detections[token], camera_of(scenes, token))
-            (made / f"{token}.txt").write_text("".join(_lines(found)))
+            (unfinished / f"{token}.txt").write_text("".join(_result_lines(found)))
     return folder
 
 
@@ -124,7 +125,7 @@ def in_camera(found: Detections, camera: FrameCamera) -> KittiObjects:
     bottom = transform(move, centre) + size[:, :1] * [0.0, 0.5, 0.0]
     turn = _turns(move, boxes[:, 6])
     whole = image_boxes(size, bottom, turn, camera.calibration.projection)
-    pixels = clipped(np.nan_to_num(whole, nan=-1.0), camera.width, camera.height)
+    pixels = clip_to_image(np.nan_to_num(whole, nan=-1.0), camera.width, camera.height)
     seen = (pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])
     unknown = np.full(int(seen.sum()), -1.0)
     return KittiObjects(
@@ -138,10 +139,10 @@ def in_camera(found: Detections, camera: FrameCamera) -> KittiObjects:
 def _turns(move: Array, yaw: Array) -> Array:
     """Turn around the camera's y [K] of yaws around the LiDAR's z."""
     ahead = np.stack([np.cos(yaw), np.sin(yaw), np.zeros(len(yaw))], axis=1) @ move[:3, :3].T
-    return wrapped(np.arctan2(-ahead[:, 2], ahead[:, 0]))
+    return wrap_angle(np.arctan2(-ahead[:, 2], ahead[:, 0]))
 
 
-def _lines(found: KittiObjects) -> list[str]:
+def _result_lines(found: KittiObjects) -> list[str]:
     rows = np.column_stack(
         [found.alpha, found.pixels, found.size, found.bottom, found.turn, found.score]
     ).tolist()

@@ -46,7 +46,7 @@ def match(
         chosen = (predicted.labels == number) & (predicted.scores >= score)
         boxes = predicted.boxes[chosen].double().numpy()
         order = predicted.scores[chosen].argsort(descending=True, stable=True).numpy()
-        ious = overlaps(boxes[order], np.array([x.box for x in wanted]).reshape(-1, 7))
+        ious = box_overlaps(boxes[order], np.array([x.box for x in wanted]).reshape(-1, 7))
         free = np.ones(len(wanted), bool)
         hit = np.zeros(len(wanted), bool)
         for row in ious:
@@ -69,15 +69,15 @@ def match(
     )  # fmt: skip
 
 
-def overlaps(boxes: Array, others: Array) -> Array:
+def box_overlaps(boxes: Array, others: Array) -> Array:
     """3-D intersection over union [K, M] of boxes [*, 7+]: x, y, z of the centre, length, width,
     height, yaw counter-clockwise from +x.
     """
-    return kitti_overlap.overlap(_lying(boxes), _lying(others), kitti_overlap.SPACE)
+    return kitti_overlap.frame_overlaps(_as_kitti(boxes), _as_kitti(others), kitti_overlap.SPACE)
 
 
-def _lying(boxes: Array) -> KittiObjects:
-    """The boxes with our y as KITTI's z (ahead) and z, downwards, as its y."""
+def _as_kitti(boxes: Array) -> KittiObjects:
+    """Boxes in KITTI's axes: our y is its z (ahead), our z turned down is its y."""
     nothing = np.zeros(len(boxes))
     x, y, z, height, yaw = (boxes[:, n] for n in (0, 1, 2, 5, 6))
     return KittiObjects(

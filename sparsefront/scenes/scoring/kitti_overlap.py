@@ -16,17 +16,17 @@ from sparsefront.scenes.scoring.box_table import Floats, Ints
 IMAGE, GROUND, SPACE = 0, 1, 2
 
 
-def table(boxes: KittiObjects) -> Floats:
-    """[N, 11]"""
+def box_rows(boxes: KittiObjects) -> Floats:
+    """The boxes as rows [N, 11]."""
     return np.ascontiguousarray(
         np.column_stack([boxes.pixels, boxes.size, boxes.bottom, boxes.turn]), dtype=np.float64
     )
 
 
-def overlap(found: KittiObjects, truth: KittiObjects, metric: int) -> Floats:
+def frame_overlaps(found: KittiObjects, truth: KittiObjects, metric: int) -> Floats:
     """Intersection over union [K, N] of one frame; metric IMAGE, GROUND or SPACE."""
     ends = np.array([0, len(found)]), np.array([0, len(truth)])
-    shared = overlaps(table(found), table(truth), *ends, metric)
+    shared = overlaps(box_rows(found), box_rows(truth), *ends, metric)
     return shared.reshape(len(found), len(truth))
 
 
@@ -55,7 +55,7 @@ def overlaps(
 
 
 @njit(cache=True, error_model="numpy")
-def shares(
+def shares_inside(
     found: Floats, regions: Floats, found_ends: Ints, region_ends: Ints, metric: int
 ) -> Floats:
     """The greatest part of each detection that lies in one of its frame's regions [K]."""

@@ -29,15 +29,15 @@ class MapScores:
 
 def score(ground_truth: NDArray[np.bool_], predictions: NDArray[np.float32]) -> MapScores:
     """Scores of probabilities [S, K, X, Y] against cells of the same shape. For samples that do not
-    fit into memory together, MapScore.
+    fit into memory together use MapScoreCounter.
     """
-    counts = MapScore(predictions.shape[-3])
+    counts = MapScoreCounter(predictions.shape[-3])
     counts.add(predictions, ground_truth)
     return counts.result()
 
 
-class MapScore:
-    """Counts of cells; add samples one by one or in batches, in any order."""
+class MapScoreCounter:
+    """Counts cells for the score; samples are added one by one or in batches, in any order."""
 
     def __init__(self, classes: int = len(MAP_CLASSES)) -> None:
         bins = len(THRESHOLDS) + 1

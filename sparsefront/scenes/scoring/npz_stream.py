@@ -1,4 +1,4 @@
-"""Arrays of an .npz file one row at a time: a file may be larger than memory."""
+"""Reads an array of an .npz file one row at a time: it may be larger than memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sparsefront.errors import InputError
 
 
-def samples_of(path: Path, name: str) -> Iterator[NDArray[np.generic]]:
-    """array[0], array[1], ... of the array `name`. KeyError where it is missing, InputError where
-    it is cut short or not stored row by row.
+def read_rows(path: Path, name: str) -> Iterator[NDArray[np.generic]]:
+    """Yields array[0], array[1], ... of the array `name`. KeyError where it is missing, InputError
+    where it is cut short or not stored row by row.
     """
     with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         version = npy.read_magic(file)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.scoring.box_table import NO_ATTRIBUTE, BoxTable, Floats, Ints
-from sparsefront.scenes.scoring.detection_matching import matched
+from sparsefront.scenes.scoring.detection_matching import match_detections
 
 ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
 RECALLS = np.linspace(0, 1, 101)
@@ -113,7 +113,7 @@ def class_curves(
     samples = int(max(found.sample[mine].max(), wanted.sample[theirs[-1]])) + 1
     begins = np.searchsorted(wanted.sample[theirs], np.arange(samples + 1))
     thresholds, labels = np.array(config.thresholds_m), wanted.center[theirs]
-    matches = matched(found.center, found.sample, mine, labels, begins, thresholds)
+    matches = match_detections(found.center, found.sample, mine, labels, begins, thresholds)
     scores = found.score[mine]
     curves = {}
     for threshold, match in zip(config.thresholds_m, matches, strict=True):

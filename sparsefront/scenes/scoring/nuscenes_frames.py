@@ -15,17 +15,17 @@ from sparsefront.scenes.geometry import rotation_matrices
 from sparsefront.scenes.keyframe import LIDAR
 from sparsefront.scenes.nuscenes import NuScenesScenes
 from sparsefront.scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
-from sparsefront.scenes.scoring.filters import Places, filtered
+from sparsefront.scenes.scoring.detection_table import detection_table
+from sparsefront.scenes.scoring.filters import Places, filter_boxes
 from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig, DetectionScores, score
-from sparsefront.scenes.scoring.predictions import predictions_table
 
 RACK = "static_object.bicycle_rack"
 KEY = "ground truth of the detection score"
 
 
 @dataclass(frozen=True)
-class GroundTruth:
-    """What is read of a split once: places, and the filtered ground truth."""
+class DetectionTruth:
+    """What is read of a split once: ego and rack positions, and the filtered ground truth."""
 
     places: Places
     wanted: BoxTable
@@ -41,22 +41,22 @@ def score_detections(
     missing = [t for t in scenes.tokens if t not in detections]
     if missing:
         raise InputError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
-    return score_table(scenes, predictions_table(scenes, detections))
+    return score_table(scenes, detection_table(scenes, detections))
 
 
 def score_table(scenes: NuScenesScenes, predictions: BoxTable) -> DetectionScores:
     """Scores of unfiltered predictions."""
-    config, truth = DetectionConfig(), ground_truth_of(scenes)
-    return score(truth.wanted, filtered(predictions, truth.places, config), config)
+    config, truth = DetectionConfig(), detection_truth(scenes)
+    return score(truth.wanted, filter_boxes(predictions, truth.places, config), config)
 
 
-def ground_truth_of(scenes: NuScenesScenes) -> GroundTruth:
+def detection_truth(scenes: NuScenesScenes) -> DetectionTruth:
     """Places and filtered ground truth of the scenes, read on first use."""
     found = scenes.cache.get(KEY)
-    if not isinstance(found, GroundTruth):
+    if not isinstance(found, DetectionTruth):
         places = places_of(scenes)
-        wanted = filtered(ground_truth_table(scenes), places, DetectionConfig())
-        scenes.cache[KEY] = found = GroundTruth(places, wanted)
+        wanted = filter_boxes(ground_truth_table(scenes), places, DetectionConfig())
+        scenes.cache[KEY] = found = DetectionTruth(places, wanted)
     return found
 
 

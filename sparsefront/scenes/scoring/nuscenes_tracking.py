@@ -18,14 +18,14 @@ from sparsefront.scenes.scoring.tracking_curves import (
     METRICS,
     TrackingConfig,
     metrics_at,
-    never_reached,
-    overall,
-    reported,
+    over_classes,
+    summarise,
     thresholds,
+    unreached_metrics,
 )
 from sparsefront.scenes.scoring.tracking_distances import frame_distances
 from sparsefront.scenes.scoring.tracking_events import ClassFrames, frame_events, track_times
-from sparsefront.scenes.scoring.tracking_interpolation import Tracks, interpolated_tracks
+from sparsefront.scenes.scoring.tracking_interpolation import Tracks, interpolate_tracks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +67,15 @@ def score(
     pairs = ground_truth.boxes.sample * len(names) + number
     if len(np.unique(pairs)) < len(pairs):
         raise InputError("ground truth: a track is twice in a frame; allowed: once")
-    wanted = interpolated_tracks(ground_truth, frames)
-    found = interpolated_tracks(predictions, frames)
+    wanted = interpolate_tracks(ground_truth, frames)
+    found = interpolate_tracks(predictions, frames)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # compiled loops let go of the lock
         values = list(pool.map(lambda n: class_metrics(wanted, found, n, config), TRACKING_CLASSES))
     by_class = dict(zip(TRACKING_CLASSES, values, strict=True))
     label_metrics = {m: {name: v[m] for name, v in by_class.items()} for m in METRICS}
     return TrackingScores(
         label_metrics=label_metrics,
-        overall={m: overall(np.array(list(v.values())), m) for m, v in label_metrics.items()},
+        overall={m: over_classes(np.array(list(v.values())), m) for m, v in label_metrics.items()},
     )
 
 
@@ -101,9 +101,9 @@ def class_metrics(
         counted[threshold] = metrics_at(events, track_times(data, events))
     if not counted:
         names = len(np.unique(wanted.given[theirs]))
-        return reported([never_reached(len(theirs), names, config)], config)
+        return summarise([unreached_metrics(len(theirs), names, config)], config)
     unknown = dict.fromkeys(METRICS[2:], np.nan)
-    return reported([counted.get(t, unknown) for t in levels], config)
+    return summarise([counted.get(t, unknown) for t in levels], config)
 
 
 def class_frames(wanted: Tracks, theirs: Ints, found: Tracks, mine: Ints) -> ClassFrames:

@@ -1,4 +1,4 @@
-"""Results files in nuScenes' submission format, sample by sample: only one sample's boxes are
+"""Reads results files in nuScenes' submission format sample by sample: only one sample's boxes are
 Python objects at a time.
 """
 
@@ -20,15 +20,15 @@ from sparsefront.errors import InputError
 from sparsefront.scenes.scoring.box_table import Ints
 
 Bytes = NDArray[np.uint8]
-MOST_BOXES = 500
+MAX_BOXES = 500
 QUOTE, BACKSLASH, COLON, COMMA = ord('"'), ord("\\"), ord(":"), ord(",")
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = ord("{"), ord("}"), ord("["), ord("]")
 BROKEN = -1
 
 
-def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[Any]]]:
-    """Number of the sample in `tokens` and its boxes, in the order of the file. InputError, one
-    line naming the file, where it is no submission or has not exactly these samples.
+def read_samples(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the number of a sample in `tokens` and its boxes, in the order of the file.
+    InputError, one line naming the file, where it is no submission or has other samples.
     """
     try:
         with (
@@ -42,8 +42,8 @@ def results_of(path: str | Path, tokens: list[str]) -> Iterator[tuple[int, list[
     missing = [t for t in tokens if t not in results]
     more = [t for t in results if t not in number]
     if missing or more:
-        said = f"sample {missing[0]} is missing" if missing else f"sample {more[0]} is unknown"
-        raise InputError(f"{path}: {said}; allowed: exactly the {len(tokens)} of the split")
+        fault = f"sample {missing[0]} is missing" if missing else f"sample {more[0]} is unknown"
+        raise InputError(f"{path}: {fault}; allowed: exactly the {len(tokens)} of the split")
     with open(path, "rb") as file:
         for token, (begin, end) in results.items():
             yield number[token], _boxes(file, begin, end, f"{path}: sample {token}")
@@ -57,14 +57,14 @@ def _boxes(file: BinaryIO, begin: int, end: int, where: str) -> list[Any]:
         raise InputError(f"{where}: {error}; allowed: JSON") from error
     if not isinstance(boxes, list):
         raise InputError(f"{where}: {type(boxes).__name__}; allowed: a list of boxes")
-    if len(boxes) > MOST_BOXES:
-        raise InputError(f"{where}: {len(boxes)} boxes; allowed: {MOST_BOXES}")
+    if len(boxes) > MAX_BOXES:
+        raise InputError(f"{where}: {len(boxes)} boxes; allowed: {MAX_BOXES}")
     return boxes
 
 
 def _results(data: mmap.mmap) -> dict[str, tuple[int, int]]:
-    """By sample where its list of boxes begins and ends. What is around the results is read as
-    JSON without them.
+    """Sample -> where its list of boxes begins and ends. What surrounds the results is read as JSON
+    without them.
     """
     for found in re.finditer(rb'"results"\s*:\s*(?=\{)', data):
         spans, end = _members(np.frombuffer(data, np.uint8), found.end())

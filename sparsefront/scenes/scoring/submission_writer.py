@@ -1,15 +1,14 @@
-"""Results files in nuScenes' submission formats: for the official server and other tools. Our own
-score needs none.
+"""Writes results files in nuScenes' submission formats, for the official server and other tools.
+Our own score needs none.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from sparsefront.files.atomic import replacing
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.nuscenes import NuScenesScenes
 from sparsefront.scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
@@ -21,9 +20,9 @@ SENSORS = ("camera", "lidar", "radar", "map", "external")
 def write_detections(
     path: str | Path, scenes: NuScenesScenes, boxes: BoxTable, used: frozenset[str]
 ) -> None:
-    """Detections of the frames of `scenes`, numbers in full so that they score the same.
+    """Writes detections of the frames of `scenes`, numbers in full so that they score the same.
 
-    used  modalities of SENSORS that the model reads. Written under a temporary name, then renamed.
+    used  modalities of SENSORS that the model reads
     """
     names = (*ATTRIBUTES, "")
     rows = [
@@ -42,7 +41,7 @@ def write_detections(
 def write_tracks(
     path: str | Path, scenes: NuScenesScenes, tracks: TrackTable, used: frozenset[str]
 ) -> None:
-    """Tracks likewise."""
+    """Tracks of the same frames in the tracking task's format."""
     boxes = tracks.boxes
     rows = [
         {
@@ -69,17 +68,10 @@ def _box(scenes: NuScenesScenes, boxes: BoxTable, row: int) -> dict[str, Any]:
 def _write(
     path: str | Path, scenes: NuScenesScenes, rows: list[dict[str, Any]], used: frozenset[str]
 ) -> None:
-    path = Path(path)
+    """The file is there whole or not at all."""
     results: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes.tokens}
     for row in rows:
         results[row["sample_token"]].append(row)
     meta = {f"use_{sensor}": sensor in used for sensor in SENSORS}
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump({"meta": meta, "results": results}, file)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("w") as file:
+        json.dump({"meta": meta, "results": results}, file)

@@ -26,7 +26,7 @@ DISTANCE_M = {
     "bicycle": 3.0, "bus": 5.5, "car": 4.0, "motorcycle": 13.0, "pedestrian": 1.0, "trailer": 3.0,
     "truck": 4.0,
 }  # fmt: skip
-"""CenterPoint's: velocity errors on nuScenes, by class."""
+"""CenterPoint's choice: its velocity errors on nuScenes, by class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,9 @@ class TrackerSpec:
 
 
 def track(predictions: BoxTable, frames: TrackFrames, spec: TrackerSpec) -> TrackTable:
-    """Predictions (global frame; `sample` numbers a frame) of tracking classes, best score first in
-    each frame, with the track of each; every scene has tracks of its own. An unknown velocity
-    counts as none.
+    """Assigns a track to each prediction (global frame; `sample` numbers a frame) of the tracking
+    classes, best score first in each frame. Every scene has tracks of its own; an unknown velocity
+    counts as zero.
     """
     if len(predictions) and int(predictions.sample.max()) >= len(frames):
         last = int(predictions.sample.max())

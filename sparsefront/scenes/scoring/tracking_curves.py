@@ -19,6 +19,7 @@ AVERAGED = {"amota": "motar", "amotp": "motp"}
 SUMMED = ("mt", "ml", "tp", "fp", "fn", "ids", "frag")
 """Metrics whose overall value is the sum over classes; of the others it is the mean."""
 FRAME_S = 0.5
+"""Time between keyframes of nuScenes."""
 MOSTLY_TRACKED, MOSTLY_LOST = 0.8, 0.2
 
 
@@ -79,15 +80,15 @@ def _motar(matches: int, wrong: int, labels: int) -> float:
     return float(max(0.0, 1 - (wrong - (1 - recall) * labels) / (recall * labels)))
 
 
-def never_reached(labels: int, tracks: int, config: TrackingConfig) -> dict[str, float]:
+def unreached_metrics(labels: int, tracks: int, config: TrackingConfig) -> dict[str, float]:
     """The metrics of a class of which not even the least recall is reached."""
     unknown = dict.fromkeys(("fp", "ids", "frag"), np.nan)
     return {**config.worst, **unknown, "ml": tracks, "gt": labels, "fn": labels}
 
 
-def reported(curve: list[dict[str, float]], config: TrackingConfig) -> dict[str, float]:
-    """Of the metrics at each threshold: averages, and the others where MOTA is best (the highest
-    recall of equal ones).
+def summarise(curve: list[dict[str, float]], config: TrackingConfig) -> dict[str, float]:
+    """Reduces the metrics at each threshold to one value each: AMOTA and AMOTP are averages, the
+    others are those where MOTA is best (at the highest recall of equal ones).
     """
     curves = {name: np.array([at[name] for at in curve]) for name in curve[0]}
     mota = curves["mota"]
@@ -100,8 +101,8 @@ def reported(curve: list[dict[str, float]], config: TrackingConfig) -> dict[str,
     return {name: found[name] for name in METRICS}
 
 
-def overall(values: Floats, name: str) -> float:
-    """Of a metric of each class: sum or mean of those that are known."""
+def over_classes(values: Floats, name: str) -> float:
+    """Sum or mean over the classes whose value of a metric is known."""
     known = values[~np.isnan(values)]
     if name in SUMMED:
         return float(known.sum())

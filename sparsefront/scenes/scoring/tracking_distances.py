@@ -3,7 +3,7 @@
 It takes them from scikit-learn's euclidean_distances, |x|^2 - 2 x.y + |y|^2, which loses digits
 at coordinates of a kilometre: two centres at one place may be 1e-5 m apart. The last bit of x.y is
 the matrix library's choice, and another one for a single prediction than for several, so the same
-library is asked with the same shapes.
+library is called with the same shapes.
 """
 
 from __future__ import annotations

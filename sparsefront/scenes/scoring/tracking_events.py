@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsefront.scenes.scoring.assignment import assigned
+from sparsefront.scenes.scoring.assignment import assign
 from sparsefront.scenes.scoring.box_table import Floats, Ints
 
 FREE = -1
@@ -74,14 +74,16 @@ def frame_events(data: ClassFrames, threshold: float, limit: float) -> Events:
     """Events over predictions of at least the threshold, pairs nearer than limit (m)."""
     kind = np.full(len(data.wanted), MISS, np.int64)
     number = np.zeros(len(data.begins), np.int64)
-    partner = np.full(_tracks(data.wanted), FREE, np.int64)  # of the last match, whenever that was
-    matched_at = np.full(_tracks(data.found), -1, np.int64)
+    partner = np.full(
+        _count_tracks(data.wanted), FREE, np.int64
+    )  # of the last match, whenever that was
+    matched_at = np.full(_count_tracks(data.found), -1, np.int64)
     scores, num_scores = np.zeros(len(data.score)), 0
     frames = false_positives = 0
     total = 0.0
     for frame in range(len(data.begins)):
         number[frame] = frames
-        kept = _kept(data, frame, threshold)
+        kept = _rows_above(data, frame, threshold)
         first, last = data.wanted_at[frame], data.wanted_at[frame + 1]
         if first == last and len(kept) == 0:
             continue
@@ -110,8 +112,8 @@ def frame_events(data: ClassFrames, threshold: float, limit: float) -> Events:
 
 @njit(cache=True, nogil=True)
 def track_times(data: ClassFrames, events: Events) -> TrackTimes:
-    """How each label track fared."""
-    tracks = _tracks(data.wanted)
+    """How long each label track was found, missed and interrupted."""
+    tracks = _count_tracks(data.wanted)
     life, found = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
     late, gap = np.zeros(tracks, np.int64), np.zeros(tracks, np.int64)
     fragments, lost = np.zeros(tracks, np.int64), np.zeros(tracks, np.bool_)
@@ -142,12 +144,12 @@ def track_times(data: ClassFrames, events: Events) -> TrackTimes:
 
 
 @njit(cache=True, nogil=True)
-def _tracks(numbers: Ints) -> int:
+def _count_tracks(numbers: Ints) -> int:
     return numbers.max() + 1 if len(numbers) else 0
 
 
 @njit(cache=True, nogil=True)
-def _kept(data: ClassFrames, frame: int, threshold: float) -> Ints:
+def _rows_above(data: ClassFrames, frame: int, threshold: float) -> Ints:
     """Rows of a frame's predictions of at least the threshold."""
     rows = np.arange(data.found_at[frame], data.found_at[frame + 1])
     return rows[data.score[rows] >= threshold]
@@ -218,7 +220,7 @@ def _assign_rest(distance: Floats, mine: Ints, limit: float) -> None:
         return
     # motmetrics' price of a pair that is not allowed; ties depend on the whole matrix
     dear = 2 * min(rows, columns) * (farthest + 1) + 1
-    chosen = assigned(np.where(allowed, distance, dear))
+    chosen = assign(np.where(allowed, distance, dear))
     for row in range(rows):
         if chosen[row] != -1 and allowed[row, chosen[row]]:
             mine[row] = chosen[row]

@@ -12,11 +12,11 @@ import numpy as np
 from sparsefront.errors import InputError
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.nuscenes import NuScenesScenes
-from sparsefront.scenes.scoring.filters import Places, filtered_rows
+from sparsefront.scenes.scoring.detection_table import detection_table
+from sparsefront.scenes.scoring.filters import Places, scored_rows
 from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig
 from sparsefront.scenes.scoring.nuscenes_frames import ground_truth_table, places_of
 from sparsefront.scenes.scoring.nuscenes_tracking import TrackingScores, score
-from sparsefront.scenes.scoring.predictions import predictions_table
 from sparsefront.scenes.scoring.track_table import TRACKED_LABELS, TrackFrames, TrackTable
 from sparsefront.scenes.scoring.tracker import TrackerSpec, track
 
@@ -24,7 +24,7 @@ KEY = "ground truth of the tracking score"
 
 
 @dataclass(frozen=True)
-class GroundTruth:
+class TrackingTruth:
     """What is read of a split once: frames, places, and the filtered ground truth."""
 
     frames: TrackFrames
@@ -41,7 +41,7 @@ def score_tracking(
     missing = [t for t in scenes.tokens if t not in detections]
     if missing:
         raise InputError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
-    tracks = track(predictions_table(scenes, detections), ground_truth_of(scenes).frames, tracker)
+    tracks = track(detection_table(scenes, detections), tracking_truth(scenes).frames, tracker)
     return score_tracks(scenes, tracks)
 
 
@@ -49,27 +49,27 @@ def score_tracks(scenes: NuScenesScenes, predictions: TrackTable) -> TrackingSco
     """Scores of unfiltered tracks; `sample` numbers the tokens of `scenes`. With a choice of the
     frames only those are scored: the frames left out are no holes.
     """
-    of = ground_truth_of(scenes)
-    return score(of.wanted, in_range(predictions, of.places), of.frames)
+    truth = tracking_truth(scenes)
+    return score(truth.wanted, filter_tracks(predictions, truth.places), truth.frames)
 
 
-def ground_truth_of(scenes: NuScenesScenes) -> GroundTruth:
+def tracking_truth(scenes: NuScenesScenes) -> TrackingTruth:
     """Frames, places and ground truth of the scenes, read on first use."""
     found = scenes.cache.get(KEY)
-    if not isinstance(found, GroundTruth):
+    if not isinstance(found, TrackingTruth):
         places = places_of(scenes)
-        wanted = in_range(ground_truth_tracks(scenes), places)
-        found = GroundTruth(track_frames(scenes), places, wanted)
+        wanted = filter_tracks(ground_truth_tracks(scenes), places)
+        found = TrackingTruth(track_frames(scenes), places, wanted)
         scenes.cache[KEY] = found
     return found
 
 
-def in_range(table: TrackTable, places: Places) -> TrackTable:
-    """The boxes of tracking classes that the official score looks at: the detection score's ranges
-    (tracking classes have the same), points and racks.
+def filter_tracks(table: TrackTable, places: Places) -> TrackTable:
+    """Keeps the boxes of tracking classes that the official score counts: by the detection score's
+    ranges (tracking classes have the same), points and racks.
     """
     table = table[np.isin(table.boxes.label, TRACKED_LABELS)]
-    return table[filtered_rows(table.boxes, places, DetectionConfig())]
+    return table[scored_rows(table.boxes, places, DetectionConfig())]
 
 
 def ground_truth_tracks(scenes: NuScenesScenes) -> TrackTable:

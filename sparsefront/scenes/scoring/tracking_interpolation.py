@@ -1,4 +1,4 @@
-"""Tracks as the official tracking score sees them: one score a track, holes filled."""
+"""Prepares tracks as the official tracking score does: one score a track, gaps filled."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Tracks:
         return len(self.frame)
 
 
-def interpolated_tracks(table: TrackTable, frames: TrackFrames) -> Tracks:
+def interpolate_tracks(table: TrackTable, frames: TrackFrames) -> Tracks:
     """The table's tracks: scores averaged over each, then holes filled. In a frame the boxes of the
     table come first, in their order, then those of filled holes, in the order in which their
     tracks began.
     """
     order = np.argsort(table.boxes.sample, kind="stable")
     table = table[order]
-    track = _by_scene(frames.scene[table.boxes.sample], table.track)
+    track = _number_by_scene(frames.scene[table.boxes.sample], table.track)
     own = Tracks(
         frame=table.boxes.sample, label=table.boxes.label, track=track, given=table.track,
         center=table.boxes.center[:, :2], score=track_means(track, table.boxes.score)[track],
     )  # fmt: skip
-    new = _holes(own, frames)
+    new = _fill_holes(own, frames)
     began = np.full(int(track.max(initial=-1)) + 1, len(own))
     np.minimum.at(began, track, np.arange(len(own)))
     place = np.concatenate([np.arange(len(own)), len(own) + began[new.track]])
@@ -75,14 +75,14 @@ def track_means(track: Ints, score: Floats) -> Floats:
     return means
 
 
-def _by_scene(scene: Ints, track: Ints) -> Ints:
+def _number_by_scene(scene: Ints, track: Ints) -> Ints:
     """Tracks numbered from 0; the same number in two scenes is two tracks."""
     names, number = np.unique(track, return_inverse=True)
     found: Ints = np.unique(scene * len(names) + number, return_inverse=True)[1]
     return found
 
 
-def _holes(own: Tracks, frames: TrackFrames) -> Tracks:
+def _fill_holes(own: Tracks, frames: TrackFrames) -> Tracks:
     """A box for each frame that a track leaves out between two boxes, linear in time. The official
     tool weighs the later box by the time that is left until it, so a box near the later end lies
     near the earlier one; so it is here.

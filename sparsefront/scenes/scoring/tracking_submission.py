@@ -1,4 +1,4 @@
-"""Tracking results files in the official format as tables."""
+"""Parses tracking results files in the official format."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.nuscenes import NuScenesScenes
 from sparsefront.scenes.scoring.box_table import BoxTable
-from sparsefront.scenes.scoring.results_file import results_of
-from sparsefront.scenes.scoring.submission import box_table, checked, collector_paused
+from sparsefront.scenes.scoring.results_file import read_samples
+from sparsefront.scenes.scoring.submission import parse_boxes, parse_sample, pause_collector
 from sparsefront.scenes.scoring.track_table import TRACKING_CLASSES, TrackFrames, TrackTable
 
 CLASS_NUMBERS = {name: DETECTION_CLASSES.index(name) for name in TRACKING_CLASSES}
 
 
 def read_tracks(path: str | Path, scenes: NuScenesScenes, frames: TrackFrames) -> TrackTable:
-    """Tracks over exactly the frames of `scenes`. InputError, one line naming file and record, for
-    anything that the official tool or its format's text refuses: a track is of one class in a
-    scene, and once in a sample.
+    """Reads tracks over exactly the frames of `scenes`. InputError, one line naming file and
+    record, for anything that the official tool or its format's text refuses: a track is of one
+    class in a scene, and once in a sample.
     """
-    with collector_paused():
+    with pause_collector():
         reading = _Reading(frames)
-        for number, boxes in results_of(path, scenes.tokens):
+        for number, boxes in read_samples(path, scenes.tokens):
             reading.add(str(path), scenes.tokens[number], number, boxes)
     joined = BoxTable.joined(reading.tables) if reading.tables else BoxTable.empty()
     return TrackTable(boxes=joined, track=np.array(reading.tracks, np.int64))
@@ -42,8 +42,8 @@ class _Reading:
         self.classes: dict[tuple[int, int], int] = {}
 
     def add(self, path: str, token: str, number: int, boxes: list[Any]) -> None:
-        """A sample's boxes; InputError as read_tracks."""
-        table = checked(path, token, number, boxes, tracked)
+        """Adds a sample's boxes; InputError as in read_tracks."""
+        table = parse_sample(path, token, number, boxes, parse_tracks)
         where = f"{path}: sample {token}"
         names = [box["tracking_id"] for box in boxes]
         mine = [self.numbers.setdefault(name, len(self.numbers)) for name in names]
@@ -66,9 +66,9 @@ class _Reading:
         self.tracks.extend(mine)
 
 
-def tracked(number: int, boxes: list[Any]) -> BoxTable:
-    """Boxes of one sample with the tracking task's fields."""
+def parse_tracks(number: int, boxes: list[Any]) -> BoxTable:
+    """Parses one sample's boxes with the tracking task's fields."""
     for box in boxes:
         if not isinstance(box["tracking_id"], str):
             raise InputError(f"tracking_id: value {box['tracking_id']!r}; allowed: text")
-    return box_table(number, boxes, "tracking", CLASS_NUMBERS)
+    return parse_boxes(number, boxes, "tracking", CLASS_NUMBERS)

@@ -1,5 +1,7 @@
-"""A JSON table of a nuScenes-format data set, its fields as checked columns. Anything wrong is a
-InputError in one line naming the table, the record, the field and what is allowed.
+"""A JSON table of a nuScenes-format data set, its fields as checked columns.
+
+Anything wrong raises InputError in one line that names the table, the record, the field and what is
+allowed.
 """
 
 from __future__ import annotations
@@ -18,8 +20,15 @@ from sparsefront.errors import InputError
 from sparsefront.scenes.geometry import Array
 
 Numbers = {int, float}
-MOST = 2.0**53
-SAID = {str: "text", bool: "true or false", list: "a list", type(None): "null", int: "a number"}
+LARGEST_EXACT = 2.0**53
+"""Below it float64 holds every whole number."""
+TYPE_NAMES = {
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+    type(None): "null",
+    int: "a number",
+}
 
 
 @dataclass(frozen=True)
@@ -42,25 +51,25 @@ class JsonTable:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def taken(self, rows: Sequence[int] | NDArray[np.integer]) -> JsonTable:
+    def select(self, rows: Sequence[int] | NDArray[np.integer]) -> JsonTable:
         """Some of the records, in this order."""
         return JsonTable(self.path, [self.rows[row] for row in rows])
 
-    def wrong(self, row: int, field: str, allowed: str) -> InputError:
-        """The error that says what a record may hold."""
+    def error_in(self, row: int, field: str, allowed: str) -> InputError:
+        """An error, to be raised, that says what a record may hold."""
         record = self.rows[row]
         return InputError(
             f"{self.path}: record {record.get('token')}: {field}: value "
             f"{record.get(field)!r:.80}; allowed: {allowed}"
         )
 
-    def places(self) -> dict[str, int]:
-        """The row of each token."""
+    def row_by_token(self) -> dict[str, int]:
+        """Token -> its row. InputError for a token that is there twice."""
         tokens = self.strings("token")
         found = {token: row for row, token in enumerate(tokens)}
         if len(found) < len(tokens):
             row = next(row for row, token in enumerate(tokens) if found[token] != row)
-            raise self.wrong(row, "token", "each once")
+            raise self.error_in(row, "token", "each once")
         return found
 
     def column(self, field: str, *kinds: type) -> list[Any]:
@@ -68,8 +77,10 @@ class JsonTable:
         values = [row.get(field, ...) for row in self.rows]  # ... is of no type that JSON has
         if not set(map(type, values)) <= set(kinds):
             row = next(row for row, value in enumerate(values) if type(value) not in kinds)
-            names = [SAID[kind] for kind in kinds if kind is not float]  # int says it for both
-            raise self.wrong(row, field, " or ".join(names))
+            names = [
+                TYPE_NAMES[kind] for kind in kinds if kind is not float
+            ]  # int says it for both
+            raise self.error_in(row, field, " or ".join(names))
         return values
 
     def strings(self, field: str) -> list[str]:
@@ -79,9 +90,9 @@ class JsonTable:
         """[N], 0 and above; with `optional` 0 for null."""
         kinds = (int, float, type(None)) if optional else (int, float)
         found = np.array([value or 0 for value in self.column(field, *kinds)], np.float64)
-        good = (found >= 0) & (found < MOST)
+        good = (found >= 0) & (found < LARGEST_EXACT)
         if not good.all():
-            raise self.wrong(int(np.flatnonzero(~good)[0]), field, "a whole number from 0")
+            raise self.error_in(int(np.flatnonzero(~good)[0]), field, "a whole number from 0")
         return found.astype(np.int64)
 
     def vectors(self, field: str, width: int) -> Array:
@@ -93,7 +104,7 @@ class JsonTable:
         values = []
         for row, rows in enumerate(self.column(field, list)):
             if not set(map(type, rows)) <= {list}:
-                raise self.wrong(row, field, f"rows of numbers, {width} in all")
+                raise self.error_in(row, field, f"rows of numbers, {width} in all")
             values.append(list(chain.from_iterable(rows)) or [0.0] * width)
         return self._vectors(field, values, width)
 
@@ -115,11 +126,11 @@ class JsonTable:
                 for row, value in enumerate(values)
                 if len(value) != width or not set(map(type, value)) <= Numbers
             )
-            raise self.wrong(row, field, f"{width} numbers")
+            raise self.error_in(row, field, f"{width} numbers")
         found = np.array(values, np.float64).reshape(-1, width)
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
-            raise self.wrong(int(np.flatnonzero(~finite)[0]), field, "finite numbers")
+            raise self.error_in(int(np.flatnonzero(~finite)[0]), field, "finite numbers")
         return found
 
     def _links(
@@ -127,12 +138,12 @@ class JsonTable:
     ) -> NDArray[np.int32]:
         for row, token in enumerate(tokens):
             if token not in to and (token or not optional):
-                raise self.wrong(row, field, "a token of its table")
+                raise self.error_in(row, field, "a token of its table")
         return np.array([to.get(token, NONE) for token in tokens], np.int32)
 
 
 NONE = -1
-
+"""The row of a token that names nothing."""
 
 TABLES = (
     "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor", "sample_annotation",

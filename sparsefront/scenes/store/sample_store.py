@@ -1,7 +1,7 @@
 """The tables of a nuScenes-format data set as memory-mapped columns: opened in milliseconds, one
 copy a machine however many processes read it.
 
-store_writer.py makes it once from the tables; it is made anew when a table changes.
+store_writer.py writes it once from the tables, and again when a table changes.
 """
 
 from __future__ import annotations
@@ -112,41 +112,41 @@ def fingerprint(root: Path, version: str) -> list[list[Any]]:
 
 
 @lru_cache(maxsize=8)
-def _open(root: Path, version: str, place: Path) -> SampleStore:
-    if not place.is_dir():
-        with alone(place):
-            if not place.is_dir():
-                _make(root, version, place)
-    about = json.loads((place / "store.json").read_text())
-    tables = {name: _mapped(place / f"{name}.arrow") for name in PARTS}
+def _open(root: Path, version: str, folder: Path) -> SampleStore:
+    if not folder.is_dir():
+        with lock_folder(folder):
+            if not folder.is_dir():
+                _write(root, version, folder)
+    about = json.loads((folder / "store.json").read_text())
+    tables = {name: _map_table(folder / f"{name}.arrow") for name in PARTS}
     return SampleStore(
-        folder=place, tables=tables, channels=tuple(about["channels"]),
+        folder=folder, tables=tables, channels=tuple(about["channels"]),
         categories=tuple(about["categories"]), attributes=tuple(about["attributes"]),
         scenes=tuple(about["scenes"]),
     )  # fmt: skip
 
 
-def _make(root: Path, version: str, place: Path) -> None:
-    """Under another name, then renamed; stores of earlier tables of the same data go."""
+def _write(root: Path, version: str, folder: Path) -> None:
+    """Writes the store whole or not at all; removes stores of earlier tables of the same data."""
     from sparsefront.scenes.store.store_writer import write_store
 
-    earlier = place.name.rpartition("-")[0]
-    with whole_folder(place) as made:
-        write_store(root, version, made)
-    for old in place.parent.glob(f"{earlier}-*"):
-        if old != place and old.is_dir():
+    earlier = folder.name.rpartition("-")[0]
+    with whole_folder(folder) as unfinished:
+        write_store(root, version, unfinished)
+    for old in folder.parent.glob(f"{earlier}-*"):
+        if old != folder and old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
-def alone(place: Path) -> Iterator[None]:
-    """One maker at a time on this machine; the lock goes with its process."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lets one process at a time on this machine make a folder; the lock ends with its process."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = (place.parent / f"{place.name.rpartition('-')[0]}.lock").open("w")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = (folder.parent / f"{folder.name.rpartition('-')[0]}.lock").open("w")
     except OSError as error:
         raise InputError(
-            f"store: {place.parent} cannot be written ({error.strerror}); allowed: a folder of "
+            f"store: {folder.parent} cannot be written ({error.strerror}); allowed: a folder of "
             "yours in $SPARSEFRONT_STORES"
         ) from error
     with lock:
@@ -154,7 +154,7 @@ def alone(place: Path) -> Iterator[None]:
         yield
 
 
-def _mapped(path: Path) -> pa.Table:
+def _map_table(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 

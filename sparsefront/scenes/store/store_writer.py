@@ -56,28 +56,28 @@ class _Writer:
     def _samples(self) -> list[dict[str, str]]:
         """Samples of each scene in time order; returns the scenes."""
         logs, scenes, samples = self._read("log"), self._read("scene"), self._read("sample")
-        places = samples.places()
-        following = samples.links("next", places, optional=True)
+        row_of = samples.row_by_token()
+        following = samples.links("next", row_of, optional=True)
         rows: list[int] = []
         number: list[int] = []
         seen = np.zeros(len(samples), bool)
-        for at, row in enumerate(scenes.links("first_sample_token", places)):
+        for at, row in enumerate(scenes.links("first_sample_token", row_of)):
             while row != NONE:
                 if seen[row]:
-                    raise samples.wrong(row, "token", "each sample once in one scene")
+                    raise samples.error_in(row, "token", "each sample once in one scene")
                 seen[row] = True
                 rows.append(row)
                 number.append(at)
                 row = following[row]
-        ordered = samples.taken(rows)
-        self.known, self.sample = places, ordered.places()
+        ordered = samples.select(rows)
+        self.known, self.sample = row_of, ordered.row_by_token()
         self.stamps = ordered.integers("timestamp")
         self.samples: dict[str, Any] = {
             "token": list(self.sample), "timestamp": self.stamps,
             "scene": np.array(number, np.int32),
         }  # fmt: skip
         locations = logs.strings("location")
-        log = scenes.links("log_token", logs.places())
+        log = scenes.links("log_token", logs.row_by_token())
         return [
             {"name": name, "token": token, "location": locations[row]}
             for name, token, row in zip(
@@ -90,24 +90,24 @@ class _Writer:
         sensors, calibrated = self._read("sensor"), self._read("calibrated_sensor")
         channels = sorted(set(sensors.strings("channel")))
         of_sensor = np.array([channels.index(c) for c in sensors.strings("channel")], np.int32)
-        channel = of_sensor[calibrated.links("sensor_token", sensors.places())]
+        channel = of_sensor[calibrated.links("sensor_token", sensors.row_by_token())]
         self._save("calibrated", {
             "translation": calibrated.vectors("translation", 3),
             "rotation": calibrated.vectors("rotation", 4),
             "intrinsic": calibrated.matrices("camera_intrinsic", 9),
         })  # fmt: skip
         files = self._read("sample_data")
-        sensor = files.links("calibrated_sensor_token", calibrated.places())
+        sensor = files.links("calibrated_sensor_token", calibrated.row_by_token())
         is_key = np.array(files.column("is_key_frame", bool), bool)
         is_image = np.array([name.startswith("CAM") for name in channels], bool)
         kept = np.flatnonzero(is_key | ~is_image[channel[sensor]])
-        files, sensor, is_key = files.taken(kept), sensor[kept], is_key[kept]
+        files, sensor, is_key = files.select(kept), sensor[kept], is_key[kept]
         self._files(files, sensor)
         key = np.full((len(self.sample), len(channels)), NONE, np.int32)
         tokens = files.strings("sample_token")
         for at in np.flatnonzero(is_key):
             if tokens[at] not in self.known:
-                raise files.wrong(at, "sample_token", "a token of its table")
+                raise files.error_in(at, "sample_token", "a token of its table")
             if tokens[at] in self.sample:  # else of no scene
                 key[self.sample[tokens[at]], channel[sensor[at]]] = at
         self.samples["data"] = key
@@ -115,15 +115,15 @@ class _Writer:
 
     def _files(self, files: JsonTable, sensor: np.ndarray) -> None:
         poses = self._read("ego_pose")
-        poses = poses.taken(files.links("ego_pose_token", poses.places()))
-        places, before = files.places(), files.column("prev", str, type(None))
+        poses = poses.select(files.links("ego_pose_token", poses.row_by_token()))
+        row_of, before = files.row_by_token(), files.column("prev", str, type(None))
         self._save("data", {
             "path": files.strings("filename"), "calibrated": sensor,
             "timestamp": files.integers("timestamp"),
             "ego_translation": poses.vectors("translation", 3),
             "ego_rotation": poses.vectors("rotation", 4),
             # that of an image is no keyframe, and left out
-            "prev": np.array([places.get(token, NONE) for token in before], np.int32),
+            "prev": np.array([row_of.get(token, NONE) for token in before], np.int32),
             "width": files.integers("width", optional=True).astype(np.int32),
             "height": files.integers("height", optional=True).astype(np.int32),
         })  # fmt: skip
@@ -137,21 +137,21 @@ class _Writer:
         self._save("instances", {"token": instances.strings("token")})
         boxes = self._read("sample_annotation")
         order = np.argsort(boxes.links("sample_token", self.sample), kind="stable")
-        boxes = boxes.taken(order)
+        boxes = boxes.select(order)
         sample = boxes.links("sample_token", self.sample)
         count = np.bincount(sample, minlength=len(self.sample))
         self.samples["num_boxes"] = count.astype(np.int32)
         self.samples["first_box"] = np.cumsum(count) - count
-        instance = boxes.links("instance_token", instances.places())
-        category = instances.links("category_token", categories.places())[instance]
-        center, places = boxes.vectors("translation", 3), boxes.places()
-        before = boxes.links("prev", places, optional=True)
-        after = boxes.links("next", places, optional=True)
+        instance = boxes.links("instance_token", instances.row_by_token())
+        category = instances.links("category_token", categories.row_by_token())[instance]
+        center, row_of = boxes.vectors("translation", 3), boxes.row_by_token()
+        before = boxes.links("prev", row_of, optional=True)
+        after = boxes.links("next", row_of, optional=True)
         own = boxes.column("attribute_tokens", list)
         self._save("boxes", {
             "token": boxes.strings("token"), "sample": sample, "instance": instance,
             "category": category, "label": labels[category].astype(np.int32),
-            "attribute": boxes.first_links("attribute_tokens", attributes.places()),
+            "attribute": boxes.first_links("attribute_tokens", attributes.row_by_token()),
             "num_attributes": np.array([len(t) for t in own], np.int32), "center": center,
             "size": boxes.vectors("size", 3), "rotation": boxes.vectors("rotation", 4),
             "velocity": velocities(center, self.stamps[sample], before, after),

@@ -152,7 +152,7 @@ class Ui:
     """Folder of all runs, or a URI."""
 
     def run(self) -> str:
-        from sparsefront.search.config.passwords import masked
+        from sparsefront.search.config.passwords import mask_passwords
         from sparsefront.search.reports.mlflow_page import (
             HOST,
             free_port,
@@ -163,7 +163,7 @@ class Ui:
 
         page = mlflow_page(run_folder(self.runs, self.name).pull())
         if page.has_server:
-            return f"{masked(page.tracking_uri).rstrip('/')}/{page.page}"
+            return f"{mask_passwords(page.tracking_uri).rstrip('/')}/{page.page}"
         port = free_port(self.port)
         print("starting MLflow ...", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt), interruptible(), serve(page, port) as server:

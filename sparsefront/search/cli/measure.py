@@ -38,7 +38,7 @@ VERSION = "v1.0-mini"
 """Of a nuScenes-format data set, where none is given."""
 
 
-def of_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
+def evaluate_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
     """Metrics of an exported folder on its own evaluation frames: the trial's, bit for bit, but for
     a latency, which is measured anew (`latency`, beside what the trial had).
 
@@ -71,7 +71,7 @@ def latency_note(answer: dict[str, Any]) -> str:
     return f"{note}; by the trial: {before['deployed']['text']}" if before else note
 
 
-def of_checkpoint(
+def evaluate_checkpoint(
     model_name: str,
     checkpoint: Path,
     frames: DataSpec,
@@ -118,9 +118,7 @@ def cost_of(
     if timing is not None:
         device = resolve_device("auto")
         on_device = [batch.to(device) for batch in batches]
-        measured = latency(
-            model.to(device), on_device, _forward, repeats=timing[0], warmup=timing[1]
-        )
+        measured = latency(model.to(device), on_device, repeats=timing[0], warmup=timing[1])
         answer["latency"] = {**asdict(measured), "text": str(measured)}
     return answer
 
@@ -198,11 +196,7 @@ def data_summary(spec: DataSpec) -> dict[str, Any]:
 
 def _cost(model: FusionModel, batches: list[SensorBatch]) -> ModelCost:
     with torch.no_grad():
-        return profile(model, batches, _forward).cost(model)
-
-
-def _forward(model: FusionModel, batch: SensorBatch) -> object:
-    return model(batch)
+        return profile(model, batches).cost(model)
 
 
 def _first_frames(frames: DataSpec, image: ImageSpec, count: int | None) -> list[SensorBatch]:

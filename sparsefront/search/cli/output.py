@@ -36,7 +36,7 @@ def where_to_look(name: str, runs: str | Path) -> str:
     )
 
 
-def all_given(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:
+def require_all(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:
     """The options' values; InputError naming those not given."""
     missing = [name for name, value in options.items() if value is None]
     if missing:
@@ -65,7 +65,7 @@ def as_json(data: Any) -> str:
     return json.dumps(data, indent=2)
 
 
-def prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
+def with_prefix(prefix: str, values: dict[str, float]) -> dict[str, float]:
     """The same values under `prefix.name`."""
     return {f"{prefix}.{name}": value for name, value in values.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from sparsefront.errors import InputError
+from sparsefront.files.atomic import replacing
 from sparsefront.models import NAMES, FusionModel, build
 from sparsefront.models.camera.swin import Swin
 from sparsefront.models.checkpoint import published_file, rule, store
@@ -60,18 +60,12 @@ def trace_model(name: str, weights: str, inputs: Path, out: Path) -> int:
         state = published_file.read(weights)
     published_file.load_into(model, dialect, state, weights)
     arrays = trace(model, batch)
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp.npz")
-    try:
-        np.savez(temporary, **arrays)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(out) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
     return len(arrays)
 
 
-def convert(file: Path, name: str, out: Path) -> published_file.Matched:
+def convert(file: Path, name: str, out: Path) -> published_file.LoadReport:
     """A published checkpoint to our safetensors; returns what was matched. The conventions of its
     boxes and images go along, as part of the model's spec.
     """

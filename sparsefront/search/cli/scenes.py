@@ -103,7 +103,7 @@ class ScoreNuScenes(Submission):
     def run(self) -> str:
         from sparsefront.search.cli import score_files
 
-        answer = score_files.of_submission(
+        answer = score_files.score_submission(
             self.data, self.version, self.split, self.results, self.scorer
         )
         return as_json(answer) if self.json else score_files.table(answer)
@@ -116,7 +116,7 @@ class ScoreTracking(Submission):
     def run(self) -> str:
         from sparsefront.search.cli import score_files
 
-        answer = score_files.of_tracks(
+        answer = score_files.score_tracking_submission(
             self.data, self.version, self.split, self.results, self.scorer
         )
         return as_json(answer) if self.json else score_files.tracking_table(answer)
@@ -136,7 +136,7 @@ class ScoreKitti:
     def run(self) -> str:
         from sparsefront.search.cli import score_files
 
-        answer = score_files.of_kitti(self.gt, self.det)
+        answer = score_files.score_kitti_files(self.gt, self.det)
         return as_json(answer) if self.json else score_files.kitti_table(answer)
 
 
@@ -152,7 +152,7 @@ class ScoreMap:
     def run(self) -> str:
         from sparsefront.search.cli import score_files
 
-        answer = score_files.of_map(self.predictions)
+        answer = score_files.score_map_file(self.predictions)
         flat = {**answer["iou_max"], "miou": answer["miou"]}
         return as_json(answer) if self.json else as_table(flat)
 

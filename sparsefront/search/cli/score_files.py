@@ -13,17 +13,17 @@ from sparsefront.errors import InputError
 from sparsefront.scenes.kitti_files import read_objects
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.scoring import kitti_detection
-from sparsefront.scenes.scoring.map_segmentation import THRESHOLDS, MapScore
-from sparsefront.scenes.scoring.npz_stream import samples_of
+from sparsefront.scenes.scoring.map_segmentation import THRESHOLDS, MapScoreCounter
+from sparsefront.scenes.scoring.npz_stream import read_rows
 from sparsefront.scenes.scoring.nuscenes_detection import ERRORS
 from sparsefront.scenes.scoring.nuscenes_frames import score_table
 from sparsefront.scenes.scoring.submission import read_submission
 from sparsefront.scenes.scoring.track_table import TRACKING_CLASSES
-from sparsefront.scenes.scoring.tracking_frames import ground_truth_of, score_tracks
+from sparsefront.scenes.scoring.tracking_frames import score_tracks, tracking_truth
 from sparsefront.scenes.scoring.tracking_submission import read_tracks
 
 
-def of_submission(
+def score_submission(
     root: str, version: str, split: str, results: Path, scorer: Literal["ours", "devkit"]
 ) -> dict[str, Any]:
     """mean_ap, nd_score, label_aps, label_tp_errors and tp_errors of a detection results file."""
@@ -57,12 +57,12 @@ def table(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def of_tracks(
+def score_tracking_submission(
     root: str, version: str, split: str, results: Path, scorer: Literal["ours", "devkit"]
 ) -> dict[str, Any]:
     """label_metrics by metric and class of a tracking results file, and each metric over all."""
     scenes = NuScenesScenes(NuScenesSpec(root=root, version=version, split=split))
-    frames = ground_truth_of(scenes).frames
+    frames = tracking_truth(scenes).frames
     tracks = read_tracks(results, scenes, frames)
     if scorer == "devkit":
         from sparsefront.scenes.scoring.devkit_tracking import devkit_tracking_score
@@ -96,7 +96,7 @@ def _tracking_number(metric: str, value: float) -> str:
     return f"{value:.{places[metric]}f}" if metric in places else str(int(value))
 
 
-def of_kitti(labels: Path, detections: Path) -> dict[str, Any]:
+def score_kitti_files(labels: Path, detections: Path) -> dict[str, Any]:
     """AP of KITTI detection files (DETECTIONS/*.txt) against label files of the same names. As with
     the official program, frames without a detection file are left out: a frame in which nothing was
     detected has an empty one.
@@ -137,17 +137,17 @@ def kitti_table(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def of_map(predictions: Path) -> dict[str, Any]:
+def score_map_file(predictions: Path) -> dict[str, Any]:
     """iou by class and threshold, the best of each class, and their mean. FILE.npz holds
     predictions and targets [samples, classes, x, y]; it is read sample by sample.
     """
-    counts: MapScore | None = None
+    counts: MapScoreCounter | None = None
     try:
         pairs = zip(
-            samples_of(predictions, "predictions"), samples_of(predictions, "targets"), strict=True
+            read_rows(predictions, "predictions"), read_rows(predictions, "targets"), strict=True
         )
         for probabilities, wanted in pairs:
-            counts = counts or MapScore(probabilities.shape[0])
+            counts = counts or MapScoreCounter(probabilities.shape[0])
             counts.add(probabilities, wanted)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(

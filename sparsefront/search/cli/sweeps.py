@@ -11,15 +11,14 @@ from tyro.conf import Positional, arg
 
 from sparsefront.errors import InputError
 from sparsefront.search.cli.output import (
-    all_given,
     as_json,
     as_table,
-    prefixed,
     report_to_stderr,
+    require_all,
     require_sweep,
     where_to_look,
+    with_prefix,
 )
-from sparsefront.search.config.strict_yaml import plain
 from sparsefront.search.runs.run_folder import RUNS
 
 
@@ -35,23 +34,24 @@ class Check:
     def run(self) -> str:
         import yaml
 
-        from sparsefront.search.config.grouping import budgets_of
-        from sparsefront.search.config.space import described, size
+        from sparsefront.search.config.grouping import groups_of
+        from sparsefront.search.config.space import describe, size
+        from sparsefront.search.config.strict_yaml import to_plain
         from sparsefront.search.config.sweep_file import first_trial
         from sparsefront.search.driver.checks import read_checked
 
         sweep = read_checked(self.sweep)
-        weights = {n: len(names) for n, names in budgets_of(sweep.trial, sweep.space).items()}
-        first = plain(first_trial(sweep).to_dict())
+        weights = {n: len(names) for n, names in groups_of(sweep.trial, sweep.space).items()}
+        first = to_plain(first_trial(sweep).to_dict())
         if self.json:
             summary = {"name": sweep.name, "trials": sweep.trials, "space": size(sweep.space)}
-            fields = {name: {**plain(asdict(d)), "weights": weights.get(name)}
+            fields = {name: {**to_plain(asdict(d)), "weights": weights.get(name)}
                       for name, d in sweep.space.items()}  # fmt: skip
             return as_json({**summary, "fields": fields, "first_trial": first})
         text = yaml.safe_dump({"first trial": first}, sort_keys=False).rstrip()
         return (
             f"{text}\nspace: {len(sweep.space)} fields, {size(sweep.space)}\n"
-            f"{described(sweep.space, weights)}\n"
+            f"{describe(sweep.space, weights)}\n"
             f"{self.sweep}: ok, {sweep.trials} trials of {', '.join(sweep.objectives)}"
         )
 
@@ -135,7 +135,9 @@ class Trial:
         data = outcome.result.to_dict()
         if self.json:
             return as_json({"spec": spec.to_dict(), **data})
-        return as_table({**data["metrics"], **prefixed("sparsity", data["per_modality_sparsity"])})
+        return as_table(
+            {**data["metrics"], **with_prefix("sparsity", data["per_modality_sparsity"])}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ class Evaluate:
                 )
             answer = self._of_export(self.export)
         else:
-            model, checkpoint, data = all_given(
+            model, checkpoint, data = require_all(
                 "evaluate",
                 {"--model": self.model, "--checkpoint": self.checkpoint, "--data": self.data},
             )
@@ -229,7 +231,7 @@ class Evaluate:
             )
             hidden = frozenset({self.masked}) if self.masked else frozenset()
             tracker = TrackerSpec() if self.track else None
-            answer = measure.of_checkpoint(
+            answer = measure.evaluate_checkpoint(
                 model, checkpoint, frames, hidden, self.threads, tracker, self.results
             )
         if self.json:
@@ -238,12 +240,12 @@ class Evaluate:
 
     def _of_export(self, export: str) -> dict[str, Any]:
         from sparsefront.search.cli import measure
-        from sparsefront.search.exports.registry import SCHEME, fetched
+        from sparsefront.search.exports.registry import SCHEME, fetch_export
 
         if not export.startswith(SCHEME):
-            return measure.of_export(Path(export), self.data)
-        with fetched(export, self.runs) as folder:
-            return measure.of_export(folder, self.data)
+            return measure.evaluate_export(Path(export), self.data)
+        with fetch_export(export, self.runs) as folder:
+            return measure.evaluate_export(folder, self.data)
 
 
 @dataclass(frozen=True, kw_only=True)

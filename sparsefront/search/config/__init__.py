@@ -1,1 +1,1 @@
-"""Which trials go on, and which are not worth it."""
+"""What a sweep file and a training file say, read strictly into frozen dataclasses."""

@@ -32,7 +32,7 @@ def weights_of(model: ModelSpec) -> dict[str, tuple[str, ...]]:
     return ModalityGroups.from_model(built).assign(prunable_weights(built))
 
 
-def budgets_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def groups_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Field such as allocation.per_stage.camera.neck -> the weights whose sparsity it is; fields
     that say nothing, as others say it of all their weights, are left out.
     """
@@ -41,16 +41,16 @@ def budgets_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, 
         return {}
     allocation = with_values(trial, dict.fromkeys(labels, 0.0)).allocation
     try:
-        budgets = allocation.budgets(weights_of(trial.model))
+        groups = allocation.sparsity_groups(weights_of(trial.model))
     except InputError as error:
         raise InputError(f"field trial.allocation.{error}") from error
-    members = {budget.label: budget.names for budget in budgets}
+    members = {group.label: group.names for group in groups}
     return {name: members[label] for name, label in labels.items() if label in members}
 
 
 def check_searched(trial: TrialSpec, space: Mapping[str, object]) -> None:
     """InputError for a field of the space that is the sparsity of no weight."""
-    found = budgets_of(trial, space)
+    found = groups_of(trial, space)
     for name in space:
         if name.startswith(SPARSITIES) and name not in found:
             raise InputError(
@@ -77,12 +77,12 @@ def expanded(space: dict[str, Range | Choices], trial: TrialSpec) -> dict[str, R
                 f"a pattern of allocation.{{{','.join(LEVELS)}}}.NAME"
             )
         found.update({n: dimension for n in names if n not in space})
-    told = budgets_of(trial, found)
+    told = groups_of(trial, found)
     return {n: d for n, d in found.items() if n in space or n in told}
 
 
 def _label(name: str) -> str:
-    """Of the budget that a field says the sparsity of."""
+    """Of the group that a field says the sparsity of."""
     level, _, member = name.removeprefix("allocation.").partition(".")
     return f"group {member}" if level == "per_group" else member
 

@@ -12,7 +12,7 @@ Spread = Literal["epsilon_net", "crowding"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A cheaper look at a trial: after `steps` fine-tuning steps, on a share of the val frames."""
+    """A cheaper fidelity: after `steps` fine-tuning steps, on a share of the evaluation frames."""
 
     steps: int
     frames: float = 1.0
@@ -26,7 +26,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Halving:
-    """Early stopping: trials are looked at on rungs, and about 1 / `reduction` of them go on.
+    """Early stopping: trials are measured at rungs, and about 1 / `reduction` of them go on.
 
     rungs    below full fidelity, in order; steps: 0 is before any training
     spread   who comes first among equals of a front: "epsilon_net" (farthest from those already

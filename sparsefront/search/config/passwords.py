@@ -8,6 +8,6 @@ _OF_A_USER = re.compile(r"((?:^|//)[^:/\s@]*):(?!//)\S*@")
 _OF_A_QUERY = re.compile(r"(password=)[^&\s]+", re.IGNORECASE)
 
 
-def masked(text: str) -> str:
+def mask_passwords(text: str) -> str:
     """The text with *** for the password of every URI in it."""
     return _OF_A_QUERY.sub(r"\1***", _OF_A_USER.sub(r"\1:***@", text))

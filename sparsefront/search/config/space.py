@@ -92,7 +92,7 @@ def size(space: Space) -> str:
     return " x ".join(parts)
 
 
-def described(space: Space, weights: Mapping[str, int]) -> str:
+def describe(space: Space, weights: Mapping[str, int]) -> str:
     """A line for each field: what it may be, and of how many weight tensors it is the sparsity."""
     lines = []
     for name, dimension in space.items():

@@ -22,7 +22,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from sparsefront.errors import InputError
+from sparsefront.errors import InputError, one_line
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def read_yaml(path: str | Path, as_written: Collection[str] = ()) -> Any:
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: not YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         return expand(data)
     return {name: item if name in as_written else expand(item) for name, item in data.items()}
@@ -278,6 +278,6 @@ def _dotted(path: tuple[str, ...]) -> str:
     return ".".join(path) or "(top level)"
 
 
-def plain(data: Any) -> Any:
+def to_plain(data: Any) -> Any:
     """Tuples as lists, as YAML and JSON have no tuples."""
     return json.loads(json.dumps(data))

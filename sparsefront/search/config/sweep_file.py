@@ -16,7 +16,7 @@ from sparsefront.search.config.grouping import SPARSITIES, expanded
 from sparsefront.search.config.halving import Halving
 from sparsefront.search.config.objectives import DEFAULT_OBJECTIVES, Bound, ObjectiveName
 from sparsefront.search.config.older_files import upgraded_sweep
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range, check_space, with_values
 from sparsefront.search.config.tasks import BEFORE_TRAINING, LATENCY, NEEDS
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -47,7 +47,7 @@ class Sweep:
                     some totals, "papers": 80, 85 and 90 % under one threshold over all modalities,
                     "predicted": along the predicted front, evenly in MACs; None: nothing where the
                     sampler is predicted, predicted where a trade_off is searched, else uniform
-    halving         trials are looked at early and cheaply, and only the best go on
+    halving         trials are measured early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results are taken over, and
                     do not count as trials of this one
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
@@ -85,17 +85,16 @@ class Sweep:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for name in ("trials", "workers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
-        for name in ("rung_timeout_s", "max_memory_gb"):
+        lowest = {"trials": 1, "workers": 1, "max_restarts": 0, "seed": 0, "gpus_per_trial": 0}
+        for name, low in lowest.items():
+            if getattr(self, name) < low:
+                raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: {low} and above")
+        for name in ("cpus_per_trial", "rung_timeout_s", "max_memory_gb"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: above 0")
-        if self.max_restarts < 0:
-            raise InputError(f"max_restarts: value {self.max_restarts!r}; allowed: 0 and above")
         if self.storage is not None and "://" not in strict_yaml.expand(self.storage):
             raise InputError(
-                f"storage: value {masked(self.storage)!r}; allowed: a database URI such as "
+                f"storage: value {mask_passwords(self.storage)!r}; allowed: a database URI such as "
                 "postgresql://USER:$PASSWORD@HOST/DATABASE"
             )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):

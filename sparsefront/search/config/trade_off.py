@@ -18,14 +18,14 @@ class TradeOff:
              logarithm: above 0 spares it, 0 believes the scores; a stage's adds to its modality's
     predicted_by  the criterion whose scores are the predicted loss; the trial's own says which
              weights go
-    budgets  what is given one sparsity: each modality, or each stage
-    most     highest sparsity of a budget
+    groups   what is given one sparsity: each modality, or each stage
+    most     highest sparsity of a group
     """
 
     saved: float
     tilt: dict[str, float] = field(default_factory=dict)
     predicted_by: Criterion = field(default_factory=Fisher)
-    budgets: Literal["modality", "stage"] = "stage"
+    groups: Literal["modality", "stage"] = "stage"
     most: float = 0.95
 
     def __post_init__(self) -> None:
@@ -34,8 +34,8 @@ class TradeOff:
         if not 0.0 < self.most < 1.0:
             raise InputError(f"most: value {self.most!r}; allowed: 0 < x < 1")
 
-    def tilt_of(self, budget: str) -> float:
+    def tilt_of(self, group: str) -> float:
         """Of a modality, or of a stage such as camera.neck."""
-        modality = budget.partition(".")[0]
-        own = self.tilt.get(budget, 0.0)
-        return own if modality == budget else own + self.tilt.get(modality, 0.0)
+        modality = group.partition(".")[0]
+        own = self.tilt.get(group, 0.0)
+        return own if modality == group else own + self.tilt.get(modality, 0.0)

@@ -89,7 +89,7 @@ class TrialEnd:
     result: TrialResult | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     costs_are_lower_bounds: bool = False
-    intermediate_results: Sequence[IntermediateResult] = ()
+    intermediate_results: tuple[IntermediateResult, ...] = ()
     seconds: float = 0.0
     cpu_s: float = 0.0
 
@@ -112,7 +112,7 @@ class TrialEnd:
         return TrialEnd(
             trial_id=trial_id, status="stopped", reason=reason, costs=costs,
             costs_are_lower_bounds=costs_are_lower_bounds,
-            intermediate_results=intermediate_results,
+            intermediate_results=tuple(intermediate_results),
             seconds=float(spent.get("total_s", 0.0)), cpu_s=float(spent.get("cpu_s", 0.0)),
         )  # fmt: skip
 

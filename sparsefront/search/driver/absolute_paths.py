@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.data import DataSpec, root_of, with_root
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range
 from sparsefront.search.config.sweep_file import AS_WRITTEN, PATHS, Sweep
 from sparsefront.search.optimizer.study_storage import open_storage
@@ -17,7 +17,7 @@ from sparsefront.search.runs.run_folder import SQLITE
 from sparsefront.search.runs.shared_storage import is_uri
 
 
-def absolute(sweep: Sweep) -> Sweep:
+def with_absolute_paths(sweep: Sweep) -> Sweep:
     """Paths that hold wherever a worker or a later `resume` stands."""
     trial = sweep.trial
     return replace(
@@ -70,7 +70,7 @@ def check_uris(sweep: Sweep) -> None:
     """Opens Optuna's database before anything is written. InputError where it cannot be."""
     for field in AS_WRITTEN:
         uri = getattr(sweep, field)
-        if uri is not None and "$" not in uri and masked(uri) != uri:
+        if uri is not None and "$" not in uri and mask_passwords(uri) != uri:
             print(
                 f"{field}: its password goes into sweep.yaml of the run folder, and to MLflow; "
                 "$VARIABLE in its place stays a variable there",

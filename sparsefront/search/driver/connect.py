@@ -1,7 +1,7 @@
-"""Where trials run: a Ray of one's own on this machine, or a cluster that is there already.
+"""Where trials run: a local Ray instance started for this sweep, or a cluster that is there.
 
 Always with a token, whose holders alone can run programs on it: one that only this process and its
-children know for a Ray of one's own, the cluster's to join a cluster. RAY_AUTH_MODE, if set, wins.
+children know for a local instance, the cluster's to join a cluster. RAY_AUTH_MODE, if set, wins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONNECT_S = 5.0
 
 
 @contextmanager
-def connected(address: str | None, sweep: Sweep) -> Iterator[None]:
+def ray_connection(address: str | None, sweep: Sweep) -> Iterator[None]:
     """Ray, started or joined, and left again. None and "local": started for this sweep, with a
     CPU slot for every worker. A cluster is joined with its token unless RAY_AUTH_MODE says
     otherwise. InputError where the address does not answer, or refuses.

@@ -14,7 +14,7 @@ from sparsefront.search.config.sweep_file import (
     searched_sparsities,
     unpredictable,
 )
-from sparsefront.search.driver.predictions import prediction_of, searched_budgets
+from sparsefront.search.driver.predictions import prediction_of, searched_groups
 from sparsefront.search.optimizer.ask_and_tell import Optimizer
 from sparsefront.search.optimizer.for_sweep import first_of, num_initial, own_values
 from sparsefront.search.trial import score_cache
@@ -72,7 +72,7 @@ def trade_offs(sweep: Sweep) -> list[dict[str, Value]]:
 
 
 def resolved_by(sweep: Sweep, shared: Shared, allocation: SparsityAllocation) -> dict[str, Value]:
-    """Values of the searched sparsities that give each budget what `allocation` gives it over the
+    """Values of the searched sparsities that give each group what `allocation` gives it over the
     whole model, as far as their ranges go; other fields keep the sweep file's own value.
     """
     spec, ranges = sweep.trial, searched_sparsities(sweep)
@@ -81,7 +81,7 @@ def resolved_by(sweep: Sweep, shared: Shared, allocation: SparsityAllocation) ->
     scores = score_cache.scores(spec, shared.statistics[score_cache.key_of(spec)], groups)
     kept = PruningMask.from_scores(scores, allocation, groups).by_weight
     values: dict[str, Value] = own_values(sweep)
-    for name, weights in searched_budgets(sweep).items():
+    for name, weights in searched_groups(sweep).items():
         size = sum(kept[weight].numel() for weight in weights)
         removed = 1 - sum(int(kept[weight].sum()) for weight in weights) / size
         values[name] = min(max(removed, ranges[name].low), ranges[name].high)

@@ -1,12 +1,11 @@
 """The process beside a worker that kills it when a rung takes too long or too much memory.
 
-`python -m sparsefront.search.driver.limit_watcher FD`, from limits.py. It imports no torch: it starts in a
-tenth of a second and holds 20 MB.
+`python -m sparsefront.search.driver.limit_watcher FD`, from limits.py. It imports no torch: it
+starts in a tenth of a second and holds 20 MB.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -16,29 +15,31 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from sparsefront.files.atomic import write_json
+from sparsefront.search.config.trial_files import FAILURE
 from sparsefront.search.driver.limits import Limit, resident_gb
 from sparsefront.search.runs.run_folder import has_ended
 
 WATCH_S = 0.2
 
 
-def watch(worker: int, told: Connection) -> None:
+def watch(worker: int, limits: Connection) -> None:
     """Keeps the limits that the worker, its parent, tells, one after another; returns when that
     process is gone.
     """
     limit: Limit | None = None
     while os.getppid() == worker:
         try:
-            if told.poll(WATCH_S):
-                limit = told.recv()
+            if limits.poll(WATCH_S):
+                limit = limits.recv()
                 continue
         except (EOFError, ConnectionError):
             return
-        if limit is not None and (reason := broken(limit, worker)) is not None:
-            _end(worker, told, limit, reason)
+        if limit is not None and (reason := broken_limit(limit, worker)) is not None:
+            _end(worker, limits, limit, reason)
 
 
-def broken(limit: Limit, worker: int) -> str | None:
+def broken_limit(limit: Limit, worker: int) -> str | None:
     """Why the worker has to go; None while it keeps its limits."""
     if limit.timeout_s is not None and time.monotonic() - limit.since > limit.timeout_s:
         return f"killed for time: over rung_timeout_s {limit.timeout_s:g}"
@@ -72,10 +73,10 @@ def private_gb(pid: int) -> float:
     return 0.0
 
 
-def _end(worker: int, told: Connection, limit: Limit, reason: str) -> None:
+def _end(worker: int, limits: Connection, limit: Limit, reason: str) -> None:
     """Frozen first: while the reason is written nothing is allocated, and no trial ends."""
     _signal([worker], signal.SIGSTOP)
-    if told.poll(0):  # the rung ended in time
+    if limits.poll(0):  # the rung ended in time
         _signal([worker], signal.SIGCONT)
         return
     _signal(descendants(worker), signal.SIGSTOP)
@@ -86,14 +87,11 @@ def _end(worker: int, told: Connection, limit: Limit, reason: str) -> None:
 
 
 def _write_failure(limit: Limit, reason: str) -> None:
-    """As run_store.write_failure, without torch."""
+    """As runs/trial_writer.py, without torch."""
     folder = limit.run.trial_dir(limit.trial_id)
     if has_ended(folder):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    hidden = folder / ".failure.json"
-    hidden.write_text(json.dumps({"reason": reason}, indent=2) + "\n")
-    hidden.rename(folder / "failure.json")
+    write_json(folder / FAILURE, {"reason": reason})
     limit.run.publish(limit.trial_id)
 
 

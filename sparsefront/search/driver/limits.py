@@ -23,7 +23,7 @@ PAGE_GB = os.sysconf("SC_PAGE_SIZE") / 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What the watcher is told of a rung.
+    """What the watcher has to know of a rung.
 
     since      time.monotonic() at its start; all processes of a machine share that clock
     timeout_s, memory_gb   None: no such limit
@@ -44,7 +44,7 @@ class Limits:
     def __init__(self, run: RunFolder, timeout_s: float | None, memory_gb: float | None) -> None:
         self._run, self._timeout_s, self._memory_gb = run, timeout_s, memory_gb
         self._watcher: subprocess.Popen[bytes] | None = None
-        self._told: Connection | None = None
+        self._connection: Connection | None = None
 
     @contextmanager
     def over(self, trial_id: int) -> Iterator[None]:
@@ -54,16 +54,16 @@ class Limits:
         if self._timeout_s is None and self._memory_gb is None:
             yield
             return
-        told = self._to_watcher()
+        watcher = self._to_watcher()
         limit = Limit(
             run=self._run, trial_id=trial_id, since=time.monotonic(),
             timeout_s=self._timeout_s, memory_gb=self._memory_gb,
         )  # fmt: skip
-        told.send(limit)
+        watcher.send(limit)
         try:
             yield
         finally:
-            told.send(None)
+            watcher.send(None)
 
     def close(self) -> None:
         """Ends the watcher."""
@@ -72,8 +72,8 @@ class Limits:
             self._watcher.wait()
 
     def _to_watcher(self) -> Connection:
-        if self._told is None or self._watcher is None or self._watcher.poll() is not None:
-            self._told, theirs = Pipe()
+        if self._connection is None or self._watcher is None or self._watcher.poll() is not None:
+            self._connection, theirs = Pipe()
             command = ["-m", "sparsefront.search.driver.limit_watcher", str(theirs.fileno())]
             self._watcher = subprocess.Popen(
                 [sys.executable, *command],
@@ -82,7 +82,7 @@ class Limits:
                 start_new_session=True,  # Ctrl-C is not for it
             )
             theirs.close()
-        return self._told
+        return self._connection
 
 
 def resident_gb(pid: int | str = "self") -> float:

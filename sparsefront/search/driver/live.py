@@ -15,7 +15,7 @@ from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_result import TrialEnd
 from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.optimizer.ask_and_tell import Optimizer
-from sparsefront.search.runs.front import ParetoFront, shown
+from sparsefront.search.runs.front import ParetoFront, format_value
 
 MAX_ROWS = 12
 
@@ -111,7 +111,9 @@ class Live:
             text += f"  stopped: {end.reason}"
         elif end.result is not None:
             metrics = end.result.metrics
-            text += "".join(f"  {o.name} {shown(metrics[o.name])}" for o in self._front.objectives)
+            text += "".join(
+                f"  {o.name} {format_value(metrics[o.name])}" for o in self._front.objectives
+            )
             text += f"  sparsity {metrics['sparsity']:.1%}"
         best = len(self._front.points)
         return f"{text}  ({seconds:.0f} s)  front {best}, hypervolume {self._front.hypervolume:.4f}"

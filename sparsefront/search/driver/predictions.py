@@ -8,14 +8,14 @@ from typing import Any
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
-from sparsefront.search.config.grouping import budgets_of
+from sparsefront.search.config.grouping import groups_of
 from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.space import Range, with_values
 from sparsefront.search.config.sweep_file import TILT, TRADE_OFF, Sweep, searched_sparsities
 from sparsefront.search.config.tasks import BEFORE_TRAINING
 from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.optimizer.prediction import Prediction
+from sparsefront.search.optimizer.prediction import LossPrediction
 from sparsefront.search.optimizer.trade_off_prediction import TradeOffPrediction
 from sparsefront.search.trial import score_cache
 from sparsefront.search.trial.loss_curves import curves_of, trade_off_key, with_criterion
@@ -25,7 +25,7 @@ GFLOPS_A_MAC = 2e-9
 COST = "GFLOPs"
 
 
-def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
+def prediction_of(sweep: Sweep, shared: Shared) -> LossPrediction:
     """Over the searched sparsities, or the searched trade-off; every other field stays as in the
     sweep's own trial.
     """
@@ -36,12 +36,12 @@ def prediction_of(sweep: Sweep, shared: Shared) -> Prediction:
     shared = prepare(with_criterion(spec, sweep.predicted_by), prepare(spec, shared))
     curves = curves_of(
         spec, sweep.predicted_by, shared.statistics, shared.profiles[cost_key(spec)],
-        searched_budgets(sweep), {name: (r.low, r.high) for name, r in ranges.items()},
+        searched_groups(sweep), {name: (r.low, r.high) for name, r in ranges.items()},
     )  # fmt: skip
-    return Prediction(curves=curves, **_objectives(sweep, spec, shared))
+    return LossPrediction(curves=curves, **_objectives(sweep, spec, shared))
 
 
-def _over_trade_offs(sweep: Sweep, shared: Shared) -> Prediction:
+def _over_trade_offs(sweep: Sweep, shared: Shared) -> LossPrediction:
     spec = sweep.trial
     assert spec.trade_off is not None
     shared = prepare(spec, shared)
@@ -84,6 +84,6 @@ def _objectives(sweep: Sweep, least_pruned: TrialSpec, shared: Shared) -> dict[s
     }  # fmt: skip
 
 
-def searched_budgets(sweep: Sweep) -> dict[str, tuple[str, ...]]:
+def searched_groups(sweep: Sweep) -> dict[str, tuple[str, ...]]:
     """Searched field -> the weights whose sparsity it is."""
-    return budgets_of(sweep.trial, searched_sparsities(sweep))
+    return groups_of(sweep.trial, searched_sparsities(sweep))

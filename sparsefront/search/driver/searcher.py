@@ -44,7 +44,7 @@ class TrialWatcher(Callback):
 
     def has_to_stop(self) -> bool:
         if self.stop is None and self._lease is not None:
-            self.stop = self._lease.lost
+            self.stop = self._lease.lost_because
         return self.stop is not None
 
     def reason(self, trial_id: str) -> str:
@@ -200,8 +200,8 @@ class OptunaSearcher(Searcher):
         return str(Searcher.FINISHED)
 
     def _publish_requests(self) -> bool:
-        """Lets shared storage know what is requested before a worker writes anything about it there:
-        nothing of a trial is then found under another one's values.
+        """Lets shared storage know what is requested before a worker writes anything about it
+        there: nothing of a trial is then found under another one's values.
         """
         try:
             self._run.push(self._run.journal)

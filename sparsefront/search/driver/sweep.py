@@ -1,7 +1,7 @@
 """A sweep: Ray Tune runs the trials that Optuna proposes, MLflow and the run folder keep them.
 
 The run folder is the truth. Whatever the driver forgets when it is killed is found there again:
-finished trials are told to Optuna and MLflow, trials that were running start again under their id.
+how trials ended reaches Optuna and MLflow, trials that were running start again under their id.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import yaml
 from sparsefront.errors import ExecutionError, InputError, is_disk_full
 from sparsefront.files.atomic import drop_torn_line, read_json, write_bytes, write_json
 from sparsefront.search.config import strict_yaml
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, with_values
-from sparsefront.search.config.strict_yaml import plain
+from sparsefront.search.config.strict_yaml import to_plain
 from sparsefront.search.config.sweep_file import TRADE_OFF, Sweep, read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.driver.absolute_paths import absolute, check_uris
-from sparsefront.search.driver.connect import connected
+from sparsefront.search.driver.absolute_paths import check_uris, with_absolute_paths
+from sparsefront.search.driver.connect import ray_connection
 from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.driver.first_trials import needs_scores, predicts, prepare_search
 from sparsefront.search.driver.listeners import Listeners
@@ -86,12 +86,12 @@ def run_sweep(
     trials: int | None = None,
 ) -> ParetoFront:
     """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
-    sweep = absolute(replace(sweep, name=name, trials=trials or sweep.trials))
+    sweep = with_absolute_paths(replace(sweep, name=name, trials=trials or sweep.trials))
     check_uris(sweep)
     with (
         working_copy(run_folder(runs, name)) as run,
         _graceful_shutdown(run),
-        connected(address, sweep),
+        ray_connection(address, sweep),
         only_driver(run) as lease,
     ):
         if run.exists():
@@ -103,12 +103,12 @@ def run_sweep(
         launch = Launch(
             run_id=run_id,
             address=address,
-            tracking_uri=masked(sweep.tracking_uri) if sweep.tracking_uri else own,
+            tracking_uri=mask_passwords(sweep.tracking_uri) if sweep.tracking_uri else own,
             code=git_state(Path.cwd()),
             study=f"{name}-{run_id}" if sweep.storage else None,
         )
         write_json(run.launch_file, asdict(launch))
-        text = yaml.safe_dump(plain(asdict(sweep)), sort_keys=False)
+        text = yaml.safe_dump(to_plain(asdict(sweep)), sort_keys=False)
         write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
         run.push(run.launch_file, run.sweep_file)
         return _run(sweep, run, launch, lease)
@@ -123,7 +123,7 @@ def resume_sweep(name: str, runs: str | Path = RUNS, address: str | None = None)
         if address is not None:
             launch = replace(launch, address=address)
         sweep = read_sweep(run.sweep_file)
-        with connected(launch.address, sweep):
+        with ray_connection(launch.address, sweep):
             return _run(sweep, run, launch, lease)
 
 
@@ -163,8 +163,8 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
 def _own_database(run: RunFolder) -> str:
     """MLflow's database where nobody named one for a sweep whose runs are behind a URI."""
     print(
-        f"MLflow: no tracking_uri in the sweep file, so its records are in {run.mlflow_database} of this machine; "
-        "`sparsefront resume` writes them elsewhere",
+        f"MLflow: no tracking_uri in the sweep file, so its records are in {run.mlflow_database} "
+        "of this machine; `sparsefront resume` writes them elsewhere",
         file=sys.stderr, flush=True,
     )  # fmt: skip
     return run.mlflow_database
@@ -212,7 +212,7 @@ def _tune(
     from sparsefront.search.trial.shared import prepare_all
 
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = NEVER_S
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # reasons are told by the searcher
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the searcher gives the reasons
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
@@ -269,7 +269,8 @@ def _graceful_shutdown(run: RunFolder) -> Iterator[None]:
     except StudyLost as error:
         storage = read_sweep(run.sweep_file).storage
         raise ExecutionError(
-            f"{connection_error_message(storage, error)}; {run.resume_command()} goes on with the sweep"
+            f"{connection_error_message(storage, error)}; {run.resume_command()} goes on with the "
+            "sweep"
         ) from error
     except Exception as error:
         if not is_disk_full(error):

@@ -12,7 +12,7 @@ from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_result import TrialEnd
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.optimizer.ask_and_tell import Optimizer
-from sparsefront.search.optimizer.for_sweep import allowed_value, as_searched, tell_end
+from sparsefront.search.optimizer.for_sweep import is_allowed, searched_value, tell_end
 from sparsefront.search.runs.run_folder import RunFolder, has_ended, run_folder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_finished
 
@@ -68,10 +68,10 @@ def _values_in(sweep: Sweep, spec: TrialSpec) -> dict[str, Value] | None:
     values: dict[str, Value] = {}
     for name in sweep.space:
         try:
-            value = as_searched(sweep, name, value_of(spec, name))
+            value = searched_value(sweep, name, value_of(spec, name))
         except (AssertionError, InputError):
             return None
-        if not allowed_value(sweep, name, value):
+        if not is_allowed(sweep, name, value):
             return None
         values[name] = value
     return values if with_values(sweep.trial, values) == with_values(spec, values) else None

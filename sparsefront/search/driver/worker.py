@@ -31,7 +31,7 @@ from sparsefront.search.trial.checkpoint import (
 )
 from sparsefront.search.trial.pruned_model import least_costs
 from sparsefront.search.trial.run_trial import TrialRun
-from sparsefront.search.trial.shared import Shared, prepare, trimmed
+from sparsefront.search.trial.shared import Shared, prepare, trim
 
 StepResult = dict[str, Any]
 """What Ray hears of a step: whether the trial is done, and its objectives at the rung."""
@@ -117,7 +117,7 @@ class TrialActor(Trainable):
             return False
         if not self.beaten_by and not self.sweep.constraints:
             return False
-        self.shared = trimmed(prepare(spec, self.shared), self.base)
+        self.shared = trim(prepare(spec, self.shared), self.base)
         costs = least_costs(spec, self.shared)
         reason = skip_reason(
             costs, self.beaten_by, self.sweep.constraints, costs_are_lower_bounds=True
@@ -139,7 +139,7 @@ class OpenTrial:
         self._results: list[IntermediateResult] = []
         self._notes: list[str] = []
         self._trial = self._opened(spec, actor.shared)
-        actor.shared = trimmed(self._trial.shared, actor.base)
+        actor.shared = trim(self._trial.shared, actor.base)
         self._rungs = rungs_of(self._sweep, self._trial.full)
 
     def first_step(self) -> StepResult:

@@ -15,14 +15,14 @@ import torch
 
 from sparsefront.errors import InputError
 from sparsefront.models.channels_last import channels_last
-from sparsefront.models.fusion_model import FusionModel, Prediction
+from sparsefront.models.fusion_model import FramePrediction, FusionModel
 from sparsefront.scenes.batch import Detections, MapProbabilities, SensorBatch
 from sparsefront.scenes.kitti import KittiScenes
 from sparsefront.scenes.loader import ImageSpec, Loader
 from sparsefront.scenes.nuscenes import NuScenesScenes
-from sparsefront.scenes.scoring.kitti_detection import LEAST
+from sparsefront.scenes.scoring.kitti_detection import MIN_OVERLAP
 from sparsefront.scenes.scoring.kitti_frames import score_kitti
-from sparsefront.scenes.scoring.map_segmentation import MapScore
+from sparsefront.scenes.scoring.map_segmentation import MapScoreCounter
 from sparsefront.scenes.scoring.nuscenes_frames import score_detections
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.scenes.scoring.tracking_frames import score_tracking
@@ -73,7 +73,7 @@ def evaluate(
     if model.task == "map":
         if results is not None:
             raise InputError("results: there is no official format for maps; allowed for boxes")
-        answer = of_map(predictions(model, scenes, image, masked, device, progress, workers))
+        answer = evaluate_maps(predictions(model, scenes, image, masked, device, progress, workers))
         return _with_skipped(answer, scenes)
     if not scenes.labelled and results is None:
         raise InputError(
@@ -126,7 +126,7 @@ def predictions(
     device: str,
     progress: Progress | None,
     workers: int = 0,
-) -> Iterator[tuple[SensorBatch, Prediction]]:
+) -> Iterator[tuple[SensorBatch, FramePrediction]]:
     """Each frame, as a batch of 1 on the CPU, with what the model predicts. Its convolutions keep
     channels innermost from here on (models/channels_last.py).
     """
@@ -172,7 +172,7 @@ def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluatio
     shares = {
         (name, kind): scores.moderate(metric, kind) / 100
         for name, metric in KITTI.items()
-        for kind in LEAST
+        for kind in MIN_OVERLAP
     }
     return Evaluation(
         metrics={name: shares[name, "car"] for name in KITTI},
@@ -180,11 +180,11 @@ def _of_kitti(scenes: KittiScenes, found: Mapping[str, Detections]) -> Evaluatio
     )
 
 
-def of_map(found: Iterator[tuple[SensorBatch, Prediction]]) -> Evaluation:
+def evaluate_maps(found: Iterator[tuple[SensorBatch, FramePrediction]]) -> Evaluation:
     """mIoU of maps, counted frame by frame, as maps are large. InputError for a frame without one,
     and for no frame at all.
     """
-    counts, frames = MapScore(), 0
+    counts, frames = MapScoreCounter(), 0
     for batch, prediction in found:
         frames += 1
         assert isinstance(prediction, MapProbabilities)

@@ -8,8 +8,8 @@ from pathlib import Path
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.kitti import KittiScenes
+from sparsefront.scenes.scoring.detection_table import detection_table
 from sparsefront.scenes.scoring.kitti_frames import write_kitti_results
-from sparsefront.scenes.scoring.predictions import predictions_table
 from sparsefront.scenes.scoring.submission_writer import SENSORS, write_detections, write_tracks
 from sparsefront.scenes.scoring.tracker import TrackerSpec, track
 from sparsefront.scenes.scoring.tracking_frames import track_frames
@@ -29,7 +29,7 @@ def write_results(
     if isinstance(scenes, KittiScenes):
         write_kitti_results(scenes, detections, path)
         return
-    boxes = predictions_table(scenes, detections)
+    boxes = detection_table(scenes, detections)
     if tracker is None:
         write_detections(path, scenes, boxes, used)
     else:

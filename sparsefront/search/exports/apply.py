@@ -28,7 +28,7 @@ from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.mask import PruningMask, top
+from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
@@ -190,8 +190,8 @@ def _mask(
 ) -> PruningMask:  # fmt: skip
     requested = allocation.requested
     if requested.pattern == "channel":
-        graph = channel_graph(model, frame, _forward)
-        verify(model, frame, _forward, graph)
+        graph = channel_graph(model, frame)
+        verify(model, frame, graph)
         return channel_mask(scores, requested, groups, graph, model)
     if requested.pattern != "unstructured":
         removed = {name: share.removed for name, share in allocation.per_layer.items()}
@@ -205,7 +205,7 @@ def _kept(shares: Mapping[str, LayerShare], scores: ImportanceScores) -> dict[st
     found = {}
     for name, values in scores.by_weight.items():
         count = round((1 - shares[name].removed) * shares[name].weights)
-        found[name] = top(values.detach().flatten(), count).view(values.shape)
+        found[name] = top_mask(values.detach().flatten(), count).view(values.shape)
     return found
 
 
@@ -225,9 +225,9 @@ def _write(
         published_file.save(model, original_dialect(pruned.model), out)
         return
     document = asdict(allocation)
-    shares = mask.by_layer_sparsity()
+    shares = mask.sparsity_by_layer()
     document |= {
-        "per_modality": mask.achieved(groups),
+        "per_modality": mask.sparsity_by_group(groups),
         "per_layer": {
             n: {"weights": kept.numel(), "removed": shares[n]} for n, kept in mask.by_weight.items()
         },
@@ -240,7 +240,3 @@ def _write(
             for name, text in checkpoint_metadata(pruned.model, pruned.image).items()
         }
         write_manifest(made, {"made_by": "apply", **fields})
-
-
-def _forward(model: FusionModel, batch: SensorBatch) -> object:
-    return model(batch)

@@ -24,8 +24,8 @@ from sparsefront.search.exports.formats import (
     write_deployment,
     write_original,
 )
-from sparsefront.search.exports.nm_groups import verified
-from sparsefront.search.exports.picking import picked
+from sparsefront.search.exports.nm_groups import check_nm_groups
+from sparsefront.search.exports.picking import pick_trial
 from sparsefront.search.exports.pruned import (
     MANIFEST,
     SMALL,
@@ -64,7 +64,7 @@ def export(
     """
     run = run_folder(runs, name).require().pull()
     front = front_of(run)
-    trial = picked(front, run, pick)
+    trial = pick_trial(front, run, pick)
     require_formats(trial.spec.model, formats)
     destination = Path(destination)
     with whole_folder(destination) as made:
@@ -127,7 +127,7 @@ def _write(
     notes: dict[str, Any] = {}
     if spec.allocation.pattern not in ("unstructured", "channel"):
         removed = trial.result.per_layer_sparsity
-        notes["nm"] = verified(
+        notes["nm"] = check_nm_groups(
             build(spec.model), pruned.weights.state, removed, spec.allocation.pattern
         )
     if "original" in wanted.formats:

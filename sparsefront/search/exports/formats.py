@@ -47,20 +47,20 @@ def require_formats(spec: ModelSpec, formats: tuple[Format, ...]) -> None:
         require_compiler()
 
 
-def original_dialect(spec: ModelSpec, asked: str = "--format: value 'original'") -> Dialect:
-    """The dialect of the code base that the model is from. InputError, naming what `asked` for it,
-    where there is none, or where it has not the model's fuser.
+def original_dialect(spec: ModelSpec, option: str = "--format: value 'original'") -> Dialect:
+    """The dialect of the code base that the model is from. InputError, naming the `option` that
+    wants it, where there is none, or where it has not the model's fuser.
     """
     dialect = dialect_of(spec.name)
     if dialect is None:
         raise InputError(
-            f"{asked}: model {spec.name!r} is of no other code base; allowed "
+            f"{option}: model {spec.name!r} is of no other code base; allowed "
             "for mit_*, mmdet3d_*, pcdet_* and pku_*"
         )
     fuser = getattr(spec, "fuser", "concat")
     if fuser != "concat":
         raise InputError(
-            f"{asked}: the code of {spec.name!r} has no fuser {fuser!r}; "
+            f"{option}: the code of {spec.name!r} has no fuser {fuser!r}; "
             "allowed with model.fuser concat"
         )
     return dialect

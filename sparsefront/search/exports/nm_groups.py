@@ -15,7 +15,7 @@ WIDE = 256
 """Input channels from which TensorRT's sparse kernels tend to gain."""
 
 
-def verified(
+def check_nm_groups(
     model: FusionModel, state: Mapping[str, Tensor], per_layer: Mapping[str, float], pattern: str
 ) -> dict[str, Any]:
     """Counts of the groups of M inputs in every layer that the pattern holds in, and `pays`, which

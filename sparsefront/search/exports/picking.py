@@ -10,7 +10,7 @@ from sparsefront.search.runs.run_folder import RunFolder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_end
 
 
-def picked(front: ParetoFront, run: RunFolder, pick: str) -> StoredTrial:
+def pick_trial(front: ParetoFront, run: RunFolder, pick: str) -> StoredTrial:
     """InputError, one line: what the pick lacks and what there is."""
     number = re.fullmatch(r"trial:(\d+)", pick)
     if number is not None and int(number[1]) not in run.finished():

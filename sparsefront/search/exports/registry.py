@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparsefront.errors import ExecutionError, InputError
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.exports.pruned import read_manifest
 from sparsefront.search.reports.mlflow_store import (
     EXPERIMENT,
@@ -53,11 +53,11 @@ def register(folder: Path, sweep: str, runs: str | Path, name: str, alias: str) 
         client.set_registered_model_alias(name, alias, version)
     except (error_type, OSError) as error:
         raise ExecutionError(
-            f"{folder} is complete, but MLflow at {masked(uri)} did not register it: "
+            f"{folder} is complete, but MLflow at {mask_passwords(uri)} did not register it: "
             f"{error_text(error)}"
         ) from error
     elsewhere = uri != default_uri(runs)
-    before = f"MLFLOW_TRACKING_URI={masked(uri)} " if elsewhere else ""
+    before = f"MLFLOW_TRACKING_URI={mask_passwords(uri)} " if elsewhere else ""
     after = "" if str(runs) == "runs" or elsewhere else f" --runs {runs}"
     return (
         f"registered as version {version} of {name}\n"
@@ -66,7 +66,7 @@ def register(folder: Path, sweep: str, runs: str | Path, name: str, alias: str) 
 
 
 @contextmanager
-def fetched(uri: str, runs: str | Path) -> Iterator[Path]:
+def fetch_export(uri: str, runs: str | Path) -> Iterator[Path]:
     """The exported folder of models:/NAME@ALIAS or models:/NAME/VERSION, for as long as it is open.
     InputError where there is no such version.
     """
@@ -84,7 +84,7 @@ def fetched(uri: str, runs: str | Path) -> Iterator[Path]:
             client.download_artifacts(found.run_id, FOLDER, place)
         except (error_type, OSError) as error:
             raise ExecutionError(
-                f"{uri}: MLflow at {masked(tracking)}: {error_text(error)}"
+                f"{uri}: MLflow at {mask_passwords(tracking)}: {error_text(error)}"
             ) from error
         yield Path(place) / FOLDER
 

@@ -26,10 +26,10 @@ from sparsefront.search.optimizer.distributions import (
     decode,
     distributions,
     encode,
+    first_untried,
     space_of,
-    untried,
 )
-from sparsefront.search.optimizer.prediction import Prediction, propose
+from sparsefront.search.optimizer.prediction import LossPrediction, propose
 from sparsefront.search.optimizer.samplers import Sampler, suggest
 from sparsefront.search.optimizer.study import DIRECTIONS, Direction, open_study
 
@@ -82,13 +82,13 @@ class Optimizer:
         name: str = "search",
         sampler: Sampler = "auto",
         first: Sequence[Mapping[str, Value]] | None = None,
-        prediction: Prediction | None = None,
+        prediction: LossPrediction | None = None,
         integers: frozenset[str] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         _check(objectives, sampler, seed)
         self._objectives, self._seed, self._kind = dict(objectives), seed, sampler
-        self._prediction: Prediction | None = None
+        self._prediction: LossPrediction | None = None
         self._follows = False
         self._distributions = distributions(space_of(space), integers)
         if first is None:
@@ -101,7 +101,7 @@ class Optimizer:
         if prediction is not None:
             self.guide(prediction)
 
-    def guide(self, prediction: Prediction, follows: bool = True) -> None:
+    def guide(self, prediction: LossPrediction, follows: bool = True) -> None:
         """From here on the predicted front says which allocations are tried, or, where it is not
         followed, is only compared with what is measured. InputError where it is about other fields
         or values than the search, or, to be followed, other objectives.
@@ -139,8 +139,8 @@ class Optimizer:
             self._study.enqueue_trial(encoded, user_attrs=attributes, skip_if_exists=True)
 
     def adopt(self, values: Mapping[str, Value]) -> int | None:
-        """Id of a new trial with these values of all fields, to be told what is known of it; it
-        does not count. None where they were tried. One that was adopted and never told is the same
+        """Id of a new trial with these values of all fields, whose end is known already; it does
+        not count. None where they were tried. One that was adopted and never ended is the same
         trial again.
         """
         params = {name: encode(value) for name, value in values.items()}
@@ -160,8 +160,8 @@ class Optimizer:
         return next(t.number for t in reversed(self._running()) if t.params == params)
 
     def running(self) -> list[Proposal]:
-        """Trials that were asked for and never told, by id. One that was lost while it was asked
-        for, with some of its values stored, nobody knows of: its values are tried later.
+        """Trials that were proposed and have not ended, by id. One that was lost while it was
+        proposed, with some of its values stored, nobody knows of: its values are tried later.
         """
         for trial in self._running():
             if trial.params.keys() < self._distributions.keys():
@@ -213,7 +213,7 @@ class Optimizer:
         if redraws < MAX_REDRAWS:
             return self._suggested(at_random=redraws > 0)
         tried = [t.params for t in self._trials() if t.state != TrialState.WAITING]
-        return untried(self._distributions, tried) if redraws == MAX_REDRAWS else None
+        return first_untried(self._distributions, tried) if redraws == MAX_REDRAWS else None
 
     def tell(
         self,
@@ -285,7 +285,7 @@ class Optimizer:
         return optuna.trial.Trial(self._study, frozen._trial_id)
 
     def _requested(self, trial_id: int) -> FrozenTrial:
-        """InputError for a trial that was never asked for."""
+        """InputError for a trial that was never proposed."""
         trials = self._study.get_trials(deepcopy=False)
         if trial_id in range(len(trials)) and trials[trial_id].state != TrialState.WAITING:
             return trials[trial_id]
@@ -340,7 +340,7 @@ class Optimizer:
         """
         return (self._seed * SEED_STRIDE + len(self._study.get_trials(deepcopy=False))) % 2**31
 
-    def _predicted(self, prediction: Prediction, seed: int) -> dict[str, float]:
+    def _predicted(self, prediction: LossPrediction, seed: int) -> dict[str, float]:
         """The guided fields of the next trial. Of those that were never trained only the costs are
         known.
         """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 POINTS = 4
-BEND = 1.5
+SPACING_EXPONENT = 1.5
 """Above 1 points are closer at the high end, where a point of sparsity costs most."""
 
 
@@ -20,7 +20,11 @@ def diagonal(fields: Mapping[str, BaseDistribution], points: int) -> list[dict[s
         for name, field in fields.items()
         if isinstance(field, FloatDistribution | IntDistribution)
     }
-    shares = [1 - (1 - i / max(1, points - 1)) ** BEND for i in range(points)] if ranges else []
+    shares = (
+        [1 - (1 - i / max(1, points - 1)) ** SPACING_EXPONENT for i in range(points)]
+        if ranges
+        else []
+    )
     return [{name: _at(field, share) for name, field in ranges.items()} for share in shares]
 
 

@@ -69,11 +69,11 @@ def check_values(
         if name not in fields:
             near = strict_yaml.closest(name, list(fields))
             raise InputError(f"{what}: no field {name!r}{near}; allowed: {', '.join(fields)}")
-        if not holds(fields[name], value):
+        if not contains(fields[name], value):
             raise InputError(f"{what}.{name}: value {value!r}; allowed: {fields[name]}")
 
 
-def holds(distribution: BaseDistribution, value: Value) -> bool:
+def contains(distribution: BaseDistribution, value: Value) -> bool:
     """Whether a field's distribution has this value."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(encode(value))))
@@ -81,7 +81,7 @@ def holds(distribution: BaseDistribution, value: Value) -> bool:
         return False
 
 
-def untried(
+def first_untried(
     fields: Mapping[str, BaseDistribution], tried: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     """The first values, in Optuna's form, of a space without real numbers that are not among those

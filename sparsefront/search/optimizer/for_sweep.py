@@ -12,7 +12,7 @@ from sparsefront.search.config.sweep_file import PATHS, TRADE_OFF, Sweep, search
 from sparsefront.search.config.trial_result import TrialEnd, TrialResult
 from sparsefront.search.optimizer.ask_and_tell import Optimizer
 from sparsefront.search.optimizer.diagonal import POINTS, diagonal
-from sparsefront.search.optimizer.distributions import distributions, holds
+from sparsefront.search.optimizer.distributions import contains, distributions
 from sparsefront.search.optimizer.stopped_estimate import estimate_stopped
 
 
@@ -80,11 +80,11 @@ def num_initial(sweep: Sweep) -> int:
 
 def own_values(sweep: Sweep) -> dict[str, Value]:
     """Fields as the sweep's own trial has them, where the space allows that value."""
-    own = {name: as_searched(sweep, name, value_of(sweep.trial, name)) for name in sweep.space}
-    return {name: value for name, value in own.items() if allowed_value(sweep, name, value)}
+    own = {name: searched_value(sweep, name, value_of(sweep.trial, name)) for name in sweep.space}
+    return {name: value for name, value in own.items() if is_allowed(sweep, name, value)}
 
 
-def as_searched(sweep: Sweep, name: str, value: Value) -> Value:
+def searched_value(sweep: Sweep, name: str, value: Value) -> Value:
     """The choice that stands for this value: a trial has whole specs, choices may leave out what
     is as by default; one path may be written in several ways.
     """
@@ -105,7 +105,7 @@ def _same_path(one: Value, other: Value) -> bool:
     return os.path.abspath(one) == os.path.abspath(other)
 
 
-def allowed_value(sweep: Sweep, name: str, value: Value) -> bool:
+def is_allowed(sweep: Sweep, name: str, value: Value) -> bool:
     """Whether the space allows this value of a field."""
     field = {name: sweep.space[name]}
-    return holds(distributions(field, integers(sweep))[name], value)
+    return contains(distributions(field, integers(sweep))[name], value)

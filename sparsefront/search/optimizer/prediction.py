@@ -10,29 +10,29 @@ import moocore
 import numpy as np
 from scipy.stats import spearmanr
 
-from sparsefront.pruning.predicted_front import BudgetCurve, PredictedFront, predicted_front
+from sparsefront.pruning.predicted_front import GroupCurve, PredictedFront, predicted_front
 from sparsefront.search.config.agreement import Agreement
 from sparsefront.search.optimizer.recalibration import Floats, LossModel, recalibrated
 
 Sparsities = Mapping[str, float]
-TIMID, BOLD = 0.05, 80
-"""How far proposals stray from the mean model: hardly at first, when every one is an improvement;
-after BOLD trials as far as the posterior allows.
+EXPLORATION_START, EXPLORATION_TRIALS = 0.05, 80
+"""How far proposals stray from the mean model: by this share of the posterior's covariance at
+first, when every trial is an improvement, and after so many trials as far as the posterior allows.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What is known before any trial.
+class LossPrediction:
+    """The loss that importance scores predict for an allocation: what is known before any trial.
 
-    curves  field of the space -> its budget's curve
+    curves  field of the space -> its group's curve
     cost    the objective that is exact: `dense` less `unit` for each MAC saved, minimised
     worst   objective -> the value that counts nothing, of all objectives
     best    objective -> the best possible value
     most_cost  no allocation that costs more is tried; None: no limit
     """
 
-    curves: Mapping[str, BudgetCurve]
+    curves: Mapping[str, GroupCurve]
     cost: str
     dense: float
     unit: float
@@ -42,7 +42,7 @@ class Prediction:
 
     @property
     def spread(self) -> Floats | None:
-        """Which tilts a budget has (recalibration.py); None: each its own."""
+        """Which tilts a group has (recalibration.py); None: each its own."""
         return None
 
     @property
@@ -71,7 +71,7 @@ class Prediction:
         return front if self.most_cost is None else front.saving(self._least_saved())
 
     def candidates(self, tilts: Floats) -> list[dict[str, float]]:
-        """Values of the space along the front, budgets tilted so."""
+        """Values of the space along the front, groups tilted so."""
         front = self.front(dict(zip(self.curves, tilts.tolist(), strict=True)))
         return [front.allocation(i) for i in range(len(front.saved))]
 
@@ -80,7 +80,7 @@ class Prediction:
         return (self.dense - self.most_cost) / self.unit
 
     def losses(self, tried: Sequence[Sparsities]) -> Floats:
-        """Each budget's predicted loss [N, n], as a share of what the most pruned loses."""
+        """Each group's predicted loss [N, n], as a share of what the most pruned loses."""
         scale = max(sum(float(c.loss.max()) for c in self.curves.values()), 1e-300)
         rows = [[np.interp(t[n], c.sparsities, c.loss) for n, c in self.curves.items()]
                 for t in tried]  # fmt: skip
@@ -125,7 +125,7 @@ class Prediction:
 
 
 def propose(
-    prediction: Prediction,
+    prediction: LossPrediction,
     tried: Sequence[Sparsities],
     values: Mapping[str, Sequence[float]],
     running: Sequence[Sparsities],
@@ -143,8 +143,8 @@ def propose(
         name: recalibrated(seen, prediction.shares_lost(name, values[name]), prediction.spread)
         for name in prediction.qualities
     }
-    boldness = min(1.0, TIMID + len(tried) / BOLD)
-    drawn = {name: model.drawn(random, boldness) for name, model in models.items()}
+    exploration = min(1.0, EXPLORATION_START + len(tried) / EXPLORATION_TRIALS)
+    drawn = {name: model.drawn(random, exploration) for name, model in models.items()}
     leading = drawn[prediction.qualities[int(random.integers(len(drawn)))]]
     candidates = prediction.candidates(leading.tilts)
     new = [c for c in candidates if c not in [*tried, *running]] or candidates
@@ -156,14 +156,14 @@ def propose(
 
 
 def _had(
-    prediction: Prediction, models: Mapping[str, LossModel], tried: Sequence[Sparsities]
+    prediction: LossPrediction, models: Mapping[str, LossModel], tried: Sequence[Sparsities]
 ) -> Floats:
     losses = prediction.losses(tried)
     return _points(prediction, tried, {n: model.best.at(losses) for n, model in models.items()})
 
 
 def _points(
-    prediction: Prediction, tried: Sequence[Sparsities], losses: Mapping[str, Floats]
+    prediction: LossPrediction, tried: Sequence[Sparsities], losses: Mapping[str, Floats]
 ) -> Floats:
     """[N, objectives], to minimise, 1 counts nothing."""
     return np.stack([*losses.values(), prediction.costs(tried)], axis=1)

@@ -1,9 +1,9 @@
 """What pruning costs in accuracy: the loss that scores predict, recalibrated on measured trials.
 
-measured = base + (1 - base) (1 - exp(-k x^q)),  x = sum over budgets of e^tilt_b predicted loss_b,
-on a scale where 0 is the best value measured and 1 counts nothing. Scores get the order of budgets
-roughly right and their scale wrong, so each budget has a tilt, with a prior around 0; the rest says
-how lost score mass becomes lost accuracy. Budgets may share tilts: one of a modality is that of all
+measured = base + (1 - base) (1 - exp(-k x^q)),  x = sum over groups of e^tilt_g predicted loss_g,
+on a scale where 0 is the best value measured and 1 counts nothing. Scores get the order of groups
+roughly right and their scale wrong, so each group has a tilt, with a prior around 0; the rest says
+how lost score mass becomes lost accuracy. Groups may share tilts: one of a modality is that of all
 its stages. Posterior by Laplace's approximation.
 """
 
@@ -26,7 +26,7 @@ FIRST_NOISE, LEAST_NOISE, MOST_NOISE = 0.03, 0.005, 0.2
 @dataclass(frozen=True)
 class LossCurve:
     """One set of parameters [3 + t]: base, log k, log q, and the tilts; spread [t, n] has a 1 where
-    a tilt is one of a budget's, None: each budget has its own.
+    a tilt is one of a group's, None: each group has its own.
     """
 
     parameters: Floats
@@ -37,7 +37,7 @@ class LossCurve:
         return self.parameters[TILTS:]
 
     def at(self, predicted: Floats) -> Floats:
-        """Loss [...] at the budgets' predicted losses [..., n]; these add to 1 when all is gone."""
+        """Loss [...] at the groups' predicted losses [..., n]; these add to 1 when all is gone."""
         base = self.parameters[BASE]
         k, q = np.exp(self.parameters[LOG_K]), np.exp(self.parameters[LOG_Q])
         tilts = self.tilts if self.spread is None else self.tilts @ self.spread
@@ -58,11 +58,11 @@ class LossModel:
     def best(self) -> LossCurve:
         return LossCurve(self.mean, self.spread)
 
-    def drawn(self, random: np.random.Generator, boldness: float = 1.0) -> LossCurve:
+    def drawn(self, random: np.random.Generator, exploration: float = 1.0) -> LossCurve:
         """A curve as likely as the posterior says (Thompson sampling); below 1, nearer its mean.
         The base stays: all allocations have it; a lower one would promise gain where none is.
         """
-        found = random.multivariate_normal(self.mean, boldness * self.covariance)
+        found = random.multivariate_normal(self.mean, exploration * self.covariance)
         found[BASE] = self.mean[BASE]
         return LossCurve(found, self.spread)
 

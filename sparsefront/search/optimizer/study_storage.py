@@ -1,4 +1,4 @@
-"""Where Optuna keeps what was asked and told: a file of its own, a database, or memory."""
+"""Where Optuna keeps which trials were requested and how they ended: a file, a database, memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from sparsefront.errors import InputError
-from sparsefront.search.config.passwords import masked
+from sparsefront.errors import InputError, one_line
+from sparsefront.search.config.passwords import mask_passwords
 
 WRONG = (
-    OptunaError, ImportError, InputError, RuntimeError, IsADirectoryError, NotADirectoryError,
+    OptunaError, ImportError, ValueError, RuntimeError, IsADirectoryError, NotADirectoryError,
     PermissionError,
 )  # fmt: skip
 
 StudyLost = StorageInternalError
-"""What Optuna raises where a database stops answering; `connection_error_message` says it in one line."""
+"""What Optuna raises where a database stops answering; connection_error_message has the words."""
 PATIENCE_S, PAUSE_S = 30.0, 1.0
 """A database of many machines has its moments: how long a connection is tried for, and how often.
 """
@@ -49,7 +49,7 @@ def open_storage(storage: str | Path | None) -> BaseStorage:
 def connection_error_message(storage: str | None, error: BaseException) -> str:
     """Why a storage that was open fails, in one line without its password."""
     reason = _reason(error.__cause__ or error)
-    return f"storage: value {masked(str(storage))!r} fails: {reason}"
+    return f"storage: value {mask_passwords(str(storage))!r} fails: {reason}"
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def in_one_line(storage: str | Path | None) -> Iterator[None]:
         yield
     except _wrong(storage) as error:
         raise InputError(
-            f"storage: value {masked(str(storage))!r} cannot be opened: {_reason(error)}; "
+            f"storage: value {mask_passwords(str(storage))!r} cannot be opened: {_reason(error)}; "
             "allowed: a file, or the URI of a database that answers (sqlite:///FILE, "
             "postgresql://USER@HOST/DATABASE)"
         ) from error
@@ -74,7 +74,7 @@ def _wrong(storage: str | Path | None) -> tuple[type[Exception], ...]:
 
 
 def _reason(error: BaseException) -> str:
-    return masked(" ".join(str(error).split())).partition(" (Background on this")[0][:200]
+    return mask_passwords(one_line(error)).partition(" (Background on this")[0][:200]
 
 
 def _database(uri: str) -> RDBStorage:
@@ -84,8 +84,8 @@ def _database(uri: str) -> RDBStorage:
 
     url = make_url(uri)
     patience = LIBPQ if url.drivername in BY_LIBPQ else {}
-    asked = {name: value for name, value in patience.items() if name not in url.query}
-    storage = RDBStorage(uri, engine_kwargs={"pool_pre_ping": True, "connect_args": asked})
+    arguments = {name: value for name, value in patience.items() if name not in url.query}
+    storage = RDBStorage(uri, engine_kwargs={"pool_pre_ping": True, "connect_args": arguments})
     event.listen(storage.engine, "do_connect", _connected)
     return storage
 

@@ -11,15 +11,15 @@ import numpy as np
 from sparsefront.pruning.predicted_front import PredictedFront, predicted_front
 from sparsefront.search.config.space import Range
 from sparsefront.search.config.trade_off import TradeOff
-from sparsefront.search.optimizer.prediction import Prediction, Sparsities
+from sparsefront.search.optimizer.prediction import LossPrediction, Sparsities
 from sparsefront.search.optimizer.recalibration import Floats
 
 MOST_KEPT = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class TradeOffPrediction(Prediction):
-    """Over trade_off.saved and trade_off.tilt.*; curves are of the budgets that it is about.
+class TradeOffPrediction(LossPrediction):
+    """Over trade_off.saved and trade_off.tilt.*; curves are of the groups that it is about.
 
     own     the trial's trade-off: tilts that are not searched
     saved   field and range of how far along the front
@@ -49,11 +49,11 @@ class TradeOffPrediction(Prediction):
         """With the allocation in place of the trade-off: at either end no tilt changes it."""
         allocation = self._allocations([values])[0]
         others = {name: value for name, value in values.items() if name not in self.proposed()}
-        return others | {budget: round(share, 9) for budget, share in allocation.items()}
+        return others | {group: round(share, 9) for group, share in allocation.items()}
 
     def losses(self, tried: Sequence[Sparsities]) -> Floats:
         """As the trial's own tilts see them."""
-        own = np.exp([self._own(budget) for budget in self.curves])
+        own = np.exp([self._own(group) for group in self.curves])
         return super().losses(self._allocations(tried)) * own
 
     def costs(self, tried: Sequence[Sparsities]) -> Floats:
@@ -80,7 +80,7 @@ class TradeOffPrediction(Prediction):
         return float(np.clip(needed, 0.0, 1.0))
 
     def _allocations(self, tried: Sequence[Sparsities]) -> list[dict[str, float]]:
-        """Budget -> sparsity, of each."""
+        """Group -> sparsity, of each."""
         fields = [self.saved[0], *(name for name, _ in self.tilts.values())]
         keys = [tuple(values[name] for name in fields) for values in tried]
         front: PredictedFront | None = None
@@ -98,21 +98,21 @@ class TradeOffPrediction(Prediction):
     def _tilted(self, values: Sparsities) -> PredictedFront:
         searched = {part: values[name] for part, (name, _) in self.tilts.items()}
         tilt = {
-            budget: self._own(budget)
-            + sum(tilt for part, tilt in searched.items() if _covers(part, budget))
-            for budget in self.curves
+            group: self._own(group)
+            + sum(tilt for part, tilt in searched.items() if _covers(part, group))
+            for group in self.curves
         }
         return predicted_front(self.curves, tilt)
 
-    def _own(self, budget: str) -> float:
-        """The tilt of a budget that is not searched."""
+    def _own(self, group: str) -> float:
+        """The tilt of a group that is not searched."""
         return sum(
             tilt
             for part, tilt in self.own.tilt.items()
-            if part not in self.tilts and _covers(part, budget)
+            if part not in self.tilts and _covers(part, group)
         )
 
 
-def _covers(part: str, budget: str) -> bool:
-    """Whether a tilt of a modality or stage is one of this budget's."""
-    return part in (budget, budget.partition(".")[0])
+def _covers(part: str, group: str) -> bool:
+    """Whether a tilt of a modality or stage is one of this group's."""
+    return part in (group, group.partition(".")[0])

@@ -1,1 +1,1 @@
-"""What people look at: MLflow, pictures, reports."""
+"""MLflow, pictures, pages and tables of a sweep."""

@@ -44,7 +44,7 @@ class ChildRun:
     reason: str | None = None
 
 
-def of_finished(trial: StoredTrial, values: Mapping[str, Any]) -> ChildRun:
+def finished_run(trial: StoredTrial, values: Mapping[str, Any]) -> ChildRun:
     result = trial.result
     return ChildRun(
         trial_id=trial.trial_id,
@@ -59,11 +59,11 @@ def of_finished(trial: StoredTrial, values: Mapping[str, Any]) -> ChildRun:
     )
 
 
-def of_stopped(end: TrialEnd, values: Mapping[str, Any], spec: TrialSpec | None) -> ChildRun:
+def stopped_run(end: TrialEnd, values: Mapping[str, Any], spec: TrialSpec | None) -> ChildRun:
     """With the costs that it had before any training, where these are exact."""
     costs = {} if end.costs_are_lower_bounds else end.costs
     return replace(
-        of_failed(end, values, spec),
+        failed_run(end, values, spec),
         status="KILLED",
         metrics={name: value for name, value in costs.items() if name in BEFORE_TRAINING},
         curves=_at_rungs(end.intermediate_results),
@@ -71,7 +71,7 @@ def of_stopped(end: TrialEnd, values: Mapping[str, Any], spec: TrialSpec | None)
     )
 
 
-def of_failed(end: TrialEnd, values: Mapping[str, Any], spec: TrialSpec | None) -> ChildRun:
+def failed_run(end: TrialEnd, values: Mapping[str, Any], spec: TrialSpec | None) -> ChildRun:
     return ChildRun(
         trial_id=end.trial_id,
         name=run_name(end.trial_id, spec, _requested(spec)),

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from sparsefront.errors import one_line
 from sparsefront.search.config.space import Value
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.reports.sweep_files import FRONT_FILES, save_front_files
@@ -55,7 +56,7 @@ class LiveFront:
             self._tell(front)
         except Exception as error:  # a sweep never ends for a picture
             self._broken = True
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             print(f"the front is drawn at the end only: {reason}", file=sys.stderr)
         self._drawn, self._last = points, self._clock()
         self._cost_s = max(self._last - started, self._cpu() - computed)

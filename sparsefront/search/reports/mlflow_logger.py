@@ -20,12 +20,12 @@ from typing import Any
 from sparsefront.errors import ExecutionError, InputError
 from sparsefront.files.atomic import read_json, write_json
 from sparsefront.search.config.agreement import Agreement
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.programs import program
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_result import TrialEnd
 from sparsefront.search.optimizer.ask_and_tell import Optimizer
-from sparsefront.search.reports.child_run import ChildRun, of_failed, of_finished, of_stopped
+from sparsefront.search.reports.child_run import ChildRun, failed_run, finished_run, stopped_run
 from sparsefront.search.reports.mlflow_store import (
     EXPERIMENT,
     SWEEP,
@@ -69,8 +69,8 @@ class MlflowLogger:
         except failures() as error:
             if not run.mlflow_file.is_file():
                 raise InputError(
-                    f"tracking_uri: value {masked(tracking_uri)!r}: {error_text(error)}; allowed: a "
-                    "server that answers, or a database"
+                    f"tracking_uri: value {mask_passwords(tracking_uri)!r}: {error_text(error)}; "
+                    "allowed: a server that answers, or a database"
                 ) from error
             self._falls_behind(error)
 
@@ -90,7 +90,7 @@ class MlflowLogger:
             f"#/experiments/{self.experiment_id}/runs/{self.parent_id}"
             "?workflowType=machine_learning"
         )
-        uri = masked(self.tracking_uri)
+        uri = mask_passwords(self.tracking_uri)
         if uri.startswith("http"):
             return f"{uri}/{page}"
         start = f"{program('mlflow')} ui --backend-store-uri {uri}"
@@ -131,9 +131,9 @@ class MlflowLogger:
     def _log_end(self, end: TrialEnd, values: Mapping[str, Any]) -> None:
         if end.status == "finished":
             trial = read_trial(self._run, end.trial_id)
-            return self._write(of_finished(trial, values), trial)
+            return self._write(finished_run(trial, values), trial)
         spec = read_spec(self._run, end.trial_id)
-        of_end = of_stopped if end.status == "stopped" else of_failed
+        of_end = stopped_run if end.status == "stopped" else failed_run
         return self._write(of_end(end, values, spec))
 
     def _attempt(self, say: Callable[[], None], *, in_folder: bool = True) -> None:
@@ -219,8 +219,8 @@ class MlflowLogger:
         except failures() as error:
             self._behind_since = time.monotonic()
             raise ExecutionError(
-                f"the sweep is complete, but MLflow at {masked(self.tracking_uri)} does not "
-                f"answer: {error_text(error)}; {self._run.resume_command()} logs what it missed"
+                f"the sweep is complete, but MLflow at {mask_passwords(self.tracking_uri)} does "
+                f"not answer: {error_text(error)}; {self._run.resume_command()} logs what it missed"
             ) from error
 
     def _finish(self, front: ParetoFront) -> None:

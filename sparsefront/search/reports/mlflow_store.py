@@ -11,7 +11,7 @@ from typing import Any
 from sparsefront.errors import one_line
 from sparsefront.files.atomic import read_json
 from sparsefront.search.config import strict_yaml
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.runs.interrupts import defer_signals
 from sparsefront.search.runs.run_folder import SQLITE, RunFolder
 
@@ -121,4 +121,4 @@ def runs_where(client: Any, experiment_id: str, text: str) -> list[Any]:
 
 def error_text(error: BaseException) -> str:
     """An error in one line of 200 characters at most, without passwords."""
-    return masked(one_line(error))[:200]
+    return mask_passwords(one_line(error))[:200]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsefront.search.reports.sweep_files import FRONT_FILES, REPORT_FILES
-from sparsefront.search.runs.front import ParetoFront, shown
+from sparsefront.search.runs.front import ParetoFront, format_value
 
 NOTE = "mlflow.note.content"
 LONGEST_NOTE = 7500  # MLflow takes tags of 8000 characters
@@ -54,7 +54,9 @@ def _sentence(front: ParetoFront) -> str:
     if not front.points:
         return text
     knee = front.knee()
-    values = ", ".join(f"{o.name} {shown(o.function(knee.result))}" for o in front.objectives)
+    values = ", ".join(
+        f"{o.name} {format_value(o.function(knee.result))}" for o in front.objectives
+    )
     removed = knee.result.metrics["sparsity"]
     return (
         f"{text} Knee: trial {knee.trial_id}, {values}, {100 * removed:.0f} % of weights removed."

@@ -13,7 +13,7 @@ from typing import Any
 from sparsefront.errors import InputError, one_line
 from sparsefront.files.atomic import read_json
 from sparsefront.search.config import strict_yaml
-from sparsefront.search.config.passwords import masked
+from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Value
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.optimizer.ask_and_tell import BASELINE, DUPLICATE, FREE, REASON
@@ -46,11 +46,11 @@ class StudyTrial:
 
 
 def read_study_trials(sweep: Sweep, run: RunFolder) -> dict[int, StudyTrial]:
-    """Trial id -> the trial as requested; empty, and a line on stderr, where Optuna cannot be read."""
+    """Trial id -> the trial as requested; empty, with a line on stderr, where that fails."""
     try:
         return {t.number: _read(t) for t in _trials(sweep, run) if DUPLICATE not in t.user_attrs}
     except Exception as error:  # a database that is away, a journal of another Optuna
-        reason = masked(one_line(error))[:120]
+        reason = mask_passwords(one_line(error))[:120]
         print(f"{run.name}: Optuna's storage cannot be read ({reason})", file=sys.stderr)
         return {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sparsefront.errors import one_line_with_type
 from sparsefront.files.atomic import write_bytes
 from sparsefront.search.reports.charts import CHARTS, FRONT, Chart
 from sparsefront.search.reports.charts.files import save_picture
@@ -41,7 +42,7 @@ def save_all(view: SweepView, folder: Path) -> None:
         except OSError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = one_line_with_type(error, 200)
             print(f"chart {chart.name!r} cannot be drawn: {reason}", file=sys.stderr)
     write_bytes(folder / "report.html", sweep_page(view, drawn).encode())
 

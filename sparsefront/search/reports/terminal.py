@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparsefront.search.reports.charts.front_pairs import pairs
 from sparsefront.search.reports.sweep_view import SweepView
-from sparsefront.search.runs.front import shown
+from sparsefront.search.runs.front import format_value
 
 WIDTH, HEIGHT = 60, 12
 MARKS = "ox+*#@"
@@ -42,7 +42,7 @@ def _framed(
     ends: tuple[float, float, float, float],
     legend: str,
 ) -> str:
-    left, right, low, high = map(shown, ends)
+    left, right, low, high = map(format_value, ends)
     lines = [f"{names[1]}: {legend}"]
     for at, row in enumerate(grid):
         number = {0: high, len(grid) - 1: low}.get(at, "")

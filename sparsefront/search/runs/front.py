@@ -77,7 +77,7 @@ class ParetoFront:
         for point in self.points:
             removed = point.result.per_modality_sparsity
             shares = [point.result.metrics["sparsity"], *(removed[m] for m in modalities)]
-            cells = [shown(o.function(point.result)) for o in self.objectives]
+            cells = [format_value(o.function(point.result)) for o in self.objectives]
             line = f"{point.trial_id:>5}" + _cells([*cells, *(f"{s:.1%}" for s in shares)], widths)
             lines.append(line + ("  knee" if point.trial_id == knee else ""))
         tried = len(self.points) + len(self.others)
@@ -130,7 +130,7 @@ class ParetoFront:
             raise InputError(f"sweep {self.name!r}: no finished trial is on the front yet")
 
 
-def shown(value: float) -> str:
+def format_value(value: float) -> str:
     """A metric in at most eight characters: four places, counts as whole numbers, large ones in
     millions.
     """

@@ -28,7 +28,7 @@ SETTLE_S = 1.0
 
 
 class Lease:
-    """A driver's right to a sweep; `lost` says why it has none any more, or None."""
+    """A driver's right to a sweep; `lost_because` says why it has none any more, or None."""
 
     def __init__(self, run: RunFolder, shared: SharedStorage) -> None:
         self._run, self._shared = run, shared
@@ -41,13 +41,14 @@ class Lease:
         self._renewing = threading.Thread(target=self._renew, daemon=True)
 
     @property
-    def lost(self) -> str | None:
+    def lost_because(self) -> str | None:
         if self._taken:
             return f"another driver goes on with {self._run.display_uri}; this one stops"
         if time.monotonic() - self._renewed > LEASE_S:
             return (
-                f"{self._run.display_uri}/driver.json could not be renewed for {LEASE_S:g} s, so another "
-                f"driver may take over; {self._run.resume_command()} goes on when the storage answers"
+                f"{self._run.display_uri}/driver.json could not be renewed for {LEASE_S:g} s, so "
+                f"another driver may take over; {self._run.resume_command()} goes on when the "
+                "storage answers"
             )
         return None
 
@@ -93,7 +94,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_S):
-            with suppress(StorageLost):  # `lost` says so when it lasts
+            with suppress(StorageLost):  # `lost_because` says so when it lasts
                 began = time.monotonic()
                 if not self._is_ours(self._shared.read(self._file)):
                     self._taken = True

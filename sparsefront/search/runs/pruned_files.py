@@ -2,7 +2,7 @@
 
 weights.safetensors   the whole state dict at full size, pruned weights zero
 masks.safetensors     bool, True = kept, of each prunable weight
-channels.json         positions left along each axis of each tensor; only where channels were removed
+channels.json         positions left along each axis of each tensor, where channels were removed
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class RunFolder:
     @property
     def mlflow_root(self) -> Path:
         """Where MLflow's own database goes: beside the runs, of a URI on this machine."""
-        return self.runs if self.shared is None else kept_folder(self.shared.uri)
+        return self.runs if self.shared is None else local_copy(self.shared.uri)
 
     @property
     def mlflow_database(self) -> str:
@@ -147,9 +147,9 @@ class RunFolder:
 
     def finished(self) -> list[int]:
         """Ids of finished trials, ascending."""
-        return sorted(int(file.parent.name) for file in self.of_trials(RESULT))
+        return sorted(int(file.parent.name) for file in self.trial_files(RESULT))
 
-    def of_trials(self, name: str) -> list[Path]:
+    def trial_files(self, name: str) -> list[Path]:
         """The files of this name that trials have; folders that are not whole yet begin with a
         dot.
         """
@@ -213,7 +213,7 @@ def run_folder(runs: str | Path, name: str, option: str = "--runs") -> RunFolder
     if not is_uri(runs):
         return RunFolder(runs=Path(runs), name=name)
     uri = str(runs).rstrip("/")
-    shared = SharedStorage(uri=uri, local=kept_folder(uri), option=option)
+    shared = SharedStorage(uri=uri, local=local_copy(uri), option=option)
     shared.check()
     return RunFolder(runs=shared.local, name=name, shared=shared)
 
@@ -264,7 +264,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SPARSEFRONT_RUNS_CACHE") or cache / "sparsefront" / "runs")
 
 
-def kept_folder(uri: str) -> Path:
+def local_copy(uri: str) -> Path:
     """What this machine keeps of the runs under a URI."""
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", uri)[:60]
     return cache_folder() / f"{readable}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"

@@ -6,28 +6,23 @@ themselves, elsewhere it is written under a hidden name and renamed.
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparsefront.errors import DISK_FULL, ExecutionError, InputError
+from sparsefront.errors import DISK_FULL, ExecutionError, InputError, one_line_with_type
+from sparsefront.files.atomic import replacing, write_bytes
+from sparsefront.search.config.trial_files import ENDINGS, REQUESTED_SPEC, REQUESTED_SPEC_0_1, SPEC
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Protocols without folders, whose uploads appear whole."""
-NEVER_CHANGED = (
-    "spec.json",
-    "asked.json",
-    "result.json",
-    "failure.json",
-    "stopped.json",
-    "channels.json",
-)
+NEVER_CHANGED = (*ENDINGS, SPEC, REQUESTED_SPEC, REQUESTED_SPEC_0_1, "channels.json")
 WAITS_S = (1.0, 5.0, 20.0)
 T = TypeVar("T")
 
@@ -50,7 +45,7 @@ class SharedStorage:
 
     uri: str
     local: Path
-    option: str = "--out"
+    option: str = "--runs"
 
     def check(self) -> None:
         """InputError for a protocol that is not known or whose package is not installed."""
@@ -62,11 +57,11 @@ class SharedStorage:
         except ImportError as error:
             package = known_implementations[protocol]["class"].partition(".")[0]
             raise InputError(
-                f"{self._named()}: {_line(error)}; needed: `pip install {package}`, on every node"
+                f"{self._named()}: {_reason(error)}; needed: `pip install {package}`, on every node"
             ) from error
         except Exception as error:
             raise InputError(
-                f"{self._named()}: {_line(error)}; allowed: a path, or a URI that fsspec knows, "
+                f"{self._named()}: {_reason(error)}; allowed: a path, or a URI that fsspec knows, "
                 "such as s3://BUCKET/runs, gs://BUCKET/runs or file:///FOLDER"
             ) from error
 
@@ -76,7 +71,7 @@ class SharedStorage:
             return bool(self._opened().find(self._remote(file)))
         except Exception as error:
             raise InputError(
-                f"{self._named()}: cannot be read: {_line(error)}; allowed: storage that exists "
+                f"{self._named()}: cannot be read: {_reason(error)}; allowed: storage that exists "
                 "and that the credentials of this machine open"
             ) from error
 
@@ -128,8 +123,7 @@ class SharedStorage:
     def write(self, file: Path, content: bytes) -> None:
         """A small file. Tried once."""
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            write_bytes(file, content)
             self._put(file)
         except Exception as error:
             raise self._lost(error) from error
@@ -165,16 +159,9 @@ class SharedStorage:
             self._get(wanted)
 
     def _get(self, wanted: dict[str, Path]) -> None:
-        made = {name: _hidden(file) for name, file in wanted.items()}
-        for file in made.values():
-            file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._opened().get(list(made), [str(file) for file in made.values()])
-            for name, file in wanted.items():
-                os.replace(made[name], file)
-        finally:
-            for file in made.values():
-                file.unlink(missing_ok=True)
+        with ExitStack() as unfinished:
+            here = [unfinished.enter_context(replacing(file)) for file in wanted.values()]
+            self._opened().get(list(wanted), [str(file) for file in here])
 
     def _put(self, file: Path) -> None:
         storage, target = self._opened(), self._remote(file)
@@ -230,13 +217,13 @@ class SharedStorage:
         return f"{self.option}: value {self.uri!r}"
 
     def _lost(self, error: Exception) -> StorageLost:
-        return StorageLost(f"{self._named()}: shared storage fails: {_line(error)}")
+        return StorageLost(f"{self._named()}: shared storage fails: {_reason(error)}")
 
 
 def _hidden(file: Path) -> Path:
     return file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
 
 
-def _line(error: BaseException) -> str:
-    """As OSError of fsspec's packages may have no text, with the kind of error."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")[:300]
+def _reason(error: Exception) -> str:
+    """With the kind of error, as OSErrors of fsspec's packages may have no text."""
+    return one_line_with_type(error, 300)

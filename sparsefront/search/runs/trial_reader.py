@@ -112,7 +112,7 @@ def read_intermediate_results(run: RunFolder) -> dict[int, list[IntermediateResu
     """Trial id -> what it measured at rungs below full fidelity, of every trial that has any."""
     found: dict[int, list[IntermediateResult]] = {}
     for name in (RESULT, STOPPED, CHECKPOINT):
-        for file in run.of_trials(name):
+        for file in run.trial_files(name):
             try:
                 results = _intermediate_results(read_json(file))
             except (InputError, AttributeError):

@@ -1,4 +1,4 @@
-"""One gradient step, its learning rate and its batches: dense training and fine-tuning share them."""
+"""One gradient step, its learning rate and its batches, of dense training and fine-tuning alike."""
 
 from __future__ import annotations
 

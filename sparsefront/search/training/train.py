@@ -22,7 +22,7 @@ from sparsefront.errors import InputError
 from sparsefront.models import ModelSpec, build
 from sparsefront.models.channels_last import channels_last
 from sparsefront.models.checkpoint import store
-from sparsefront.models.checkpoint.other_fuser import for_fuser_of
+from sparsefront.models.checkpoint.other_fuser import convert_fuser
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.scenes.frame import OnBadSample
@@ -177,7 +177,7 @@ def train(
 def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
     """Loads a whole checkpoint, or of each modality's checkpoint that modality's part."""
     if isinstance(init, str):
-        store.load_into(model, for_fuser_of(model, store.load(init)[0], init), init)
+        store.load_into(model, convert_fuser(model, store.load(init)[0], init), init)
         return
     for modality, path in (init or {}).items():
         state = store.load(path)[0]

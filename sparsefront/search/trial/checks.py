@@ -15,7 +15,7 @@ from sparsefront.search.config.data import open_scenes
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.training.fine_tune import tuned_groups
 from sparsefront.search.trial import score_cache
-from sparsefront.search.trial.loss_curves import trade_off_budgets
+from sparsefront.search.trial.loss_curves import trade_off_groups
 from sparsefront.search.trial.shared import Shared, dense_graph, dense_model
 
 
@@ -63,7 +63,7 @@ def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
     magnitude = Magnitude().scores(model, groups, [], score_cache.task_loss)
     try:
         if spec.trade_off is not None:
-            trade_off_budgets(spec)
+            trade_off_groups(spec)
         if spec.allocation.pattern != "channel":
             PruningMask.from_scores(magnitude, spec.allocation, groups, model)
         elif spec.cross_prune is not None:

@@ -43,7 +43,7 @@ def read(spec: TrialSpec, shares: Sequence[float]) -> EvaluationFrames:
     size = 0
     for index in range(len(scenes.tokens)):
         try:
-            key, found = loader.decoded(index)
+            key, found = loader.decode(index)
         except BadSample:  # the trial says so, or leaves it out
             continue
         if (size := size + found.nbytes) > MOST_BYTES:
@@ -74,9 +74,9 @@ def _read_labels(scenes: Scenes, spec: TrialSpec) -> None:
     if isinstance(scenes, KittiScenes):
         kitti_frames.truth_of(scenes)
         return
-    nuscenes_frames.ground_truth_of(scenes)
+    nuscenes_frames.detection_truth(scenes)
     if spec.tracker is not None:
-        tracking_frames.ground_truth_of(scenes)
+        tracking_frames.tracking_truth(scenes)
 
 
 def _fill(known: dict[Any, object], found: dict[object, object]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.latency import Latency, latency
-from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial.shared import cost_batches
 
@@ -26,7 +25,7 @@ def time_passes(spec: TrialSpec, model: FusionModel, deployed: FusionModel, devi
     def timed(which: FusionModel) -> Latency:
         assert spec.latency is not None
         repeats, warmup = spec.latency.repeats, spec.latency.warmup
-        return latency(which, batches, _forward, repeats=repeats, warmup=warmup)
+        return latency(which, batches, repeats=repeats, warmup=warmup)
 
     found = timed(deployed)
     return {"deployed": found, "dense": found if deployed is model else timed(model)}
@@ -41,7 +40,3 @@ def latency_metrics(timed: Timed) -> dict[str, float]:
 def latency_record(timed: Timed) -> dict[str, dict[str, Any]]:
     """JSON-ready: median and quartiles in ms, passes, device, and all of it as text."""
     return {which: {**asdict(found), "text": str(found)} for which, found in timed.items()}
-
-
-def _forward(model: FusionModel, batch: SensorBatch) -> object:
-    return model(batch)

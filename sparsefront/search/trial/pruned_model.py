@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.channels.select import channel_mask
-from sparsefront.pruning.cost import ModelCost, combined
+from sparsefront.pruning.cost import ModelCost, combine_costs
 from sparsefront.pruning.crossprune import admm, hard_prune
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
@@ -68,7 +68,7 @@ def deployed_cost(
     dense = shared.profiles[cost_key(spec)].cost(mask)
     if not mask.channels:
         return dense
-    return combined(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
+    return combine_costs(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
 
 
 def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ class TrialRun:
         """With a checkpoint it goes on from there. CorruptCheckpoint where that cannot be."""
         self._report = report or _silent
         self.timings = Timings()
-        with self.timings.of("prepare_s"):
+        with self.timings.stage("prepare_s"):
             self._report("prepare", 0.0)
             self.shared = prepare(spec, shared)
             if (frames := self.shared.frames.get(evaluation_frames.key_of(spec))) is not None:
@@ -97,7 +97,7 @@ class TrialRun:
         self._left_out = set() if checkpoint is None else checkpoint.left_out
         model = dense_model(spec, self.shared).to(self._device)
         self._groups = ModalityGroups.from_model(model)
-        with self.timings.of("prune_s"):
+        with self.timings.stage("prune_s"):
             self._report("prune", 0.0)
             if checkpoint is None:
                 self._mask, self._admm = prune_model(
@@ -120,13 +120,13 @@ class TrialRun:
     def train_and_evaluate(self, rung: Rung) -> Evaluation:
         """Fine-tunes up to the rung's steps and evaluates on its share of the frames."""
         self.spec.train_scenes().skipped.clear()
-        with self.timings.of("fine_tune_s"):
+        with self.timings.stage("fine_tune_s"):
             self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
         self._left_out |= set(self.spec.train_scenes().skipped)  # val may be the same scenes
         self._mask.check(self._model)
         spec = self.spec
         scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
-        with self.timings.of("evaluate_s"), torch.random.fork_rng():
+        with self.timings.stage("evaluate_s"), torch.random.fork_rng():
             return evaluate(
                 deployed(self._tuner.measured(), self._mask.channels), scenes, self.spec.image,
                 tracker=self.spec.tracker, device=self._device, workers=self.spec.loader_workers,
@@ -157,11 +157,11 @@ class TrialRun:
         cost, mask = self.cost, self._mask
         result = TrialResult(
             metrics=self.metrics(scores),
-            per_modality_sparsity=mask.achieved(self._groups),
+            per_modality_sparsity=mask.sparsity_by_group(self._groups),
             per_modality_GMACs={k: v.macs / 1e9 for k, v in cost.per_modality.items()},
             per_class=dict(scores.per_class),
             tp_errors=dict(scores.tp_errors),
-            per_layer_sparsity=mask.by_layer_sparsity(),
+            per_layer_sparsity=mask.sparsity_by_layer(),
             cost={
                 **cost.to_json(),
                 "frames": list(self.spec.val_scenes().tokens[: self.spec.cost_frames]),

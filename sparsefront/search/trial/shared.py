@@ -15,7 +15,7 @@ from torch import Tensor
 from sparsefront.errors import InputError
 from sparsefront.models import BEVFusionMIT, BEVFusionSmall, build
 from sparsefront.models.checkpoint import store
-from sparsefront.models.checkpoint.other_fuser import for_fuser_of, fuser_of, trained_fuser
+from sparsefront.models.checkpoint.other_fuser import convert_fuser, fuser_of, trained_fuser
 from sparsefront.models.fuser import PREFIX, AddFuser
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.channels.graph import ChannelGraph, channel_graph
@@ -52,7 +52,7 @@ class Shared:
     statistics  criterion statistics by score_cache.key_of
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
-    curves      budget curves by trade_off_key, where a trial is given by a trade-off
+    curves      loss curves by trade_off_key, where a trial is given by a trade-off
     frames      what is read of the evaluation frames, by evaluation_frames.key_of; in a sweep
     """
 
@@ -105,7 +105,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     return shared
 
 
-def trimmed(shared: Shared, base: Shared) -> Shared:
+def trim(shared: Shared, base: Shared) -> Shared:
     """What `base` has, and of each part the last MOST_OWN that were computed beyond it, so that a
     process does not grow where every trial needs others.
     """
@@ -152,7 +152,7 @@ def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
     from its concat. InputError where they do not fit.
     """
     model = build(spec.model)
-    state = for_fuser_of(model, shared.state[spec.checkpoint], spec.checkpoint)
+    state = convert_fuser(model, shared.state[spec.checkpoint], spec.checkpoint)
     fitted = shared.fusers.get(score_cache.batches_key(spec), {})
     store.load_into(model, {**state, **fitted}, spec.checkpoint)
     return model
@@ -183,14 +183,14 @@ def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfil
     """Uses per weight on the first `cost_frames` evaluation frames; sparse convs by true pairs."""
     batches = [batch.to(device) for batch in cost_batches(spec)]
     with torch.no_grad():
-        return profile(model, batches, _forward)
+        return profile(model, batches)
 
 
 def dense_graph(spec: TrialSpec, model: FusionModel, device: str) -> ChannelGraph:
     """Which channels are tied, found on the first evaluation frame."""
     batch = cost_batches(replace(spec, cost_frames=1))[0].to(device)
-    graph = channel_graph(model, batch, _forward)
-    verify(model, batch, _forward, graph)
+    graph = channel_graph(model, batch)
+    verify(model, batch, graph)
     return graph
 
 
@@ -214,7 +214,3 @@ def cost_key(spec: TrialSpec) -> str:
     """What a cost profile depends on."""
     parts = [asdict(spec.model), asdict(spec.val), asdict(spec.image), spec.cost_frames]
     return json.dumps(parts, sort_keys=True)
-
-
-def _forward(model: FusionModel, batch: SensorBatch) -> object:
-    return model(batch)

@@ -17,7 +17,7 @@ class Timings:
         self._started, self._before = _clocks(), {"total_s": 0.0, "cpu_s": 0.0}
 
     @contextmanager
-    def of(self, stage: str) -> Iterator[None]:
+    def stage(self, stage: str) -> Iterator[None]:
         started = time.monotonic()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started

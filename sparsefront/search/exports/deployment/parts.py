@@ -166,7 +166,7 @@ def _published_parts(model: MitBEVFusion, cameras: int) -> Parts:
     cells = round(2 * model.spec.half_side_m / model.cell_m)
     for sensor in model.sensors:
         stream = model.stream(sensor)
-        maps[sensor] = made(1, stream.channels_out, cells, cells)
+        maps[sensor] = random_input(1, stream.channels_out, cells, cells)
         if not isinstance(stream, CameraStream):
             continue
         transform = stream.vtransform
@@ -175,9 +175,9 @@ def _published_parts(model: MitBEVFusion, cameras: int) -> Parts:
             missing |= {"camera.backbone": why, "camera.vtransform": why}
             continue
         height, width = transform.image_size
-        inputs = {"img": made(1, cameras, 3, height, width)}
+        inputs = {"img": random_input(1, cameras, 3, height, width)}
         if isinstance(transform, DepthLss):
-            inputs["depth"] = made_depth(cameras, height, width)
+            inputs["depth"] = random_depth(cameras, height, width)
         part = camera_part(CameraPart(stream), inputs)
         channels = part.module(*inputs.values())[0].shape[3]
         x, y, z = transform.geometry.cells
@@ -185,8 +185,8 @@ def _published_parts(model: MitBEVFusion, cameras: int) -> Parts:
         if isinstance(transform.downsample, nn.Identity):
             missing["camera.vtransform"] = "no convolution follows the pooling"
         else:
-            found.append(transform_part(transform.downsample, made(1, channels * z, x, y)))
-        maps[sensor] = transform.downsample(made(1, channels * z, x, y))
+            found.append(transform_part(transform.downsample, random_input(1, channels * z, x, y)))
+        maps[sensor] = transform.downsample(random_input(1, channels * z, x, y))
     fusion = model.fusion
     found += fuser_and_head(FuserPart(fusion.fuser, fusion.decoder), maps, model.head)
     return Parts(found=tuple(found), missing=missing)
@@ -196,14 +196,18 @@ def _published_parts(model: MitBEVFusion, cameras: int) -> Parts:
 def _small_parts(model: SmallBEVFusion, image_size: tuple[int, int], cameras: int) -> Parts:
     height, width = image_size
     inputs = {
-        "img": made(1, cameras, 3, height, width), "depth": made_depth(cameras, height, width),
+        "img": random_input(1, cameras, 3, height, width),
+        "depth": random_depth(cameras, height, width),
     }  # fmt: skip
     camera = camera_part(SmallCameraPart(model.camera), inputs)
     channels = camera.module(*inputs.values())[0].shape[3]
     side = model.grid.cells
-    pooled = made(1, channels, side, side)
+    pooled = random_input(1, channels, side, side)
     view = model.camera.view
-    maps = {"camera": view.smooth(pooled), "lidar": made(1, model.lidar.channels_out, side, side)}
+    maps = {
+        "camera": view.smooth(pooled),
+        "lidar": random_input(1, model.lidar.channels_out, side, side),
+    }
     fusion = FuserPart(model.fusion.fuser, model.fusion.decoder)
     return Parts(
         found=(
@@ -228,7 +232,7 @@ def transform_part(module: nn.Module, pooled: Tensor) -> Part:
 def fuser_and_head(fuser: nn.Module, maps: Mapping[str, Tensor], head: nn.Module) -> list[Part]:
     """fuser (an input a sensor -> middle) and the head, whose file is head.bbox or head.map."""
     middle: Tensor = fuser.eval()(*maps.values())
-    inputs = {"middle": made(*middle.shape)}
+    inputs = {"middle": random_input(*middle.shape)}
     first = Part(name="fuser", module=fuser, inputs=maps, outputs=("middle",))
     if isinstance(head, TransFusionHead):
         names = ("score", *QUERY_OUTPUTS)
@@ -243,12 +247,12 @@ def fuser_and_head(fuser: nn.Module, maps: Mapping[str, Tensor], head: nn.Module
     return [first, Part(name=name, module=module, inputs=inputs, outputs=names)]
 
 
-def made(*shape: int) -> Tensor:
+def random_input(*shape: int) -> Tensor:
     """Normal numbers, the same each time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def made_depth(cameras: int, height: int, width: int) -> Tensor:
+def random_depth(cameras: int, height: int, width: int) -> Tensor:
     """Depths of 0 to 60 m at a tenth of the pixels, else 0: [1, N, 1, H, W]"""
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(1, cameras, 1, height, width, generator=generator)

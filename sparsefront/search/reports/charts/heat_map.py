@@ -9,7 +9,7 @@ from sparsefront.search.reports.charts.modality_quality import quality_of
 from sparsefront.search.reports.charts.on_paper import blank
 from sparsefront.search.reports.charts.style import ON_REMOVED, PAPER, REMOVED
 from sparsefront.search.reports.sweep_view import SweepView
-from sparsefront.search.runs.front import shown
+from sparsefront.search.runs.front import format_value
 from sparsefront.search.runs.trial_reader import StoredTrial
 
 NAME, HEADING = "allocation", "What the front removes where"
@@ -43,7 +43,9 @@ def allocations(view: SweepView) -> Allocations:
     for point in points:
         cost, value = point.result.metrics["GFLOPs"], objective.function(point.result)
         mark = " ◯" if ringed is not None and point.trial_id == ringed.trial_id else ""
-        rows.append(f"{point.trial_id}: {cost:.2f} GFLOPs, {objective.name} {shown(value)}{mark}")
+        rows.append(
+            f"{point.trial_id}: {cost:.2f} GFLOPs, {objective.name} {format_value(value)}{mark}"
+        )
     return Allocations(
         rows=tuple(rows), stages=stages,
         percent=tuple(tuple(100 * row.get(s, 0.0) for s in stages) for row in removed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.reports.charts.style import short_names
 from sparsefront.search.reports.sweep_view import SweepView
-from sparsefront.search.runs.front import shown
+from sparsefront.search.runs.front import format_value
 from sparsefront.search.runs.trial_reader import StoredTrial
 
 MOST_FIELDS = 14
@@ -18,7 +18,7 @@ def hover(view: SweepView, trial: StoredTrial) -> str:
     head = f"<b>trial {trial.trial_id}</b>"
     if label := view.baselines.get(trial.trial_id):
         head += f" ({label})"
-    lines = [head, *(f"{name} {shown(o.function(result))}" for name, o in names.items())]
+    lines = [head, *(f"{name} {format_value(o.function(result))}" for name, o in names.items())]
     removed = ", ".join(f"{m} {share:.0%}" for m, share in result.per_modality_sparsity.items())
     lines.append(f"removed: {removed}")
     return "<br>".join([*lines, *_values(view, trial.trial_id)])

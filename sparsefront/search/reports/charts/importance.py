@@ -119,11 +119,11 @@ def _of(study: Any, at: int, name: str) -> Importance:
 
 def _known(view: SweepView, number: int) -> bool:
     """Whether all searched fields of a trial are known, and where the space has them."""
-    from sparsefront.search.optimizer.for_sweep import allowed_value
+    from sparsefront.search.optimizer.for_sweep import is_allowed
 
     values, sweep = view.values.get(number, {}), view.sweep
     return sweep is not None and all(
-        name in values and allowed_value(sweep, name, values[name]) for name in sweep.space
+        name in values and is_allowed(sweep, name, values[name]) for name in sweep.space
     )
 
 

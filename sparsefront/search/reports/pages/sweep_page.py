@@ -17,7 +17,7 @@ from sparsefront.search.reports.pages.document import (
     table,
 )
 from sparsefront.search.reports.sweep_view import SweepView
-from sparsefront.search.runs.front import shown
+from sparsefront.search.runs.front import format_value
 
 GFLOPS = (
     "GFLOPs are theoretical: 2 x the MACs of the weights that stay, for one frame. Sparsity is the "
@@ -74,8 +74,8 @@ def front_table(view: SweepView) -> str:
         is_ringed = ringed is not None and point.trial_id == ringed.trial_id
         notes = ["knee"] if is_ringed else []
         notes += [view.baselines[point.trial_id]] if point.trial_id in view.baselines else []
-        values = [shown(o.function(point.result)) for o in view.front.objectives]
-        values += [shown(metrics[name]) for name in costs]
+        values = [format_value(o.function(point.result)) for o in view.front.objectives]
+        values += [format_value(metrics[name]) for name in costs]
         rows.append(
             [str(point.trial_id), *values, *(f"{100 * s:.1f} %" for s in shares), ", ".join(notes)]
         )
@@ -117,7 +117,7 @@ def _what(view: SweepView) -> str:
         ("pattern", sweep.trial.allocation.pattern),
         ("fine-tuning", f"{tuning.steps} steps of {tuning.batch_size} frames"),
         ("sampler", f"{sweep.sampler}, seed {sweep.seed}"),
-        ("trials asked for", str(sweep.trials)),
+        ("trials requested", str(sweep.trials)),
     ]
     fields = [
         (name, f"{d.low:g} to {d.high:g}{', log' if d.log else ''}")

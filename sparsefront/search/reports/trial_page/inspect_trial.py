@@ -33,7 +33,7 @@ from sparsefront.search.trial.shared import prepare, trained_model
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class Inspection:
     """What is shown: rows of the layers, figures by file name, a heading for each."""
 
     rows: list[LayerRow]
@@ -60,13 +60,15 @@ def inspect_trial(
     front = load_front(name, runs)
     trial = front.pick(pick)
     spec = trial.spec if data_root is None else _moved(trial.spec, data_root)
-    looked = look(trial, spec, _frames(spec, samples), least_score)
+    looked = inspect_frames(trial, spec, _frames(spec, samples), least_score)
     with whole_folder(Path(destination)) as folder:
         _write(folder, trial, front, looked)
     return Path(destination)
 
 
-def look(trial: StoredTrial, spec: TrialSpec, frames: Scenes, least_score: float) -> Looked:
+def inspect_frames(
+    trial: StoredTrial, spec: TrialSpec, frames: Scenes, least_score: float
+) -> Inspection:
     """Scores the dense model again and runs both models on the frames."""
     shared = prepare(spec)
     dense = trained_model(spec, shared).eval()
@@ -87,7 +89,7 @@ def look(trial: StoredTrial, spec: TrialSpec, frames: Scenes, least_score: float
             f"{kind}-{batch.tokens[0]}": f"{HEADINGS[kind]}, frame {batch.tokens[0]}"
             for kind in found
         }
-    return Looked(rows=rows, figures=figures, headings=headings)
+    return Inspection(rows=rows, figures=figures, headings=headings)
 
 
 HEADINGS = {
@@ -133,7 +135,7 @@ def _moved(spec: TrialSpec, root: str) -> TrialSpec:
     return replace(spec, train=with_root(spec.train, root), val=with_root(spec.val, root))
 
 
-def _write(folder: Path, trial: StoredTrial, front: ParetoFront, looked: Looked) -> None:
+def _write(folder: Path, trial: StoredTrial, front: ParetoFront, looked: Inspection) -> None:
     pictures = {}
     for name, figure in looked.figures.items():
         held = io.BytesIO()

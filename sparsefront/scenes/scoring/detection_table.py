@@ -1,4 +1,4 @@
-"""A trial's detections as the table that is scored: the best of each frame, in the global frame."""
+"""Turns a model's detections into the table that is scored: in the global frame."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sparsefront.scenes.scoring.box_table import (
 from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig
 
 MOVING_M_PER_S = 0.2
+"""From this speed on a box gets the attribute of a moving object, as in CenterPoint's code."""
 STILL = {
     "car": "vehicle.parked",
     "truck": "vehicle.parked",
@@ -47,7 +48,7 @@ LIKELY = np.array(
 """[10, 2] the likelier attribute of a class standing and moving; none for barriers and cones."""
 
 
-def predictions_table(scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> BoxTable:
+def detection_table(scenes: NuScenesScenes, detections: Mapping[str, Detections]) -> BoxTable:
     """The best 500 detections of each frame, in the global frame; attributes by class and speed."""
     found = [detections[token] for token in scenes.tokens]
     scores = torch.cat([d.scores for d in found]).double().numpy()
