@@ -74,26 +74,28 @@ def simulated(cluster: Cluster) -> tuple[float, float]:
     heapq.heapify(ready)
     ends: list[tuple[float, int, Proposal]] = []
     again: list[Lost] = []
-    driver_free, told, asked, ended_at = 0.0, 0, 0, 0.0
-    while told < TRIALS:
-        while ends and (not ready or ends[0][0] <= ready[0][0] or (asked >= TRIALS and not again)):
+    driver_free, finished, requested, ended_at = 0.0, 0, 0, 0.0
+    while finished < TRIALS:
+        while ends and (
+            not ready or ends[0][0] <= ready[0][0] or (requested >= TRIALS and not again)
+        ):
             ended_at, node, proposal = heapq.heappop(ends)
             values = problem.values(np.array([proposal.values[n] for n in names], float))
             optimizer.tell(proposal.trial_id, {"loss": float(values[0]), "cost": float(values[1])})
             cluster.found.append(values)
-            told += 1
+            finished += 1
             cluster.share_after.append((ended_at, share(np.array(cluster.found), problem)))
             heapq.heappush(ready, (ended_at, node))
-        if told >= TRIALS or (asked >= TRIALS and not again):
+        if finished >= TRIALS or (requested >= TRIALS and not again):
             continue
         free_at, node = heapq.heappop(ready)
         if again and again[0].at <= free_at:
             _at, _number, proposal, whole, done = heapq.heappop(again)
-        elif asked < TRIALS:
+        elif requested < TRIALS:
             found = optimizer.ask()
             assert found is not None
             proposal, whole, done = found, float(random.choice(cluster.times)), 0.0
-            asked += 1
+            requested += 1
         else:
             heapq.heappush(ready, (again[0].at, node))  # what is left has not been lost yet
             continue

@@ -24,9 +24,9 @@ from nuscenes.eval.detection.data_classes import DetectionBox
 from benchmarks.timing import seconds
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
 from sparsefront.scenes.scoring.box_table import ATTRIBUTES, BoxTable
-from sparsefront.scenes.scoring.filters import Places, filtered
+from sparsefront.scenes.scoring.detection_table import detection_table
+from sparsefront.scenes.scoring.filters import Places, filter_boxes
 from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig, score
-from sparsefront.scenes.scoring.predictions import predictions_table
 from sparsefront.scenes.scoring.submission import read_submission
 
 PREDICTIONS, LABELS = 350, 35
@@ -41,7 +41,7 @@ def speed(samples: tuple[int, ...] = (81, 600, 6019)) -> None:
             ego=np.zeros((count, 2)), sample=np.zeros(0, np.int64), center=np.zeros((0, 3)),
             size=np.zeros((0, 3)), turn=np.zeros((0, 3, 3)),
         )  # fmt: skip
-        truth = filtered(wanted, places, config)
+        truth = filter_boxes(wanted, places, config)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "results.json"
             write(path, found, count)
@@ -74,16 +74,16 @@ def ours(
         tokens=[str(number) for number in range(count)],
         lidar_to_globals=lambda: np.tile(np.eye(4), (count, 1, 1)),
     )
-    from_arrays = seconds(lambda: score(truth, filtered(found, places, config), config))
+    from_arrays = seconds(lambda: score(truth, filter_boxes(found, places, config), config))
     detections = tensors_of(found, scenes.tokens)
     from_tensors = seconds(
         lambda: score(
-            truth, filtered(predictions_table(scenes, detections), places, config), config
+            truth, filter_boxes(detection_table(scenes, detections), places, config), config
         )
     )
     started = time.perf_counter()
     read = read_submission(path, scenes)
-    score(truth, filtered(read, places, config), config)
+    score(truth, filter_boxes(read, places, config), config)
     return from_arrays, from_tensors, time.perf_counter() - started
 
 

@@ -54,22 +54,22 @@ def finished_trial(sweep: Sweep, folder: Path) -> dict[str, object]:
 
 def drive(sweep: Sweep, run: RunFolder, template: dict[str, object], trials: int) -> None:
     optimizer = optimizer_of(sweep, run.journal)
-    tracking = MlflowLogger(sweep, run, "launch", f"sqlite:///{run.runs}/mlflow.db")
-    tracking.reconcile(optimizer)
+    logger = MlflowLogger(sweep, run, "launch", f"sqlite:///{run.runs}/mlflow.db")
+    logger.reconcile(optimizer)
     finished = FinishedTrials(sweep, run)
     random = np.random.default_rng(0)
     live = Live(sweep, optimizer, finished)
-    drawn = LiveFront(sweep, run, tracking.show)
-    listeners = Listeners(finished, live, tracking, drawn)
+    drawn = LiveFront(sweep, run, logger.log_front)
+    listeners = Listeners(finished, live, logger, drawn)
     searcher = OptunaSearcher(sweep, optimizer, run, listeners, TrialWatcher(live), [])
     spec = (run.runs / "template" / "spec.json").read_text()
     began, last = time.process_time(), 0
     for number in range(trials):
-        asked = searcher.suggest(f"t{number}")
-        folder = run.trial_dir(asked["trial_id"])
+        requested = searcher.suggest(f"t{number}")
+        folder = run.trial_dir(requested["trial_id"])
         folder.mkdir(parents=True)
         (folder / "spec.json").write_text(spec)
-        write_json(folder / "result.json", result_of(template, asked["values"], random))
+        write_json(folder / "result.json", result_of(template, requested["values"], random))
         searcher.on_trial_complete(f"t{number}")
         shutil.rmtree(folder)
         if number + 1 in MARKS:

@@ -76,13 +76,13 @@ def sweep_over_stages(root: str) -> Sweep:
     )  # fmt: skip
 
 
-def searched(sweep: Sweep, out: Path) -> ParetoFront:
-    run = RunFolder(runs=out, name=NAME)
+def searched(sweep: Sweep, runs: Path) -> ParetoFront:
+    run = RunFolder(runs=runs, name=NAME)
     if run.exists():
-        resume_sweep(NAME, out)
+        resume_sweep(NAME, runs)
     else:
-        run_sweep(sweep, name=NAME, out=out, address=None, trials=None)
-    return load_front(NAME, out)
+        run_sweep(sweep, name=NAME, runs=runs)
+    return load_front(NAME, runs)
 
 
 def best_within(front: ParetoFront, most: float) -> TrialSpec:

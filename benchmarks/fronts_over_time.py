@@ -17,6 +17,7 @@ from pathlib import Path
 import moocore
 import numpy as np
 
+from sparsefront.errors import InputError
 from sparsefront.files.atomic import read_json
 from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.trial_result import TrialResult
@@ -79,7 +80,7 @@ def read_records(path: Path, clock: str = "cpu", startup: bool = False) -> Searc
                 more = seconds["startup_cpu_s"] if startup else 0.0
                 trials.append(Ended(seconds[f"total_{clock}_s"] + more, line["metrics"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path}: line {number}: {error}; allowed: a record of benchmarks.by_hand"
             ) from error
     return Search(path.stem, clock, tuple(trials))
@@ -133,9 +134,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.startup and options.clock == "wall":
-            raise ValueError("--startup: known in CPU seconds; allowed with --clock cpu")
+            raise InputError("--startup: known in CPU seconds; allowed with --clock cpu")
         searches = [_read(source, options.clock, options.startup) for source in options.source]
-    except ValueError as error:
+    except InputError as error:
         print(f"fronts_over_time: {error}", file=sys.stderr)
         return 2
     reference = options.reference or pooled(searches)
@@ -151,7 +152,7 @@ def _read(source: Path, clock: str, startup: bool) -> Search:
     if source.is_dir():
         return read_run(source, clock)
     if not source.is_file():
-        raise ValueError(f"{source}: not found; allowed: a run folder or a file of records")
+        raise InputError(f"{source}: not found; allowed: a run folder or a file of records")
     return read_records(source, clock, startup)
 
 

@@ -1,5 +1,5 @@
-"""Map targets beside nuscenes-devkit's get_map_mask, on a made map of 200 junctions: 800 crossings
-and as many walkways, about what one of nuScenes' cities has.
+"""Map targets beside nuscenes-devkit's get_map_mask, on a synthetic map of 200 junctions: 800
+crossings and as many walkways, about what one of nuScenes' cities has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.timing import seconds
 from sparsefront.scenes.maps.expansion import LAYERS
 from sparsefront.scenes.maps.raster import CELLS, MapLayers, Patch
 from sparsefront.scenes.procedural.map_expansion import map_expansion
-from sparsefront.scenes.procedural.street import make_street, place_of
+from sparsefront.scenes.procedural.street import make_street, street_start
 from sparsefront.scenes.procedural.tables import LOCATION
 
 STREETS, FRAMES = 200, 20
@@ -24,7 +24,7 @@ STREETS, FRAMES = 200, 20
 
 def speed() -> None:
     random = np.random.default_rng(0)
-    places = [place_of(i, 4.5, 3.0) for i in range(STREETS)]
+    places = [street_start(i, 4.5, 3.0) for i in range(STREETS)]
     streets = [make_street(random, p, random.uniform(-3, 3), 10.0) for p in places]
     layers: dict[str, list[Any]] = {}
     for street in streets:

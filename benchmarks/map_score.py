@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import seconds
-from sparsefront.scenes.scoring.map_segmentation import THRESHOLDS, MapScore
+from sparsefront.scenes.scoring.map_segmentation import THRESHOLDS, MapScoreCounter
 
 SAMPLES = 40
 
@@ -20,7 +20,7 @@ def speed() -> None:
     wanted = random.random(shape) < 0.3
 
     def ours() -> None:
-        counts = MapScore()
+        counts = MapScoreCounter()
         for probabilities, cells in zip(given, wanted, strict=True):
             counts.add(probabilities, cells)
         counts.result()

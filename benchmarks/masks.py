@@ -16,7 +16,7 @@ from sparsefront.pruning.mask import PruningMask
 def speed() -> None:
     model = nn.Sequential(*[nn.Linear(2048, 2048, bias=False) for _ in range(10)])
     groups = ModalityGroups({"all": tuple(str(i) for i in range(10))})
-    uses = profile(model, [torch.zeros(1, 2048)], lambda m, b: m(b), groups)
+    uses = profile(model, [torch.zeros(1, 2048)], groups=groups)
     scores = Magnitude().scores(model, groups, [], lambda m, b: m(b))
     half = SparsityAllocation(overall=0.5)
 

@@ -61,7 +61,7 @@ def measured(folder: Path, data: dict[str, Any], workers: int) -> tuple[float, f
     path = folder / f"{workers}.yaml"
     path.write_text(yaml.safe_dump({**data, "workers": workers, "trials": trials}))
     before = time.process_time()
-    run_sweep(read_sweep(path), name=f"on-{workers}", out=str(folder), address=None, trials=None)
+    run_sweep(read_sweep(path), name=f"on-{workers}", runs=folder)
     cpu = time.process_time() - before
     run = RunFolder(runs=folder, name=f"on-{workers}")
     ends = sorted((run.trial_dir(n) / "result.json").stat().st_mtime for n in run.finished())

@@ -30,7 +30,7 @@ from sparsefront.pruning.criteria import (
 from sparsefront.pruning.criteria.synflow import all_ones, output_sum, positive_copy
 from sparsefront.pruning.gradients import gradients
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.preserved import scoring
+from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.sparse_autograd import plain_sparse_layers
 from sparsefront.pruning.weights import prunable_weights
 from sparsefront.scenes.batch import SensorBatch
@@ -102,7 +102,7 @@ def plain_passes(
         total = torch.stack([s.sum() for s in slopes if s is not None]).sum()
         torch.autograd.grad(total, list(weights.values()), allow_unused=True)
 
-    with scoring(model, weights), plain_sparse_layers(model):
+    with scoring_mode(model, weights), plain_sparse_layers(model):
         once = seconds(lambda: gradients(model, weights, batch, task_loss))
         return once, seconds(through)
 

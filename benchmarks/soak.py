@@ -84,7 +84,7 @@ def soaked(folder: Path, trials: int, seed: int, every_s: tuple[float, float]) -
     began = time.monotonic()
     while True:
         verb = ("resume", "soak") if run.exists() else ("sweep", sweep, "--name", "soak")
-        driver = spawn(*verb, "--out", run.runs, cwd=folder)
+        driver = spawn(*verb, "--runs", run.runs, cwd=folder)
         soak.drivers.append(Driver())
         while _waited(driver, run, choose.uniform(*every_s), soak.drivers):
             what = choose.choice(["driver", "workers"])

@@ -32,9 +32,6 @@ Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
 KITTI_CAR = "Car 0.00 0 0 40 10 60 55 1.5 1.6 4.0 2.0 1.7 20.0 -1.5707963"
 
 
-TINY_MAPS = {"task": "map", "map_channels": 4}
-
-
 @pytest.fixture(scope="session")
 def tiny_model() -> dict[str, Any]:
     """Fields of the smallest model that runs."""
@@ -77,43 +74,6 @@ def sweep_data(tiny_root: Path, tiny_checkpoint: Path) -> dict[str, Any]:
     return tiny_sweep(tiny_root, tiny_checkpoint)
 
 
-@pytest.fixture(scope="session")
-def map_checkpoint(
-    tiny_model: dict[str, Any], street_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A tiny model for maps, trained until its mIoU depends on what is pruned."""
-    from sparsefront.search.config import strict_yaml
-    from sparsefront.search.training.train import TrainSpec, train
-
-    path = tmp_path_factory.mktemp("checkpoints") / "map.safetensors"
-    spec = {
-        "model": tiny_model | TINY_MAPS,
-        "data": map_frames(street_root, "train"),
-        "image": {"height": 32, "width": 64},
-        "steps": 100, "batch_size": 2, "lr": 0.01, "threads": 1, "seed": 0,
-    }  # fmt: skip
-    train(strict_yaml.from_data(spec, TrainSpec, "tests"), path, lambda line: None)
-    return path
-
-
-@pytest.fixture
-def map_sweep(
-    sweep_data: dict[str, Any], street_root: Path, map_checkpoint: Path
-) -> dict[str, Any]:
-    """A sweep of that model."""
-    trial = sweep_data["trial"]
-    trial["model"] |= TINY_MAPS
-    trial["checkpoint"] = str(map_checkpoint)
-    trial |= {part: map_frames(street_root, part) for part in ("train", "val")}
-    sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
-    return sweep_data
-
-
-def map_frames(root: Path, part: str) -> dict[str, Any]:
-    frames = {"root": str(root), "version": "v1.0-procedural", "maps": True}
-    return {**frames, "split": f"procedural_{part}"}
-
-
 @pytest.fixture
 def write_yaml(tmp_path: Path) -> Any:
     """Writes data as YAML under tmp_path and returns the path."""
@@ -128,7 +88,7 @@ def write_yaml(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def kitti_root(tmp_path: Path) -> Path:
-    """A made KITTI frame: a car 20 m ahead and 2 m to the right, one point on it."""
+    """A synthetic KITTI frame: a car 20 m ahead and 2 m to the right, one point on it."""
     import numpy as np
     from PIL import Image
 

@@ -15,7 +15,7 @@ from tests.helpers import paths
 EXAMPLES = paths.CHECKOUT / "examples"
 
 
-def test_prune_your_model() -> None:
+def test_prune_your_model_runs_as_it_is() -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "prune_your_model.py")],
         capture_output=True, text=True, check=True, cwd=EXAMPLES.parent,
@@ -28,7 +28,7 @@ def test_prune_your_model() -> None:
 @pytest.mark.parametrize(
     "file", sorted(EXAMPLES.glob("*.yaml")) + sorted(EXAMPLES.glob("*/*.yaml"))
 )
-def test_files_are_valid(file: Path) -> None:
+def test_example_file_is_valid(file: Path) -> None:
     text = file.read_text()
     found = read_sweep(file) if "\ntrial:" in text else read_train(file)
     assert found is not None

@@ -15,7 +15,7 @@ from benchmarks.by_hand.task import Opened, Task
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
 from sparsefront.scenes.loader import Loader
-from sparsefront.scenes.scoring.predictions import MOVING, MOVING_M_PER_S, STILL
+from sparsefront.scenes.scoring.detection_table import MOVING, MOVING_M_PER_S, STILL
 
 USED = {"camera": True, "lidar": True, "radar": False, "map": False, "external": False}
 NO_BOX = {"mAP": 0.0, "NDS": 0.0}

@@ -9,12 +9,11 @@ from itertools import islice
 
 import torch
 from nuscenes import NuScenes
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparsefront.models import BEVFusionSmall, ModelSpec, build
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.cost import CostProfile, profile
-from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import ImageSpec, Loader
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
@@ -84,8 +83,4 @@ def cost_profile(task: Task, state: Mapping[str, Tensor]) -> CostProfile:
     loader = Loader(NuScenesScenes(task.val), task.image, None, batch_size=1, shuffle=False, seed=0)
     model = dense_model(task, state).eval()
     with torch.no_grad():
-        return profile(model, list(islice(loader, task.cost_frames)), _forward)
-
-
-def _forward(model: nn.Module, batch: SensorBatch) -> object:
-    return model(batch)
+        return profile(model, list(islice(loader, task.cost_frames)))

@@ -108,19 +108,19 @@ def line(runs: list[Any]) -> str:
     )
 
 
-def wrong_in(asked: argparse.Namespace) -> list[str]:
+def wrong_in(options: argparse.Namespace) -> list[str]:
     wrong = [
-        f"{field}: value {getattr(asked, field)}; allowed: 1 and above"
+        f"{field}: value {getattr(options, field)}; allowed: 1 and above"
         for field in ("layers", "trials")
-        if getattr(asked, field) < 1
+        if getattr(options, field) < 1
     ]
     wrong += [
         f"names: value {name!r}; allowed: {', '.join(PEERS)}"
-        for name in asked.names
+        for name in options.names
         if name not in PEERS
     ]
-    if not 0 <= asked.noise < float("inf"):
-        wrong.append(f"--noise: value {asked.noise}; allowed: 0 and above")
+    if not 0 <= options.noise < float("inf"):
+        wrong.append(f"--noise: value {options.noise}; allowed: 0 and above")
     return wrong
 
 
@@ -132,19 +132,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help=", ".join(PEERS))
     parser.add_argument("--noise", type=float, default=0.0, help="of the loss told")
     parser.add_argument("--resume", action="store_true", help="keep the seeds that are there")
-    asked = parser.parse_intermixed_args()
-    wrong = wrong_in(asked)
+    options = parser.parse_intermixed_args()
+    wrong = wrong_in(options)
     if wrong:
         print(wrong[0], file=sys.stderr)
         sys.exit(2)
-    return asked
+    return options
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    asked = arguments()
-    for name in asked.names or PEERS:
-        runs = measured(name, asked.layers, asked.trials, asked.noise, RESULTS, asked.resume)
+    options = arguments()
+    for name in options.names or PEERS:
+        runs = measured(
+            name, options.layers, options.trials, options.noise, RESULTS, options.resume
+        )
         if runs:
             print(line(runs), flush=True)
 

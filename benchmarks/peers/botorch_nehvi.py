@@ -45,7 +45,7 @@ def _box(layers: int) -> Tensor:
 
 
 def _gain(tried: Tried, point: Tensor) -> Tensor:
-    return -torch.from_numpy(tried.told(np.clip(MOST * point.numpy(), 0, MOST)))
+    return -torch.from_numpy(tried.measure(np.clip(MOST * point.numpy(), 0, MOST)))
 
 
 def _proposed(x: Tensor, y: Tensor, seed: int) -> Tensor:

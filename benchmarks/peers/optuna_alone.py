@@ -19,7 +19,7 @@ def searched(
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         s = [trial.suggest_float(layer, 0.0, MOST) for layer in tried.layers]
-        loss, cost = tried.told(np.array(s))
+        loss, cost = tried.measure(np.array(s))
         return float(loss), float(cost)
 
     study.optimize(objective, n_trials=trials)

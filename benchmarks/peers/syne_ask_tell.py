@@ -31,6 +31,6 @@ def searched(
     )
     for _ in range(trials):
         trial = scheduler.ask()
-        told = tried.told(np.array([trial.config[layer] for layer in tried.layers])) + shift
+        told = tried.measure(np.array([trial.config[layer] for layer in tried.layers])) + shift
         scheduler.tell(trial, dict(zip(OBJECTIVES, told.tolist(), strict=True)))
     return tried.values()

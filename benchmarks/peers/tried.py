@@ -16,7 +16,7 @@ class Tried:
         self._random = np.random.default_rng([seed, 7])
         self._values: list[Floats] = []
 
-    def told(self, sparsities: Floats) -> Floats:
+    def measure(self, sparsities: Floats) -> Floats:
         """Loss with noise and cost [2] of sparsities [n] in [0, MOST]."""
         assert ((sparsities >= 0) & (sparsities <= MOST)).all(), sparsities
         values = self._problem.values(sparsities)

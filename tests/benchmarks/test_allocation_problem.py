@@ -8,7 +8,7 @@ import pytest
 from benchmarks.allocation_problem import MOST, Problem, hypervolume, share
 
 
-def test_by_hand() -> None:
+def test_values_and_hypervolume_by_hand() -> None:
     """Two equal layers at s = 0.5, p = 2: loss tanh(2 x 0.25), cost 0.5."""
     half = np.array([0.5, 0.5])
     problem = Problem(a=half, c=half, p=np.array([2.0, 2.0]))

@@ -51,7 +51,7 @@ def task_of(spec: TrialSpec) -> Task:
     )  # fmt: skip
 
 
-def test_the_task_is_the_demos() -> None:
+def test_task_is_that_of_the_demo() -> None:
     sweep = read_sweep(ROOT / "examples/demo.yaml")
     root = sweep.trial.train.root
     assert demo_task(root) == task_of(sweep.trial)
@@ -60,7 +60,7 @@ def test_the_task_is_the_demos() -> None:
     }
 
 
-def test_ours_has_the_same_task() -> None:
+def test_our_sweep_has_the_same_task() -> None:
     """What it is compared with differs in who proposes, one at a time, and in the precision."""
     demo = read_sweep(ROOT / "examples/demo.yaml")
     ours = read_sweep(ROOT / "benchmarks/by_hand/sparsefront.yaml")
@@ -70,13 +70,13 @@ def test_ours_has_the_same_task() -> None:
     assert (ours.trial.fine_tune.precision, ours.workers) == ("bfloat16", 1)
 
 
-def test_the_same_weights_may_go() -> None:
+def test_same_weights_are_prunable() -> None:
     model = build(BEVFusionSmall())
     mine = {id(layer.weight) for m in MODALITIES for layer in prunable_layers(model, m)}
     assert mine == {id(weight) for weight in prunable_weights(model).values()}
 
 
-def test_a_trial_by_hand_is_a_trial(
+def test_trial_by_hand_measures_what_ours_does(
     spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two steps of fine-tuning under the masks give the same weights, cost and scores, where sums
@@ -89,11 +89,12 @@ def test_a_trial_by_hand_is_a_trial(
     metrics, laps = run(SPARSITY, state, task, cost_profile(task, state), tmp_path)
 
     weights = torch.load(tmp_path / "weights.pt")
-    assert weights.keys() == ours.state_dict.keys()
-    for name, weight in ours.state_dict.items():
+    mask = ours.weights.mask
+    assert weights.keys() == ours.weights.state.keys()
+    for name, weight in ours.weights.state.items():
         torch.testing.assert_close(weights[name], weight, msg=name)
-        if name in ours.mask:
-            assert not weights[name][~ours.mask[name]].any(), name
+        if name in mask:
+            assert not weights[name][~mask[name]].any(), name
     for name in ("mAP", "NDS"):
         assert metrics[name] == pytest.approx(ours.result.metrics[name], abs=1e-9)
     for name in ("GFLOPs", "GMACs_dense", "nonzeros"):
@@ -101,7 +102,7 @@ def test_a_trial_by_hand_is_a_trial(
     assert sum(laps.cpu.values()) == laps.report()["total_cpu_s"]
 
 
-def test_scores_are_ours(spec: TrialSpec, tmp_path: Path) -> None:
+def test_scores_by_hand_are_ours(spec: TrialSpec, tmp_path: Path) -> None:
     """Labels moved at random, as the model would predict them, through the results file."""
     task, random = task_of(spec), np.random.default_rng(0)
     data = opened(task)
@@ -125,7 +126,7 @@ def test_scores_are_ours(spec: TrialSpec, tmp_path: Path) -> None:
     assert theirs["NDS"] == pytest.approx(ours.NDS, abs=1e-9)
 
 
-def test_no_box_at_all(spec: TrialSpec) -> None:
+def test_scores_without_any_box_are_known(spec: TrialSpec) -> None:
     scenes = opened(task_of(spec)).val
     none = Detections(boxes=torch.zeros(0, 9), scores=torch.zeros(0), labels=torch.zeros(0).long())
     ours = score_detections(scenes, dict.fromkeys(scenes.tokens, none))
@@ -141,7 +142,7 @@ def test_results_have_every_frame(spec: TrialSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_through_ray(tiny_root: Path, tmp_path: Path) -> None:
+def test_search_by_hand_runs_on_ray(tiny_root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.by_hand", str(tiny_root)]
     options = ["--trials", "2", "--workers", "1", "--reuse-actors", "--out", str(tmp_path / "out")]
     quick = {**os.environ, "RAY_worker_niceness": "0"}  # 15 starves beside other work

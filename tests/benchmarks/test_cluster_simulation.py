@@ -18,14 +18,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_simulation, "TRIALS", 24)
 
 
-def test_nothing_fails() -> None:
+def test_trials_without_failures_come_in_waves() -> None:
     """24 trials of 1000 s on 8 nodes are three waves, and eight proposals of 0.1 s each."""
     hours, idle = simulated(cluster(8, 1e9))
     assert hours * 3600 == pytest.approx(3000.8, abs=2)
     assert 0 <= idle < 0.01
 
 
-def test_a_lost_trial_starts_again_after_its_node_failed() -> None:
+def test_lost_trial_starts_again_after_its_node_failed() -> None:
     lossy = cluster(8, 0.5)
     hours, idle = simulated(lossy)
     assert lossy.failed and hours * 3600 > 3000.8 and idle > 0.01

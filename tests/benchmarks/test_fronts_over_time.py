@@ -20,6 +20,7 @@ from benchmarks.fronts_over_time import (
     read_run,
     seconds_to,
 )
+from sparsefront.errors import InputError
 
 DENSE_GMACS = 5.0
 
@@ -47,13 +48,13 @@ def test_curve_by_hand() -> None:
     assert [seconds for seconds, _ in curve(TRIALS, before_s=5)] == [15, 19, 25, 45]
 
 
-def test_nothing_yet_and_a_trial_worse_than_the_box() -> None:
+def test_hypervolume_is_zero_without_trials_and_outside_the_box() -> None:
     assert hypervolume([]) == 0
     assert curve([Ended(3.0, None)]) == [(3.0, 0.0)]
     assert hypervolume([metrics(0.9, 0.9, 10.0)]) == 0
 
 
-def test_seconds_to_a_share() -> None:
+def test_seconds_to_a_hypervolume() -> None:
     points = curve(TRIALS)
     assert seconds_to(points, 0.7 * 0.14) == 10
     assert seconds_to(points, 0.95 * 0.14) == 40
@@ -61,7 +62,7 @@ def test_seconds_to_a_share() -> None:
     assert seconds_to([], 0.1) is None
 
 
-def test_pooled_is_of_all_searches() -> None:
+def test_pooled_hypervolume_is_of_all_searches() -> None:
     first, second = Search("a", "cpu", TRIALS[:3]), Search("b", "cpu", TRIALS[3:])
     assert pooled([first, second]) == pytest.approx(0.14)
     line = line_of(first, pooled([first, second]))
@@ -69,7 +70,7 @@ def test_pooled_is_of_all_searches() -> None:
     assert "90% never; 95% never" in line
 
 
-def test_records(tmp_path: Path) -> None:
+def test_records_are_read_by_either_clock(tmp_path: Path) -> None:
     seconds = {"total_cpu_s": 10.0, "total_wall_s": 12.0, "startup_cpu_s": 3.0}
     lines: list[dict[str, Any]] = [
         {"machine": {"cores": 2}},
@@ -83,11 +84,11 @@ def test_records(tmp_path: Path) -> None:
     assert [t.seconds for t in read_records(path, clock="wall").trials] == [12]
     del seconds["total_cpu_s"]
     path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(ValueError, match=r"by_hand\.jsonl: line 2: 'total_cpu_s'; allowed"):
+    with pytest.raises(InputError, match=r"by_hand\.jsonl: line 2: 'total_cpu_s'; allowed"):
         read_records(path)
 
 
-def test_a_run_folder_in_the_order_of_its_results(tmp_path: Path) -> None:
+def test_run_folder_is_read_in_the_order_of_its_results(tmp_path: Path) -> None:
     """Trial 1 ended before trial 0; CPU seconds are used where all trials have them."""
     run = tmp_path / "sweep"
     for number, timings in ((1, {"total_s": 8.0}), (0, {"total_s": 9.0})):
@@ -100,7 +101,7 @@ def test_a_run_folder_in_the_order_of_its_results(tmp_path: Path) -> None:
     found = read_run(run)
     assert (found.clock, [t.seconds for t in found.trials]) == ("cpu", [6, 5])
     assert [t.seconds for t in read_run(run, "wall").trials] == [9, 9]
-    with pytest.raises(ValueError, match="sweep name: value 'none' not found"):
+    with pytest.raises(InputError, match="sweep name: value 'none' not found"):
         read_run(tmp_path / "none")
 
 

@@ -18,7 +18,7 @@ TRIALS = 13  # past the random start of each but NSGA-II
 
 
 @pytest.mark.parametrize("name", ["random", "nsga2", "tpe", "gp", "sparsefront"])
-def test_gives_what_it_tried(name: str) -> None:
+def test_peer_gives_what_it_tried_and_repeats_by_seed(name: str) -> None:
     search = importlib.import_module(PEERS[name]).search
     problem = Problem.drawn(3, seed=0)
     found = search(problem, TRIALS, 0, 0.02)
@@ -31,13 +31,13 @@ def test_gives_what_it_tried(name: str) -> None:
     assert not np.array_equal(found, search(problem, TRIALS, 1, 0.02))
 
 
-def test_noise_is_told_and_not_kept() -> None:
+def test_noise_is_measured_and_not_kept() -> None:
     problem = Problem.drawn(3, seed=0)
     tried, s = Tried(problem, seed=0, noise=0.1), np.array([0.1, 0.5, 0.9])
-    told = np.array([tried.told(s) for _ in range(200)])
+    measured = np.array([tried.measure(s) for _ in range(200)])
     np.testing.assert_array_equal(tried.values(), np.tile(problem.values(s), (200, 1)))
-    np.testing.assert_array_equal(told[:, 1], tried.values()[:, 1])
-    assert 0.08 < told[:, 0].std() < 0.12
+    np.testing.assert_array_equal(measured[:, 1], tried.values()[:, 1])
+    assert 0.08 < measured[:, 0].std() < 0.12
 
 
 def test_shares_are_of_the_first_trials(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_shares_are_of_the_first_trials(tmp_path: Path) -> None:
     assert runs[4]["shares"] == {str(n): round(value, 4) for n, value in expected.items()}
 
 
-def test_a_missing_package_is_one_line(
+def test_missing_package_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "botorch", None)  # as where it is not installed
@@ -68,7 +68,7 @@ def test_a_missing_package_is_one_line(
         (["12", "50", "--noise", "-1"], "--noise: value -1.0; allowed: 0 and above"),
     ],
 )
-def test_wrong_input_is_one_line(
+def test_wrong_input_is_told_in_one_line(
     arguments: list[str],
     line: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -81,7 +81,7 @@ def test_wrong_input_is_one_line(
     assert stopped.value.code == 2 and error.startswith(line) and error.count("\n") == 1
 
 
-def test_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_resumed_runs_are_those_of_one_go(tmp_path: Path) -> None:
     """Two of five seeds are there: the others are added, and give what a run in one go gives."""
     whole = __main__.measured("random", 3, 25, 0.0, tmp_path)
     file = tmp_path / "random-3x25-noise0.jsonl"

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from packaging.version import Version
 
 from tests.helpers import paths
 
@@ -38,7 +39,7 @@ def ray_up(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", RAY_UP, ids=lambda p: p.stem)
-def test_ray_up_takes_it(file: Path) -> None:
+def test_ray_up_takes_its_files(file: Path) -> None:
     prepared = ray_up(yaml.safe_load(file.read_text()))
     for role in ("head", "worker"):
         (start,) = [c for c in prepared[f"{role}_start_ray_commands"] if "ray start" in c]
@@ -50,7 +51,7 @@ def test_ray_up_takes_it(file: Path) -> None:
 
 def test_token_and_gpus_reach_the_container(tmp_path: Path) -> None:
     """Ray's own code starts the container of aws.yaml from our image's environment; the instance
-    is made up. The token lies where `~` of setup commands is, and NVIDIA's runtime is told to give
+    is made up. The token lies where `~` of setup commands is, and NVIDIA's runtime has to give
     GPUs.
     """
     from ray.autoscaler._private.command_runner import DockerCommandRunner
@@ -87,7 +88,7 @@ def test_ray_up_mistakes_are_found() -> None:
         ray_up(config)
 
 
-def test_shell() -> None:
+def test_scripts_pass_shellcheck_and_are_executable() -> None:
     scripts = [*sorted(CLUSTERS.rglob("*.sh")), paths.CHECKOUT / ".ci" / "run"]
     assert len(scripts) >= 4
     done = tool("shellcheck", *scripts)
@@ -96,12 +97,14 @@ def test_shell() -> None:
         assert script.stat().st_mode & 0o111, f"{script} is not executable"
 
 
-def test_dockerfile(tmp_path: Path) -> None:
+def test_dockerfile_passes_hadolint(tmp_path: Path) -> None:
     file = CLUSTERS / "image" / "Dockerfile"
     done = tool("hadolint", file)
     assert done.returncode == 0, done.stdout
     broken = tmp_path / "Dockerfile"
-    broken.write_text(file.read_text().replace("COPY search search", "COPI search search"))
+    broken.write_text(
+        file.read_text().replace("COPY sparsefront sparsefront", "COPI sparsefront sparsefront")
+    )
     assert tool("hadolint", broken).returncode != 0
 
 
@@ -122,10 +125,11 @@ def test_image_holds_what_it_copies() -> None:
     assert all((paths.CHECKOUT / source).exists() for source in copied)
     project = tomllib.loads((paths.CHECKOUT / "pyproject.toml").read_text())
     assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
-    assert f"sparsefront:{project['project']['version']}-gpu" in file.read_text()
+    release = Version(project["project"]["version"]).base_version  # 0.2.0 of 0.2.0.dev0
+    assert f"sparsefront:{release}-gpu" in file.read_text()
 
 
-def test_sweep_file() -> None:
+def test_sweep_file_is_read_and_has_the_mounted_paths() -> None:
     """Read as `sweep` reads it; its paths are those that every page mounts."""
     from sparsefront.search.config.sweep_file import read_sweep
 

@@ -62,7 +62,7 @@ def cluster_of(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", sorted(p.name for p in KUBERAY.glob("*.yaml")))
-def test_valid(file: str) -> None:
+def test_manifests_are_valid(file: str) -> None:
     for manifest in manifests(file):
         check(manifest)
 
@@ -95,7 +95,7 @@ def test_mistakes_are_found(path: tuple[Any, ...], value: Any) -> None:
 
 
 @pytest.mark.parametrize("file", RAY_FILES)
-def test_what_a_sweep_needs(file: str) -> None:
+def test_manifests_have_what_a_sweep_needs(file: str) -> None:
     """A token, the image's Ray, shared storage on every pod, autoscaled GPU and CPU workers."""
     (manifest,) = manifests(file)
     claims = {m["metadata"]["name"]: m for m in manifests("storage.yaml")}
@@ -120,12 +120,12 @@ def test_what_a_sweep_needs(file: str) -> None:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
-def test_job_and_cluster_are_alike() -> None:
+def test_job_has_the_same_cluster() -> None:
     (job,), (cluster,) = manifests("rayjob.yaml"), manifests("raycluster.yaml")
     assert job["spec"]["rayClusterSpec"] == cluster["spec"]
 
 
-def test_job_ends_and_goes_on() -> None:
+def test_job_resumes_after_a_failure_and_leaves_nothing() -> None:
     """An attempt that fails is tried again by what resumes; nothing stays behind."""
     spec = manifests("rayjob.yaml")[0]["spec"]
     assert spec["shutdownAfterJobFinishes"] and spec["ttlSecondsAfterFinished"] > 0

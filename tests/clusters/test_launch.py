@@ -21,7 +21,7 @@ NOBODY = "127.0.0.1:9"
 """No cluster: `sweep` and `resume` both end there, after they have found their sweep."""
 SPARSEFRONT = f"""#!/usr/bin/env bash
 echo "$1" >> "$VERBS"
-exec {sys.executable} -m search.cli "$@"
+exec {sys.executable} -m sparsefront.search.cli.main "$@"
 """
 
 
@@ -53,7 +53,7 @@ def launch(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def begun(sweep_data: dict[str, Any], tmp_path: Path) -> Path:
+def runs_with_a_sweep(sweep_data: dict[str, Any], tmp_path: Path) -> Path:
     """The folder of all runs, with a sweep `one` none of whose trials has ended."""
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
@@ -73,21 +73,23 @@ def dead_endpoint() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_new(launch: Any, tmp_path: Path, scheme: str) -> None:
+def test_launch_starts_a_sweep_that_is_not_there(launch: Any, tmp_path: Path, scheme: str) -> None:
     done, verbs = launch(f"{scheme}{tmp_path}/runs/")
     assert verbs[-1] == "sweep" and "resume" not in verbs
     assert done.returncode == 2 and "--address" in done.stderr
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_begun(launch: Any, begun: Path, scheme: str) -> None:
+def test_launch_resumes_a_sweep_that_is_there(
+    launch: Any, runs_with_a_sweep: Path, scheme: str
+) -> None:
     """Also where no trial has ended yet."""
-    done, verbs = launch(f"{scheme}{begun}")
+    done, verbs = launch(f"{scheme}{runs_with_a_sweep}")
     assert verbs[-1] == "resume" and "sweep" not in verbs
     assert done.returncode == 2 and "--address" in done.stderr
 
 
-def test_storage_that_fails(launch: Any, dead_endpoint: str) -> None:
+def test_launch_starts_nothing_where_the_storage_fails(launch: Any, dead_endpoint: str) -> None:
     """Is not taken for one without the sweep: no second one is started."""
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_MAX_ATTEMPTS": "1"}
     done, verbs = launch("s3://bucket/runs", AWS_ENDPOINT_URL=dead_endpoint, **keys)
@@ -96,8 +98,10 @@ def test_storage_that_fails(launch: Any, dead_endpoint: str) -> None:
     assert "s3://bucket/runs" in done.stderr and "cannot be read" in done.stderr
 
 
-def test_sweep_that_cannot_be_read(launch: Any, begun: Path) -> None:
-    (begun / "one" / "sweep.yaml").write_text("name: [")
-    done, verbs = launch(f"file://{begun}")
+def test_launch_starts_nothing_where_the_sweep_cannot_be_read(
+    launch: Any, runs_with_a_sweep: Path
+) -> None:
+    (runs_with_a_sweep / "one" / "sweep.yaml").write_text("name: [")
+    done, verbs = launch(f"file://{runs_with_a_sweep}")
     assert verbs == ["front"]
     assert done.returncode == 2 and "sweep.yaml" in done.stderr

@@ -26,7 +26,7 @@ LAUNCH = paths.CHECKOUT / "clusters" / "launch.sh"
 RAY = (sys.executable, "-c", "from ray.scripts.scripts import main; main()")
 
 
-def test_stopped_and_submitted_again(
+def test_stopped_job_is_resumed_by_the_next_one(
     job_cluster: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """The second job goes on with the sweep; what the first one finished stays as it is."""
@@ -57,7 +57,7 @@ def test_stopped_and_submitted_again(
     before = finished()
     assert "was stopped" in job("status", "tiny-1")
     assert 1 <= len(before) < 3
-    assert f"sparsefront resume tiny --out {runs}" in job("logs", "tiny-1")  # it ended in order
+    assert f"sparsefront resume tiny --runs {runs}" in job("logs", "tiny-1")  # it ended in order
     assert [parent.info.status for parent in runs_of(runs)[0]] == ["KILLED"]
 
     submit("tiny-2")

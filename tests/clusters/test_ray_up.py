@@ -101,7 +101,7 @@ def machines(two_machines: Any, tmp_path: Path) -> Iterator[Any]:
             process.wait()
 
 
-def test_on_premise(
+def test_ray_up_starts_both_machines_and_ray_down_ends_them(
     machines: Any, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """The commands of the page: both machines join with the token, each runs a trial, and nothing

@@ -97,8 +97,8 @@ def slurm(two_machines: Any, tmp_path: Path) -> Iterator[Slurm]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SLURM_"))}
     environment = {
         **kept, "SLURM_CONF": str(folder / "slurm.conf"), "HOME": str(tmp_path),
-        "PYTHONPATH": str(paths.CHECKOUT), "OMP_NUM_THREADS": "1", "OBJECT_STORE_BYTES": "200000000",
-        "SPARSEFRONT_VENV": "/nonexistent",
+        "PYTHONPATH": str(paths.CHECKOUT), "OMP_NUM_THREADS": "1",
+        "OBJECT_STORE_BYTES": "200000000", "SPARSEFRONT_VENV": "/nonexistent",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
     started: list[subprocess.Popen[bytes]] = []
@@ -177,7 +177,9 @@ def sweep(sweep_data: dict[str, Any], write_yaml: Any) -> Path:
     return write_yaml({**sweep_data, "workers": 2, "cpus_per_trial": 2})
 
 
-def test_whole_nodes(slurm: Slurm, two_machines: Any, sweep: Path, tmp_path: Path) -> None:
+def test_job_of_whole_nodes_is_stopped_and_resumed(
+    slurm: Slurm, two_machines: Any, sweep: Path, tmp_path: Path
+) -> None:
     """A trial on each node; TERM to the script stops the sweep in order, the same line goes on, and
     nothing is left. Ray has the GPU that was asked for, not the other one of the node.
     """
@@ -203,7 +205,9 @@ def test_whole_nodes(slurm: Slurm, two_machines: Any, sweep: Path, tmp_path: Pat
     assert not any(commands(two_machines, which, b"raylet") for which in range(2))
 
 
-def test_shared_nodes(slurm: Slurm, two_machines: Any, sweep: Path, tmp_path: Path) -> None:
+def test_jobs_on_shared_nodes_leave_each_other_alone(
+    slurm: Slurm, two_machines: Any, sweep: Path, tmp_path: Path
+) -> None:
     """Two jobs on parts of the same two nodes. One is ended by its time limit's signal; the other
     one's Ray stays, and finishes.
     """

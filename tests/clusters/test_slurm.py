@@ -105,7 +105,7 @@ def goes_on(job: subprocess.Popen[str], runs: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["exclusive.sh", "shared.sh"])
-def test_stopped_and_submitted_again(
+def test_stopped_job_is_resumed_and_leaves_nothing(
     token_cluster: Any, job: Any, tmp_path: Path, script: str
 ) -> None:
     """Each time nothing of its own is left, and the other Ray is alive."""
@@ -126,7 +126,7 @@ def test_stopped_and_submitted_again(
     assert processes_of(f"--gcs-address={token_cluster.address}") == other
 
 
-def test_a_ray_that_did_not_start(job: Any, tmp_path: Path) -> None:
+def test_ray_that_did_not_start_ends_the_job(job: Any, tmp_path: Path) -> None:
     (tmp_path / "bin" / "ray").write_text("#!/usr/bin/env bash\nexit 1\n")
     (tmp_path / "bin" / "ray").chmod(0o755)
     started = job("exclusive.sh")

@@ -17,10 +17,10 @@ LAUNCH = paths.CHECKOUT / "clusters" / "launch.sh"
 OWN_RAY = """
 import os, sys
 from pathlib import Path
-from search.cluster.connect import connected
-from search.sweep_file import read_sweep
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.driver.connect import ray_connection
 
-with connected(None, read_sweep(sys.argv[1])):
+with ray_connection(None, read_sweep(sys.argv[1])):
     import ray, psutil  # ray brings psutil
     ray.get(ray.remote(lambda: 0).remote())
     own = psutil.Process()
@@ -49,11 +49,11 @@ def launch(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])
-def test_no_token(
+def test_missing_token_is_told_before_any_connection(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, monkeypatch: Any, capsys: Any,
     content: str | None,
 ) -> None:  # fmt: skip
-    """Neither in the environment nor in ~/.ray: told before any connection."""
+    """Neither in the environment nor in ~/.ray."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_NUM_REDIS_GET_RETRIES", "2")
@@ -62,7 +62,9 @@ def test_no_token(
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text(content)
     out = tmp_path / "runs"
-    assert main(["sweep", str(write_yaml(sweep_data)), "--out", str(out), "--address", "auto"]) == 2
+    assert (
+        main(["sweep", str(write_yaml(sweep_data)), "--runs", str(out), "--address", "auto"]) == 2
+    )
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"no token of the cluster: {tmp_path}/.ray/auth_token" in said
@@ -78,7 +80,7 @@ def test_no_token(
         ({"RAY_AUTH_MODE": "disabled"}, "the cluster refuses no token (RAY_AUTH_MODE=disabled)"),
     ],
 )
-def test_refused(
+def test_wrong_or_no_token_is_refused_in_one_line(
     token_cluster: Any, launch: Any, tmp_path: Path, variables: dict[str, str], reason: str
 ) -> None:
     done = launch(token_cluster, **variables)
@@ -90,7 +92,7 @@ def test_refused(
 
 
 @pytest.mark.long
-def test_joined_with_the_token(token_cluster: Any, launch: Any, tmp_path: Path) -> None:
+def test_token_alone_joins_the_cluster(token_cluster: Any, launch: Any, tmp_path: Path) -> None:
     """RAY_AUTH_MODE unset: the token alone is enough. The same command again goes on."""
     secret = {"RAY_AUTH_TOKEN_PATH": str(token_cluster.token_path)}
     done = launch(token_cluster, **secret)
@@ -105,14 +107,16 @@ def test_joined_with_the_token(token_cluster: Any, launch: Any, tmp_path: Path) 
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in results] == before
 
 
-def test_launch_wants_three_arguments() -> None:
+def test_launch_without_its_arguments_says_how_it_is_used() -> None:
     done = subprocess.run([LAUNCH, "sweep.yaml"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: launch.sh SWEEP.yaml NAME RUNS")
 
 
 @pytest.mark.long
-def test_own_ray_is_closed(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+def test_ray_of_a_sweep_listens_on_loopback_with_a_token(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
     """A sweep without --address: nothing listens beyond loopback, and it asks for a token."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment = {**kept, "HOME": str(tmp_path), "PYTHONPATH": str(LAUNCH.parents[1])}

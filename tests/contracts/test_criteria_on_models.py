@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.models import NAMES, build
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.channels.graph import channel_graph
@@ -108,14 +109,14 @@ def with_radar_and_maps(batch: SensorBatch, cells: int) -> SensorBatch:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
-def test_contract(
+def test_criterion_scores_are_finite_repeatable_and_leave_the_model(
     criterion: Criterion, name: str, batches: list[Any], tiny_model: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
     model = build(smallest(name, tiny_model)).train()
     groups = ModalityGroups.from_model(model)
     if isinstance(criterion, AlterMOMA) and len(groups.entries) < 3:
-        with pytest.raises(ValueError, match="at least two modalities"):
+        with pytest.raises(InputError, match="at least two modalities"):
             criterion.scores(model, groups, batches, lambda m, b: m.loss(b))
         return
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -143,17 +144,19 @@ def test_contract(
     assert not any("forward" in vars(m) for m in model.modules())
 
 
-def test_catalogue_is_covered() -> None:
+def test_every_criterion_of_the_catalogue_is_tested() -> None:
     assert {type(c) for c in CRITERIA} == set(Criterion.__args__)  # type: ignore[attr-defined]
 
 
-def test_names_are_their_own(tiny_model: dict[str, Any]) -> None:
+def test_a_model_name_alone_makes_its_spec(tiny_model: dict[str, Any]) -> None:
     for name, kind in NAMES.items():
         assert kind().name == name
         assert strict_yaml.from_data({"name": name}, kind, "tests") == kind()
 
 
-def test_predicts_in_bfloat16(name: str, batches: list[Any], tiny_model: dict[str, Any]) -> None:
+def test_predictions_under_bfloat16_are_finite_float32(
+    name: str, batches: list[Any], tiny_model: dict[str, Any]
+) -> None:
     """Under autocast: what has to be exact stays float32, predictions are finite and float32."""
     torch.manual_seed(0)
     model = build(smallest(name, tiny_model)).eval()
@@ -168,7 +171,7 @@ def test_predicts_in_bfloat16(name: str, batches: list[Any], tiny_model: dict[st
         assert found.boxes.shape[1] == 9
 
 
-def test_smaller_model_says_the_same(
+def test_smaller_model_gives_the_masked_outputs(
     name: str, batches: list[Any], tiny_model: dict[str, Any]
 ) -> None:
     """Half of all channels taken out: outputs within 1e-5 of the masked model's."""
@@ -178,7 +181,7 @@ def test_smaller_model_says_the_same(
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias)
-    graph = channel_graph(model, batches[0], lambda m, b: m(b))
+    graph = channel_graph(model, batches[0])
     groups = ModalityGroups.from_model(model)
     scores = Magnitude().scores(model, groups, [], lambda m, b: m.loss(b))
     half = SparsityAllocation(

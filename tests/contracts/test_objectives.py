@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sparsefront.search.cli.measure import latency_note, of_export
+from sparsefront.errors import InputError
+from sparsefront.search.cli.measure import evaluate_export, latency_note
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, violations
 from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
@@ -44,7 +45,7 @@ def at(share: float) -> TrialResult:
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_contract(name: str) -> None:
+def test_gain_runs_from_the_worst_to_the_best_value(name: str) -> None:
     objective = OBJECTIVES[name]
     assert objective.name == name
     assert objective.direction == ("max" if LIMITS[name][1] == 1.0 else "min")
@@ -58,7 +59,7 @@ def test_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_a_result_without_it(name: str) -> None:
+def test_missing_metric_is_named_in_one_line(name: str) -> None:
     """One line that names the metric and what there is; the same from a constraint."""
     lacking = at(0.5)
     del lacking.metrics[name]
@@ -68,14 +69,14 @@ def test_a_result_without_it(name: str) -> None:
         lambda: OBJECTIVES[name].gain(lacking),
         lambda: violations(lacking, {name: Bound(max=1.0)}),
     ):
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(InputError) as error:
             ask()
         assert str(error.value).startswith(said)
         assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_one_reference_for_all_trials(name: str) -> None:
+def test_the_costliest_dense_model_is_the_reference(name: str) -> None:
     """Where dense models differ, the costliest one is the worst for all: gains stay in 0..1."""
     objective, small = OBJECTIVES[name], at(0.5)
     large = replace(small, metrics={**small.metrics, **{k: 2 * v for k, v in DENSE.items()}})
@@ -86,7 +87,7 @@ def test_one_reference_for_all_trials(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_bounds(name: str) -> None:
+def test_bounds_give_signed_violations(name: str) -> None:
     half = at(0.5).metrics[name]
     found = violations(at(0.5), {name: Bound(min=half / 2, max=half / 4)})
     assert found == {
@@ -95,7 +96,7 @@ def test_bounds(name: str) -> None:
     }
 
 
-def test_each_is_measured_by_some_trial() -> None:
+def test_every_objective_is_measured_by_some_trial() -> None:
     assert set(LIMITS) == set(OBJECTIVES) <= {*NEEDS, *COST}
 
 
@@ -112,7 +113,7 @@ def spec(request: Any, sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec
     return with_values(read_sweep(write_yaml(sweep_data)).trial, {"allocation": asked})
 
 
-def test_on_a_real_trial(
+def test_a_real_trial_measures_what_its_export_repeats(
     spec: TrialSpec, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """Plausible values; what is stored has the bytes it is said to have; an export's evaluation
@@ -132,7 +133,7 @@ def test_on_a_real_trial(
     assert outcome.result.latency["deployed"]["repeats"] == 4
 
     folder = exported(spec, outcome, sweep_data, write_yaml, tmp_path)
-    answer = of_export(folder)
+    answer = evaluate_export(folder)
     kept = {name for name in metrics if name not in LATENCY}
     assert {name: answer["metrics"][name] for name in kept} == {
         name: metrics[name] for name in kept
@@ -144,14 +145,15 @@ def test_on_a_real_trial(
     assert before in (folder / "report.md").read_text()
 
     found = load_export(folder)
-    payload = sum(t.numel() * t.element_size() for t in found.state.values())
+    payload = sum(t.numel() * t.element_size() for t in found.weights.state.values())
     assert metrics["bytes_dense"] == payload
     if smaller:
         assert metrics["bytes"] == tensor_bytes(folder / "small.safetensors")
         assert metrics["parameters"] < 0.8 * metrics["parameters_dense"]
     else:
         saved = sum(
-            max(0, 4 * int((~kept).sum()) - -(-kept.numel() // 8)) for kept in found.mask.values()
+            max(0, 4 * int((~kept).sum()) - -(-kept.numel() // 8))
+            for kept in found.weights.mask.values()
         )
         assert metrics["bytes"] == payload - saved
         assert saved > 0

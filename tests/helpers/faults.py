@@ -1,6 +1,6 @@
 """Sweeps as processes that can be hurt, and what must hold of each when it is complete again.
 
-Shared by tests/search/test_faults.py, its neighbours and the soak.
+Shared by tests/search/driver/test_faults.py, its neighbours and the soak.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ ENDINGS = {"result": "COMPLETE", "stopped": "PRUNED", "failure": "FAIL"}
 IN_MLFLOW = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 Finished = dict[Path, tuple[int, bytes]]
-Looks = dict[int, list[dict[str, Any]]]
+Results = dict[int, list[dict[str, Any]]]
+"""Trial id -> what it measured at its rungs."""
 T = TypeVar("T")
 
 
@@ -115,42 +116,42 @@ def finished(run: RunFolder) -> Finished:
     }
 
 
-def under_way(run: RunFolder) -> Looks:
-    """Trial under way -> the looks that its checkpoint holds."""
+def under_way(run: RunFolder) -> Results:
+    """Trial under way -> the intermediate results that its checkpoint holds."""
     found = {}
     for file in run.trials.glob("*/checkpoint.json"):
         if has_ended(file.parent):  # stopped, and not yet tidied up
             continue
         try:
-            found[int(file.parent.name)] = json.loads(file.read_text())["rungs"]
+            found[int(file.parent.name)] = json.loads(file.read_text())["intermediate_results"]
         except OSError:  # it has just ended
             continue
     return found
 
 
-def in_mid_trial(run: RunFolder) -> Looks:
-    """The trials under way, once one is finished and another one was looked at twice; else {}."""
+def in_mid_trial(run: RunFolder) -> Results:
+    """The trials under way, once one is finished and another one has passed two rungs; else {}."""
     found = under_way(run)
     return found if run.finished() and any(len(s) == 2 for s in found.values()) else {}
 
 
-def check_went_on(run: RunFolder, halfway: Looks) -> None:
-    """AssertionError unless each trial that was under way has kept those looks: with the seconds
+def check_went_on(run: RunFolder, halfway: Results) -> None:
+    """AssertionError unless each trial that was under way has kept those results: with the seconds
     that they took, to the microsecond, so no trial that started again from its beginning would do.
     """
     assert halfway
     for number, seen in halfway.items():
-        kept = looks_before_the_end(run, number)
+        kept = results_before_the_end(run, number)
         assert kept[: len(seen)] == seen, f"trial {number} started again"
-        steps = [look["steps"] for look in kept]
-        assert steps == sorted(set(steps)), f"trial {number}: looks after {steps} steps"
+        steps = [result["steps"] for result in kept]
+        assert steps == sorted(set(steps)), f"trial {number}: results after {steps} steps"
 
 
-def looks_before_the_end(run: RunFolder, number: int) -> list[dict[str, Any]]:
+def results_before_the_end(run: RunFolder, number: int) -> list[dict[str, Any]]:
     """Of a trial that finished or was stopped, those below full fidelity."""
     folder = run.trial_dir(number)
     (file,) = (f for name in ("result", "stopped") if (f := folder / f"{name}.json").exists())
-    found: list[dict[str, Any]] = json.loads(file.read_text())["looks"]
+    found: list[dict[str, Any]] = json.loads(file.read_text())["intermediate_results"]
     return found
 
 

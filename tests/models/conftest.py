@@ -1,4 +1,4 @@
-"""A small made batch: six cameras around the LiDAR, a flat ground with points on a few boxes."""
+"""A small synthetic batch: six cameras around the LiDAR, flat ground, points on a few boxes."""
 
 from __future__ import annotations
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.models import BEVFusionSmall, build
 from sparsefront.scenes.batch import SensorBatch
 
 
-def test_first_name_part_is_the_modality(tiny: BEVFusionSmall) -> None:
+def test_first_part_of_a_name_is_the_modality(tiny: BEVFusionSmall) -> None:
     model = build(tiny)
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {
         "camera",
@@ -62,5 +63,5 @@ def test_masked_modality_does_not_matter(
 
 
 def test_unknown_modality_is_refused(tiny: BEVFusionSmall, batch: SensorBatch) -> None:
-    with pytest.raises(ValueError, match="allowed"):
+    with pytest.raises(InputError, match="allowed"):
         build(tiny)(batch, frozenset({"sonar"}))

@@ -14,7 +14,7 @@ from sparsefront.search.config import strict_yaml
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 
 
-def test_values_stay(tiny_model: dict[str, Any]) -> None:
+def test_channels_last_keeps_weights_and_outputs(tiny_model: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = build(strict_yaml.from_data(tiny_model, BEVFusionSmall, "tests")).eval()
     frame = synthetic_frame(ImageSpec(height=32, width=64))

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sparsefront.errors import InputError
 from sparsefront.models import NAMES, BEVFusionMIT, BEVFusionSmall, build
 from sparsefront.models.checkpoint import store
-from sparsefront.models.checkpoint.other_fuser import PREFIX, for_fuser_of
+from sparsefront.models.checkpoint.other_fuser import PREFIX, convert_fuser
 from sparsefront.models.fuser import (
     AddFuser,
     ConcatConv,
@@ -49,7 +50,7 @@ def trained(concat: Any = ConvFuser) -> Fuser:
 
 @pytest.mark.parametrize("concat", CONCATS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_shapes_and_gradients(kind: FuserKind, concat: Any) -> None:
+def test_every_fuser_weight_gets_a_gradient(kind: FuserKind, concat: Any) -> None:
     """A map a frame; the gradient reaches every weight, a gate's zeros too."""
     torch.manual_seed(0)
     fuser = build_fuser(kind, CHANNELS, 4, concat)
@@ -61,7 +62,7 @@ def test_shapes_and_gradients(kind: FuserKind, concat: Any) -> None:
 
 
 @pytest.mark.parametrize("concat", CONCATS)
-def test_concat_is_what_it_was(concat: Any) -> None:
+def test_concat_is_convolution_norm_and_relu(concat: Any) -> None:
     """Convolution over all channels, norm, ReLU: the same bits, under the names of checkpoints."""
     fuser = trained(concat)
     prefix = "conv." if concat is ConvFuser else ""
@@ -76,7 +77,7 @@ def test_concat_is_what_it_was(concat: Any) -> None:
 
 
 @pytest.mark.parametrize("concat", CONCATS)
-def test_open_gates_are_concat(concat: Any) -> None:
+def test_open_gates_equal_concat(concat: Any) -> None:
     """Bit for bit: a gate of zero weights is 2 sigmoid(0) = 1. A gate at 0 hides its map."""
     joined = trained(concat)
     gated = build_fuser("gated", CHANNELS, 4, concat).eval()
@@ -91,7 +92,7 @@ def test_open_gates_are_concat(concat: Any) -> None:
 
 
 @pytest.mark.parametrize("concat", CONCATS)
-def test_projections_from_concat(concat: Any) -> None:
+def test_projections_equal_concat_on_constant_maps(concat: Any) -> None:
     """The same as the convolution where no map varies, away from the border."""
     joined = trained(concat)
     add = build_fuser("add", CHANNELS, 4, concat).eval()
@@ -104,7 +105,9 @@ def test_projections_from_concat(concat: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_whole_model(tiny: BEVFusionSmall, batch: SensorBatch, kind: FuserKind) -> None:
+def test_every_fuser_weight_but_a_gate_is_prunable(
+    tiny: BEVFusionSmall, batch: SensorBatch, kind: FuserKind
+) -> None:
     """Every weight but a gate's can be pruned; every one gets a gradient."""
     torch.manual_seed(0)
     model = build(replace(tiny, fuser=kind))
@@ -120,53 +123,53 @@ def test_whole_model(tiny: BEVFusionSmall, batch: SensorBatch, kind: FuserKind) 
 
 
 @pytest.mark.parametrize("kind", ["add", "gated"])
-def test_only_the_fuser_is_made(tiny: BEVFusionSmall, kind: FuserKind) -> None:
+def test_conversion_changes_only_the_fuser(tiny: BEVFusionSmall, kind: FuserKind) -> None:
     """All else is the checkpoint's, strictly; the same weights whatever the generator's state."""
     torch.manual_seed(0)
     state = build(tiny).state_dict()
-    made = []
+    states = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         model = build(replace(tiny, fuser=kind))
-        store.load_into(model, for_fuser_of(model, state, "here"), "here")
-        made.append(model.state_dict())
-    for name, tensor in made[0].items():
-        assert torch.equal(tensor, made[1][name])
+        store.load_into(model, convert_fuser(model, state, "here"), "here")
+        states.append(model.state_dict())
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name])
         assert name.startswith(PREFIX) or torch.equal(tensor, state[name])
-    again = for_fuser_of(model, made[0], "here")
-    assert all(torch.equal(again[name], tensor) for name, tensor in made[0].items())
+    again = convert_fuser(model, states[0], "here")
+    assert all(torch.equal(again[name], tensor) for name, tensor in states[0].items())
     less = {k: v for k, v in state.items() if k != "camera.backbone.stem.0.weight"}
-    with pytest.raises(ValueError, match=r"here is of another model: camera\.backbone\.stem\.0"):
-        store.load_into(model, for_fuser_of(model, less, "here"), "here")
+    with pytest.raises(InputError, match=r"here is of another model: camera\.backbone\.stem\.0"):
+        store.load_into(model, convert_fuser(model, less, "here"), "here")
 
 
-def test_a_trained_fuser_is_not_thrown_away(tiny: BEVFusionSmall) -> None:
+def test_a_trained_fuser_is_not_converted(tiny: BEVFusionSmall) -> None:
     gated = build(replace(tiny, fuser="gated")).state_dict()
     for kind in ("concat", "add"):
         said = f"model.fuser: value '{kind}', but checkpoint here was trained with 'gated'"
-        with pytest.raises(ValueError, match=f"^{said}; allowed for it: gated$"):
-            for_fuser_of(build(replace(tiny, fuser=kind)), gated, "here")
+        with pytest.raises(InputError, match=f"^{said}; allowed for it: gated$"):
+            convert_fuser(build(replace(tiny, fuser=kind)), gated, "here")
 
 
-def test_the_demo_checkpoint_fits() -> None:
+def test_the_demo_checkpoint_fits_every_fuser() -> None:
     """Published before there was a choice."""
     state, _ = store.load(EXAMPLES / "checkpoints" / "demo.safetensors")
     for kind in KINDS:
         model = build(BEVFusionSmall(fuser=kind))
-        store.load_into(model, for_fuser_of(model, state, "demo"), "demo")
+        store.load_into(model, convert_fuser(model, state, "demo"), "demo")
 
 
 @pytest.mark.parametrize(
     "name", ["mit_bevfusion-det", "mit_camera-radar-resnet50-det", "pcdet_bevfusion"]
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_published_models(name: str, kind: FuserKind) -> None:
+def test_published_checkpoints_fit_every_fuser(name: str, kind: FuserKind) -> None:
     """Named by their sensors; their checkpoints fit."""
     spec = NAMES[name]().tiny()  # type: ignore[union-attr]
     assert isinstance(spec, BEVFusionMIT)
     state = build(spec).state_dict()
     model = build(replace(spec, fuser=kind))
-    store.load_into(model, for_fuser_of(model, state, "here"), "here")
+    store.load_into(model, convert_fuser(model, state, "here"), "here")
     if kind == "add":
         assert set(model.fusion.fuser.project) == set(model.sensors)  # type: ignore[arg-type]
 
@@ -175,5 +178,5 @@ def test_one_modality_fuses_nothing() -> None:
     spec = NAMES["mit_lidar-only-det"]
     assert spec(fuser="concat")  # type: ignore[call-arg]
     said = "fuser: value 'gated'; mit_lidar-only-det has one modality and fuses nothing"
-    with pytest.raises(ValueError, match=f"^{said}; allowed: concat$"):
+    with pytest.raises(InputError, match=f"^{said}; allowed: concat$"):
         spec(fuser="gated")  # type: ignore[call-arg]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsefront.errors import InputError
 from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
 from sparsefront.pruning.cost import profile
 from sparsefront.pruning.groups import ModalityGroups
@@ -19,7 +20,7 @@ ALL = ModalityGroups({"all": ("0", "1", "2", "attention", "value", "weight", "bi
 
 
 def macs(model: nn.Module, x: Tensor) -> float:
-    return profile(model, [x], lambda m, b: m(b), _everything(model)).cost(model).macs
+    return profile(model, [x], groups=_everything(model)).cost(model).macs
 
 
 def _everything(model: nn.Module) -> ModalityGroups:
@@ -37,11 +38,11 @@ def _everything(model: nn.Module) -> ModalityGroups:
         (nn.Conv1d(2, 3, 3), (1, 2, 10), 8 * 2 * 3 * 3),
     ],
 )
-def test_dense_layers(layer: nn.Module, shape: tuple[int, ...], expected: int) -> None:
+def test_macs_of_dense_layers(layer: nn.Module, shape: tuple[int, ...], expected: int) -> None:
     assert macs(layer, torch.randn(shape)) == expected
 
 
-def test_attention_by_hand() -> None:
+def test_macs_of_attention() -> None:
     """10 tokens, width 8: projections 4 * 10 * 8 * 8 = 2560, QK^T and AV 2 * 10 * 10 * 8 = 1600."""
 
     class Attention(nn.Module):
@@ -57,7 +58,7 @@ def test_attention_by_hand() -> None:
     assert macs(model, torch.randn(1, 10, 8)) == 2560 + 1600
 
 
-def test_functional_attention_and_bare_products() -> None:
+def test_functional_attention_counts_and_bare_products_are_named() -> None:
     """scaled_dot_product_attention over 6 tokens of width 4 in 2 heads: 2 * 2 * 6 * 6 * 4 = 576
     beside a 4 -> 4 projection of 12 rows (192); a bare matmul is named, not counted.
     """
@@ -72,15 +73,15 @@ def test_functional_attention_and_bare_products() -> None:
             return torch.matmul(functional.scaled_dot_product_attention(x, x, v), v.mT)
 
     model = Functional()
-    found = profile(model, [torch.randn(1, 2, 6, 4)], lambda m, b: m(b), _everything(model))
+    found = profile(model, [torch.randn(1, 2, 6, 4)], groups=_everything(model))
     assert found.cost(model).macs == 192 + 576
     assert "matmul in Functional" in found.not_counted
 
 
-def test_pruned_cost_by_hand() -> None:
+def test_cost_after_pruning() -> None:
     """Linear 4 -> 2 (10 rows) with 3 of 8 weights kept: 30 MACs; bias is 2 more parameters."""
     model = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
-    found = profile(model, [torch.randn(10, 4)], lambda m, b: m(b), ALL)
+    found = profile(model, [torch.randn(10, 4)], groups=ALL)
     mask = PruningMask({"0.weight": torch.tensor([[1, 0, 0, 1], [0, 0, 1, 0]]).bool()})
     cost = found.cost(mask)
     assert (cost.macs_dense, cost.macs) == (80, 30)
@@ -91,7 +92,7 @@ def test_pruned_cost_by_hand() -> None:
     assert cost.to_json()["per_modality"]["all"]["macs"] == 30
 
 
-def test_average_over_frames_and_layers_used_twice() -> None:
+def test_uses_are_averaged_over_frames_and_summed_over_calls() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -104,7 +105,7 @@ def test_average_over_frames_and_layers_used_twice() -> None:
 
     model = Twice()
     frames = [torch.randn(2, 3), torch.randn(4, 3)]
-    cost = profile(model, frames, lambda m, b: m(b), _everything(model)).cost(model)
+    cost = profile(model, frames, groups=_everything(model)).cost(model)
     assert cost.per_layer["value.weight"].macs == 2 * 3 * 9
     assert cost.per_layer["idle.weight"].macs == 0
 
@@ -144,7 +145,7 @@ def sparse_input(
 
 
 @pytest.mark.parametrize("kind", ["subm", "strided"])
-def test_sparse_pairs(kind: str) -> None:
+def test_sparse_pairs_equal_brute_force_and_spconv(kind: str) -> None:
     """Against brute force and against the count that spconv itself keeps."""
     subm = kind == "subm"
     make = spconv.SubMConv3d if subm else spconv.SparseConv3d
@@ -161,13 +162,13 @@ def test_sparse_pairs(kind: str) -> None:
     assert int(pairs.sum()) == own
 
 
-def test_sparse_macs_after_pruning() -> None:
+def test_sparse_macs_count_pairs_of_kept_weights() -> None:
     """Sum over offsets of pairs times non-zeros of that offset."""
     layer = spconv.SparseConv3d(3, 5, 3, stride=2, padding=1, bias=False, algo=ALGORITHM)
     x, _ = sparse_input(3, (6, 7, 9))
     torch.manual_seed(0)
     mask = PruningMask({"weight": torch.rand(layer.weight.shape) > 0.6})
-    found = profile(layer, [x], lambda m, b: m(b), ModalityGroups({"all": ("weight",)}))
+    found = profile(layer, [x], groups=ModalityGroups({"all": ("weight",)}))
     pairs = pairs_per_offset(layer, x.indices, (6, 7, 9))
     expected = sum(
         int(pairs[o]) * int(mask.by_weight["weight"][:, o[0], o[1], o[2], :].sum())
@@ -178,14 +179,14 @@ def test_sparse_macs_after_pruning() -> None:
     assert cost.macs_dense == int(pairs.sum()) * 15
 
 
-def test_wrong_profiles() -> None:
-    with pytest.raises(ValueError, match="batches"):
-        profile(nn.Linear(2, 2), [], lambda m, b: m(b), ALL)
+def test_profiles_that_do_not_fit_raise() -> None:
+    with pytest.raises(InputError, match="batches"):
+        profile(nn.Linear(2, 2), [], groups=ALL)
     model = nn.Sequential(nn.Linear(4, 2))
-    found = profile(model, [torch.randn(1, 4)], lambda m, b: m(b), ALL)
-    with pytest.raises(ValueError, match=r"0\.weight"):
+    found = profile(model, [torch.randn(1, 4)], groups=ALL)
+    with pytest.raises(InputError, match=r"0\.weight"):
         found.cost(nn.Sequential(nn.Linear(3, 2)))
     inverse = spconv.SparseInverseConv3d(3, 5, 3, indice_key="k")
     x, _ = sparse_input(3, (6, 7, 9))
-    with pytest.raises(ValueError, match="SubMConv and SparseConv"):
+    with pytest.raises(InputError, match="SubMConv and SparseConv"):
         pairs_per_offset(inverse, x.indices, (6, 7, 9))

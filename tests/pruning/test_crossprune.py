@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.criteria import Magnitude
 from sparsefront.pruning.crossprune import CrossPrune, admm, hard_prune
@@ -37,7 +38,7 @@ def no_features(model: Any, batch: Tensor) -> dict[str, Tensor]:
     return {}
 
 
-def test_recursion_by_hand() -> None:
+def test_admm_recursion_by_hand() -> None:
     """L = |w - (3, 1)|^2 / 2 from w = (3, 1), rho = 1, one SGD step of 1/2 a round, one of two
     weights stays. The step is w - 1/2 ((w - a) + (w - z + u)) = (a + z - u) / 2.
 
@@ -59,7 +60,7 @@ def test_recursion_by_hand() -> None:
     assert model.camera.weight.tolist() == [[3.0, 0.25]]
 
 
-def test_known_solution_and_stopping_rule() -> None:
+def test_admm_reaches_the_known_solution_and_stops() -> None:
     """The best w with one non-zero is (3, 0). From a start at (0, 1) the support moves there, U
     ends at -dL/dw / rho = (0, 1), and the rounds stop by themselves.
     """
@@ -99,7 +100,7 @@ def test_distortion_pulls_to_the_dense_features() -> None:
     assert only.distortion == {"camera": 0.05}  # 0.5^2 / 5, before the second step
 
 
-def test_warm_start_decides_the_first_support() -> None:
+def test_warm_start_sets_the_first_support() -> None:
     """Scores (0, 1) start Z at (0, 1); rho 1000 and tiny steps cannot move it back at once."""
     model = Weights(3.0, 1.0)
     target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
@@ -111,7 +112,7 @@ def test_warm_start_decides_the_first_support() -> None:
     assert only.W["camera.weight"].tolist() == [[0.0, 1.0]]  # (3, 1) - ((0, 0) + (3, 0))
 
 
-def test_rounds_then_hard_pruning() -> None:
+def test_hard_prune_keeps_the_last_support() -> None:
     model = Weights(3.0, 1.0)
     target = torch.tensor([[3.0, 1.0]], dtype=torch.float64)
     model.train()
@@ -126,7 +127,7 @@ def test_rounds_then_hard_pruning() -> None:
     assert model.camera.weight.grad is None
 
 
-def test_wrong_input_leaves_the_model() -> None:
+def test_wrong_input_raises_and_leaves_the_model() -> None:
     model = Weights(3.0, 1.0)
     batch = torch.ones(1, 2, dtype=torch.float64)
     wrong: list[tuple[CrossPrune, str]] = [
@@ -134,20 +135,20 @@ def test_wrong_input_leaves_the_model() -> None:
         (CrossPrune(lambdas={}, rho={"radar": 1.0}), "rho: groups"),
     ]
     for options, named in wrong:
-        with pytest.raises(ValueError, match=named):
+        with pytest.raises(InputError, match=named):
             list(admm(model, CAMERA, ONE_OF_TWO, [batch], loss, no_features, options))
-    with pytest.raises(ValueError, match="batches"):
+    with pytest.raises(InputError, match="batches"):
         list(admm(model, CAMERA, ONE_OF_TWO, [], loss, no_features))
     bad = [batch, batch * torch.nan]
     options = CrossPrune(lambdas={}, steps=2)
     with pytest.raises(ArithmeticError, match="not finite"):
         list(admm(model, CAMERA, ONE_OF_TWO, bad, loss, no_features, options))
     assert model.camera.weight.tolist() == [[3.0, 1.0]]
-    with pytest.raises(ValueError, match=r"rho\.all: value -1"):
+    with pytest.raises(InputError, match=r"rho\.all: value -1"):
         CrossPrune(rho=-1.0)
 
 
-def test_two_groups_on_a_network() -> None:
+def test_every_group_keeps_its_exact_count() -> None:
     """Exact per-group counts after hard pruning, from any criterion's scores."""
     torch.manual_seed(0)
     model = nn.ModuleDict({"camera": nn.Linear(6, 4), "lidar": nn.Linear(6, 4)})
@@ -165,5 +166,5 @@ def test_two_groups_on_a_network() -> None:
     options = CrossPrune(lambdas={"camera": 0.5, "lidar": 2.0}, num_rounds=2)
     rounds = admm(model, groups, allocation, batches, distance, maps, options, scores=scores)
     mask, log = hard_prune(model, rounds)
-    assert mask.achieved(groups) == {"camera": 0.5, "lidar": 0.25}
+    assert mask.sparsity_by_group(groups) == {"camera": 0.5, "lidar": 0.25}
     assert set(log[0]) == {"primal", "dual", "loss", "distortion.camera", "distortion.lidar"}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.latency import latency
 
 
@@ -26,7 +27,7 @@ def test_latency_counts_passes_and_names_the_device() -> None:
     assert model.training
 
 
-def test_wrong_input() -> None:
+def test_too_few_batches_or_repeats_raise() -> None:
     for batches, repeats in (([], 4), ([1], 1)):
-        with pytest.raises(ValueError, match="allowed"):
+        with pytest.raises(InputError, match="allowed"):
             latency(nn.Linear(1, 1), batches, lambda m, b: None, repeats=repeats)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.groups import ModalityGroups, stage_of
-from sparsefront.pruning.mask import PruningMask, top
+from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.scores import ImportanceScores
 
 GROUPS = ModalityGroups({"camera": ("camera",), "lidar": ("lidar",)})
@@ -24,8 +25,8 @@ def kept(mask: PruningMask) -> dict[str, list[int]]:
     return {n: m.int().tolist() for n, m in mask.by_weight.items()}
 
 
-def test_budgets_by_hand() -> None:
-    """camera: 4 of 6 weights stay under one threshold, except stage camera.b (own budget: 1 of 2
+def test_the_nearest_entry_sets_the_sparsity() -> None:
+    """camera: 4 of 6 weights stay under one threshold, except stage camera.b (own group: 1 of 2
     stays) and layer camera.c.weight (dense); lidar has no entry, so it is dense.
     """
     scores = scores_of(camera_a=[1, 5, 3, 2], camera_b=[9, 1], camera_c=[0, 0], lidar_a=[1, 1])
@@ -42,7 +43,7 @@ def test_budgets_by_hand() -> None:
     }
 
 
-def test_own_groups_by_hand() -> None:
+def test_own_groups_share_one_threshold() -> None:
     """Group ends (camera.b, lidar.a) has one threshold over 4 weights and keeps 2; camera.c's own
     entry beats its group's, camera.a has its modality's; group unused changes nothing.
     """
@@ -80,7 +81,7 @@ def test_overall_is_one_threshold_across_modalities() -> None:
     }
 
 
-def test_global_and_uniform_rules() -> None:
+def test_global_and_uniform_rules_by_hand() -> None:
     scores = scores_of(camera_a=[8, 7, 6, 5], camera_b=[4, 3, 2, 1])
     half = {"camera": 0.5}
     whole = PruningMask.from_scores(
@@ -104,11 +105,11 @@ def test_counts_are_exact_under_ties(sparsity: float) -> None:
 
 
 def test_ties_keep_the_first() -> None:
-    assert top(torch.tensor([1.0, 2.0, 1.0, 1.0]), 3).int().tolist() == [1, 1, 1, 0]
-    assert top(torch.tensor([1.0]), 0).tolist() == [False]
+    assert top_mask(torch.tensor([1.0, 2.0, 1.0, 1.0]), 3).int().tolist() == [1, 1, 1, 0]
+    assert top_mask(torch.tensor([1.0]), 0).tolist() == [False]
 
 
-def test_wrong_allocations() -> None:
+def test_wrong_allocations_are_named() -> None:
     scores = scores_of(camera_a=[1, 2], lidar_a=[1, 2])
     for wrong, named in [
         ({"per_modality": {"radar": 0.5}}, "per_modality.radar"),
@@ -118,7 +119,7 @@ def test_wrong_allocations() -> None:
         ({"groups": {"g": ["radar.*"]}}, r"groups\.g: value 'radar\.\*' fits no prunable weight"),
         ({"groups": {"g": ["camera.*"], "h": ["*"]}}, r"groups\.h: .* which is in groups\.g"),
     ]:
-        with pytest.raises(ValueError, match=named):
+        with pytest.raises(InputError, match=named):
             PruningMask.from_scores(scores, SparsityAllocation(**wrong), GROUPS)  # type: ignore[arg-type]
     for field in (
         {"overall": -0.1},
@@ -130,16 +131,16 @@ def test_wrong_allocations() -> None:
         {"groups": {"a+b": ["camera.*"]}},
         {"groups": {"g": ["camera.*"]}, "per_group": {"g": 1.0}},
     ):
-        with pytest.raises(ValueError, match="allowed"):
+        with pytest.raises(InputError, match="allowed"):
             SparsityAllocation(**field)  # type: ignore[arg-type]
 
 
-def test_json_round_trip() -> None:
+def test_allocation_survives_json() -> None:
     allocation = SparsityAllocation(per_modality={"camera": 0.25}, rule="uniform", min_keep=3)
     assert SparsityAllocation.from_json(allocation.to_json()) == allocation
-    with pytest.raises(ValueError, match="schema_version"):
+    with pytest.raises(InputError, match="schema_version"):
         SparsityAllocation.from_json('{"schema_version": 99}')
-    with pytest.raises(ValueError, match="sparsity"):
+    with pytest.raises(InputError, match="sparsity"):
         SparsityAllocation.from_json('{"schema_version": 1, "sparsity": 0.5}')
 
 
@@ -149,7 +150,7 @@ def test_longest_prefix_decides_and_unknown_names_raise() -> None:
         "camera": ("net.a.weight",),
         "fusion": ("net.head.weight",),
     }
-    with pytest.raises(ValueError, match=r"network\.weight"):
+    with pytest.raises(InputError, match=r"network\.weight"):
         groups.group_of("network.weight")
     assert stage_of("camera.backbone.layer1.weight") == "camera.backbone"
 
@@ -188,10 +189,10 @@ def test_pruned_weights_stay_zero_in_training(kind: str) -> None:
     step()
     with pytest.raises(AssertionError, match="not zero"):
         mask.check(model)
-    achieved = mask.achieved(ModalityGroups({"first": ("0",)}))
+    achieved = mask.sparsity_by_group(ModalityGroups({"first": ("0",)}))
     assert achieved == {"first": int(pruned.sum()) / 36}
 
 
-def test_mask_of_another_model() -> None:
-    with pytest.raises(ValueError, match="no such weight"):
+def test_mask_of_another_model_raises() -> None:
+    with pytest.raises(InputError, match="no such weight"):
         PruningMask({"a.weight": torch.ones(2).bool()}).apply(nn.Linear(2, 2))

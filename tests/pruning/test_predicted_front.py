@@ -11,16 +11,16 @@ from torch import nn
 
 from sparsefront.pruning.cost import profile
 from sparsefront.pruning.groups import ModalityGroups
-from sparsefront.pruning.predicted_front import BudgetCurve, budget_curve, predicted_front
+from sparsefront.pruning.predicted_front import GroupCurve, group_curve, predicted_front
 from sparsefront.pruning.scores import ImportanceScores
 
 
-def curve(losses: list[float], saved: list[float]) -> BudgetCurve:
+def curve(losses: list[float], saved: list[float]) -> GroupCurve:
     steps = np.linspace(0, 1, len(losses))
-    return BudgetCurve(sparsities=steps, loss=np.array(losses), saved=np.array(saved))
+    return GroupCurve(sparsities=steps, loss=np.array(losses), saved=np.array(saved))
 
 
-def test_curve_by_hand() -> None:
+def test_curve_sums_loss_and_macs_of_what_goes() -> None:
     """Scores 1, 2, 3, 4 and 10 (of 20): half of the first layer removes 3, and 2 of its 4 MACs."""
     model = nn.ModuleDict({"camera": nn.Linear(2, 2, bias=False), "lidar": nn.Linear(2, 1, False)})
     scores = ImportanceScores({
@@ -31,12 +31,12 @@ def test_curve_by_hand() -> None:
     uses = profile(
         model, [torch.ones(1, 2)], lambda m, x: m["lidar"](m["camera"](x)), groups=groups
     )
-    found = budget_curve(scores, scores, ["camera.weight"], uses, [0.0, 0.5, 0.75])
+    found = group_curve(scores, scores, ["camera.weight"], uses, [0.0, 0.5, 0.75])
     np.testing.assert_allclose(found.loss, [0, 3 / 20, 6 / 20])
     np.testing.assert_allclose(found.saved, [0, 2, 3])
 
 
-def test_the_cheaper_budget_goes_first() -> None:
+def test_the_cheaper_group_goes_first() -> None:
     """Equal savings, the camera's at a tenth of the loss: it is pruned first, the LiDAR last."""
     rising, saved = [0.0, 1.0, 4.0, 9.0], [0.0, 1.0, 2.0, 3.0]
     curves = {"camera": curve([0.1 * v for v in rising], saved), "lidar": curve(rising, saved)}
@@ -49,7 +49,7 @@ def test_the_cheaper_budget_goes_first() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_beats_it(seed: int) -> None:
+def test_no_allocation_dominates_the_front(seed: int) -> None:
     """No choice on the grid has both less loss and more MACs saved than a point of the front."""
     random = np.random.default_rng(seed)
     curves = {
@@ -71,12 +71,12 @@ def test_nothing_beats_it(seed: int) -> None:
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1.0, 3e7])
-def test_losses_in_any_unit(unit: float) -> None:
+def test_front_does_not_depend_on_the_unit_of_loss(unit: float) -> None:
     """The front is that of the same losses in another unit."""
     steps = np.linspace(0.0, 0.95, 20)
     fronts = [
         predicted_front({
-            name: BudgetCurve(sparsities=steps, loss=scale * a * steps**3, saved=c * steps)
+            name: GroupCurve(sparsities=steps, loss=scale * a * steps**3, saved=c * steps)
             for name, a, c in (("camera", 1.0, 6.0), ("lidar", 4.0, 3.0))
         })
         for scale in (1.0, unit)
@@ -87,7 +87,7 @@ def test_losses_in_any_unit(unit: float) -> None:
             assert fronts[1].at(share)[name] == pytest.approx(sparsity, abs=0.03)
 
 
-def test_a_tilt_spares_a_budget() -> None:
+def test_a_tilt_spares_a_group() -> None:
     """Twins share alike; told that the camera loses e^2 as much, the front prunes it later."""
     twins = {
         "camera": curve([0, 1, 4, 9], [0, 1, 2, 3]),
@@ -101,7 +101,7 @@ def test_a_tilt_spares_a_budget() -> None:
     assert tilted.loss.max() == 9  # the curves' own, not the tilted one
 
 
-def test_between_two_points() -> None:
+def test_front_interpolates_between_points() -> None:
     """Half of what can be saved lies half-way between the two allocations of a one-step curve."""
     front = predicted_front({"camera": curve([0.0, 1.0], [0.0, 8.0])})
     assert front.at(0.0) == {"camera": 0.0}

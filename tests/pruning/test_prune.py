@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.criteria import Magnitude
@@ -13,7 +14,7 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.prune import prune
 
 
-def test_prune_zeroes_the_smallest() -> None:
+def test_prune_zeroes_the_smallest_weights() -> None:
     model = nn.ModuleDict({"camera": nn.Linear(4, 2, bias=False), "lidar": nn.Linear(2, 1)})
     with torch.no_grad():
         model["camera"].weight.copy_(torch.arange(1.0, 9.0).view(2, 4))
@@ -21,10 +22,10 @@ def test_prune_zeroes_the_smallest() -> None:
         model, Magnitude(), SparsityAllocation(per_modality={"camera": 0.5}), [], lambda m, b: m(b)
     )
     assert model["camera"].weight.tolist() == [[0, 0, 0, 0], [5, 6, 7, 8]]
-    assert mask.achieved(ModalityGroups.from_model(model)) == {"camera": 0.5, "lidar": 0.0}
+    assert mask.sparsity_by_group(ModalityGroups.from_model(model)) == {"camera": 0.5, "lidar": 0.0}
 
 
-def test_prune_channels_of_a_model_of_your_own() -> None:
+def test_prune_removes_channels_of_any_model() -> None:
     """Two of four hidden channels go, the ones with the smaller weights, and leave the model."""
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
     with torch.no_grad():
@@ -40,5 +41,5 @@ def test_prune_channels_of_a_model_of_your_own() -> None:
     smaller = shrink(model, mask.channels)
     assert [tuple(p.shape) for p in smaller.parameters()] == [(2, 2), (2,), (1, 2), (1,)]
     assert torch.allclose(smaller(x), wanted)
-    with pytest.raises(ValueError, match="batches"):
+    with pytest.raises(InputError, match="batches"):
         prune(model, Magnitude(), half, [], lambda m, b: m(b).sum(), groups)

@@ -26,7 +26,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", list(LAYERS))
-def test_same_as_spconv(kind: str) -> None:
+def test_outputs_and_gradients_equal_spconv(kind: str) -> None:
     torch.manual_seed(0)
     layer = LAYERS[kind]()
     theirs_in, ours_in = cloud(), cloud()
@@ -42,7 +42,7 @@ def test_same_as_spconv(kind: str) -> None:
         assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_float64_and_second_derivative() -> None:
+def test_float64_has_a_second_derivative() -> None:
     layer = spconv.SparseConv3d(3, 2, 3, stride=2, padding=1, bias=False).double()
     x = cloud(torch.float64)
     with plain_sparse_layers(layer):

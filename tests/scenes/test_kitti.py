@@ -1,4 +1,4 @@
-"""KITTI's files: geometry by hand on a made frame, real frames where they are at hand, matching."""
+"""KITTI's files: geometry by hand on a synthetic frame, real frames if present, matching."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.geometry import box_corners, project
 from sparsefront.scenes.kitti import KittiScenes, KittiSpec, Label
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec, Loader
-from sparsefront.scenes.scoring.kitti_matching import match, overlaps
+from sparsefront.scenes.scoring.kitti_matching import box_overlaps, match
 from tests.helpers import paths
 
 REAL = paths.DATA / "kitti"
 
 
-def test_a_frame_by_hand(kitti_root: Path) -> None:
+def test_a_frame_is_read_in_the_lidar_frame(kitti_root: Path) -> None:
     """A car 20 m ahead and 2 m to the right that faces ahead; its bottom 1.7 m below the camera."""
     scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
     frame = scenes.frame("000000")
@@ -40,29 +41,29 @@ def test_a_frame_by_hand(kitti_root: Path) -> None:
     assert replace(label, pixels_high=20.0).difficulty is None
 
 
-def test_wrong_files(kitti_root: Path) -> None:
+def test_wrong_labels_frames_and_roots_are_named(kitti_root: Path) -> None:
     label = kitti_root / "training" / "label_2" / "000000.txt"
     car = label.read_text().splitlines()[0]
     label.write_text(car.rpartition(" ")[0])
-    with pytest.raises(ValueError, match=r"000000\.txt: line 1: 14 columns; allowed: 15"):
+    with pytest.raises(InputError, match=r"000000\.txt: line 1: 14 columns; allowed: 15"):
         KittiScenes(KittiSpec(kitti_root=str(kitti_root))).frame("000000")
-    with pytest.raises(ValueError, match="frames: 000009 has no label"):
+    with pytest.raises(InputError, match="frames: 000009 has no label"):
         KittiScenes(KittiSpec(kitti_root=str(kitti_root), frames=("000009",)))
-    with pytest.raises(ValueError, match="is not a folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         KittiScenes(KittiSpec(kitti_root=str(kitti_root / "absent")))
 
 
-def test_image_sets(kitti_root: Path) -> None:
+def test_image_sets_choose_frames(kitti_root: Path) -> None:
     spec = KittiSpec(kitti_root=str(kitti_root), image_set="val")
-    with pytest.raises(ValueError, match=r"image_set: .*ImageSets/val\.txt is missing; allowed: "):
+    with pytest.raises(InputError, match=r"image_set: .*ImageSets/val\.txt is missing; allowed: "):
         KittiScenes(spec)
     (kitti_root / "ImageSets").mkdir()
     (kitti_root / "ImageSets" / "val.txt").write_text("000000\n")
     assert KittiScenes(spec).tokens == ["000000"]
     (kitti_root / "ImageSets" / "val.txt").write_text("000000\n000007\n")
-    with pytest.raises(ValueError, match="image_set: 000007 has no label in"):
+    with pytest.raises(InputError, match="image_set: 000007 has no label in"):
         KittiScenes(spec)
-    with pytest.raises(ValueError, match="frames, image_set: both are given"):
+    with pytest.raises(InputError, match="frames, image_set: both are given"):
         KittiSpec(kitti_root="x", frames=("000000",), image_set="val")
 
 
@@ -75,7 +76,7 @@ def test_a_split_without_labels_has_frames_without_boxes(kitti_root: Path) -> No
     frame = scenes.frame("000000")
     assert frame.boxes.shape == (0, 9)
     assert len(frame.points) == 1
-    with pytest.raises(ValueError, match="has no label_2; allowed: a split with labels"):
+    with pytest.raises(InputError, match="has no label_2; allowed: a split with labels"):
         scenes.objects("000000")
 
 
@@ -91,22 +92,24 @@ def test_a_split_without_labels_has_frames_without_boxes(kitti_root: Path) -> No
         ("label_2/000000.txt", "Car -1 0 0 0 0 9 9 1 1 1 0 1 9 0", r"line 1: truncation -1; allow"),
     ],
 )
-def test_damaged_files(kitti_root: Path, file: str, content: str, message: str) -> None:
+def test_damaged_files_are_named_with_their_line(
+    kitti_root: Path, file: str, content: str, message: str
+) -> None:
     path = kitti_root / "training" / file
     path.write_text(content)
-    with pytest.raises(ValueError, match=f"{path.name}: {message}") as caught:
+    with pytest.raises(InputError, match=f"{path.name}: {message}") as caught:
         KittiScenes(KittiSpec(kitti_root=str(kitti_root))).frame("000000")
     assert "\n" not in str(caught.value)
 
 
-def test_missing_scans_and_points_that_are_no_numbers(kitti_root: Path) -> None:
+def test_missing_and_damaged_scans_are_named(kitti_root: Path) -> None:
     scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
     path = kitti_root / "training" / "velodyne" / "000000.bin"
     np.array([[1, 2, 3, 0], [1, np.nan, 3, 0]], np.float32).tofile(path)
-    with pytest.raises(ValueError, match=r"000000\.bin: point 1: \[1\.0, nan, 3\.0, 0\.0\]; allow"):
+    with pytest.raises(InputError, match=r"000000\.bin: point 1: \[1\.0, nan, 3\.0, 0\.0\]; allow"):
         scenes.frame("000000")
     path.unlink()
-    with pytest.raises(ValueError, match=r"000000\.bin is missing"):
+    with pytest.raises(InputError, match=r"000000\.bin is missing"):
         scenes.frame("000000")
 
 
@@ -176,7 +179,7 @@ def test_overlaps_by_hand() -> None:
     others = np.array(
         [[1.0, 0, 0, 2, 2, 1, 0], [0, 0, 0, 2, 2, 1, np.pi / 2], [0, 0, 5, 2, 2, 1, 0]]
     )
-    assert overlaps(box, others)[0] == pytest.approx([1 / 3, 1.0, 0.0])
+    assert box_overlaps(box, others)[0] == pytest.approx([1 / 3, 1.0, 0.0])
 
 
 def test_matching_by_hand() -> None:

@@ -19,9 +19,9 @@ from sparsefront.scenes.frame import BadSample
 from sparsefront.scenes.geometry import transform
 from sparsefront.scenes.loader import Loader
 from sparsefront.scenes.loading.augment import AugmentSpec
-from sparsefront.scenes.loading.balance import class_balanced
+from sparsefront.scenes.loading.balance import draw_class_balanced
 from sparsefront.scenes.loading.images import LEVELS, ImageSpec, decode, fit, normalise
-from sparsefront.scenes.loading.lidar_sweeps import LidarSweep, merged
+from sparsefront.scenes.loading.lidar_sweeps import LidarSweep, merge_sweeps
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.procedural import make_scenes
 
@@ -44,7 +44,7 @@ def same(a: SensorBatch, b: SensorBatch) -> None:
 
 
 @pytest.mark.long
-def test_workers_read_the_same(tiny_root: Path) -> None:
+def test_workers_give_the_same_batches(tiny_root: Path) -> None:
     """Two epochs, shuffled and augmented; the second starts before the first was read out."""
     scenes = NuScenesScenes(spec(tiny_root))
     here, there = (
@@ -116,20 +116,20 @@ def test_damaged_file_is_named_or_skipped(
     assert scenes.without(scenes.skipped).tokens == read
 
 
-def test_class_balance_by_hand() -> None:
+def test_classes_are_drawn_equally_often() -> None:
     """Class 0 is in 6 frames, class 1 in 2, class 2 in none: 8 / 3 -> 2 draws each, as published;
     the frame without boxes never comes.
     """
     present = np.zeros((7, 3), dtype=bool)
     present[:6, 0] = True
     present[4:6, 1] = True
-    found = class_balanced(present, np.random.default_rng(0))
+    found = draw_class_balanced(present, np.random.default_rng(0))
     assert len(found) == 4
     assert set(found[2:]) <= {4, 5}
     assert 6 not in found
 
 
-def test_balanced_epoch(tiny_root: Path) -> None:
+def test_a_balanced_epoch_reads_every_frame(tiny_root: Path) -> None:
     scenes = NuScenesScenes(spec(tiny_root, balance="cbgs"))
     loader = Loader(scenes, SMALL, None, 1, shuffle=True, seed=0)
     assert len(loader) > len(scenes.tokens)  # every frame has most classes
@@ -140,7 +140,9 @@ def test_balanced_epoch(tiny_root: Path) -> None:
 
 @pytest.mark.parametrize("crop_top", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("scale", [None, 0.48])
-def test_resized_as_pillow_does(tiny_root: Path, scale: float | None, crop_top: float) -> None:
+def test_images_are_resized_as_by_pillow(
+    tiny_root: Path, scale: float | None, crop_top: float
+) -> None:
     path = next((tiny_root / "samples" / "CAM_FRONT").iterdir())
     image = ImageSpec(height=64, width=160, scale=scale, crop_top=crop_top)
     found, matrix = fit(decode(path), image)
@@ -157,7 +159,7 @@ def test_resized_as_pillow_does(tiny_root: Path, scale: float | None, crop_top: 
     np.testing.assert_array_equal(matrix[:2, 2], [-left, -top])
 
 
-def test_normalised_by_hand() -> None:
+def test_images_are_normalised_by_imagenet() -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[2, 5] = 255, 0, 128
     out = torch.empty(1, 3, 16, 16)
@@ -168,18 +170,18 @@ def test_normalised_by_hand() -> None:
     assert torch.equal(out[0, :, 0, 0], torch.from_numpy(LEVELS[0]))
 
 
-def test_sweeps_merged_by_hand(tmp_path: Path) -> None:
+def test_sweeps_merge_without_the_ego_body(tmp_path: Path) -> None:
     """The ego's own body goes from sweeps, not from the keyframe; a quarter turn, then 1 m up."""
     cloud = np.array([[0.5, 0.5, 0, 9, 3], [4, 0, 1, 7, 3]], np.float32)
     cloud.tofile(tmp_path / "a.bin")
     motion = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], dtype=float)
-    found = merged(tmp_path / "a.bin", [LidarSweep(path=tmp_path / "a.bin", motion=motion,
+    found = merge_sweeps(tmp_path / "a.bin", [LidarSweep(path=tmp_path / "a.bin", motion=motion,
                                                    age_s=0.05)])  # fmt: skip
     expected = [[0.5, 0.5, 0, 9, 0], [4, 0, 1, 7, 0], [0, 4, 2, 7, 0.05]]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
     many = np.random.default_rng(0).normal(scale=30, size=(500, 5)).astype(np.float32)
     many.tofile(tmp_path / "b.bin")
-    out = merged(tmp_path / "a.bin", [LidarSweep(path=tmp_path / "b.bin", motion=motion,
+    out = merge_sweeps(tmp_path / "a.bin", [LidarSweep(path=tmp_path / "b.bin", motion=motion,
                                                  age_s=0.0)])  # fmt: skip
     far = many[(np.abs(many[:, :2]) >= 1).any(1)]
     moved = transform(motion, far[:, :3].astype(np.float64)).astype(np.float32)
@@ -208,7 +210,7 @@ def test_radar_and_maps_reach_the_batch(tmp_path: Path) -> None:
     assert same_cells.float().mean() > 0.97  # cells on borders round the other way
 
 
-def test_radar_file_that_is_cut_is_named(tiny_root: Path, tmp_path: Path) -> None:
+def test_a_cut_radar_file_is_named(tiny_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(tiny_root, root)
     path = sorted((root / "samples" / "RADAR_FRONT").iterdir())[0]

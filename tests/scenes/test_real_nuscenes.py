@@ -25,7 +25,7 @@ def scenes() -> NuScenesScenes:
     return NuScenesScenes(NuScenesSpec(root=str(ROOT), split="mini_train", num_sweeps=0))
 
 
-def test_boxes_hold_the_points_they_say(scenes: NuScenesScenes) -> None:
+def test_real_boxes_hold_the_stated_number_of_points(scenes: NuScenesScenes) -> None:
     """num_lidar_pts of the annotation is the count inside the reader's box, exactly."""
     for token in scenes.tokens:
         frame = scenes.frame(token)
@@ -37,7 +37,7 @@ def test_boxes_hold_the_points_they_say(scenes: NuScenesScenes) -> None:
         assert counts == frame.num_lidar_pts.tolist()
 
 
-def test_truth_is_scored_as_perfect(scenes: NuScenesScenes) -> None:
+def test_real_ground_truth_scores_one(scenes: NuScenesScenes) -> None:
     """One keyframe a scene has no velocity (NaN), so NDS cannot be 1; AP and position can."""
     truth = {}
     for token in scenes.tokens:
@@ -52,7 +52,7 @@ def test_truth_is_scored_as_perfect(scenes: NuScenesScenes) -> None:
     assert max(present) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_real_batch(scenes: NuScenesScenes) -> None:
+def test_real_points_project_into_the_images(scenes: NuScenesScenes) -> None:
     batch = Loader(scenes, ImageSpec(height=96, width=256), None, 1, shuffle=False, seed=0).sample(
         0
     )

@@ -1,18 +1,33 @@
-"""A sweep with rungs that the tests of faults start as a process and hurt."""
+"""Sweeps of the tiny model, of maps, and of trials that nothing measured."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
+import yaml
 
+from sparsefront.files.atomic import write_json
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.sweep_file import Sweep, read_sweep
+from sparsefront.search.config.trial_result import TrialEnd
+from sparsefront.search.reports.sweep_view import SweepView
 from sparsefront.search.runs.run_folder import RunFolder
-from tests.helpers.faults import halved, kill_workers, spawn
+from sparsefront.search.runs.trial_writer import write_end, write_trial
+from sparsefront.search.training.train import TrainSpec, train
+from sparsefront.search.trial.run_trial import run_trial
+from tests.helpers.synthetic_sweep import (
+    CAMERA,
+    LIDAR,
+    Point,
+    synthetic_view,
+    write_synthetic_run,
+)
 from tests.helpers.tiny_sweep import tiny_sweep
+
+TINY_MAPS = {"task": "map", "map_channels": 4}
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +35,6 @@ def exported_run(
     tiny_root: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> RunFolder:
     """A sweep `one` with trial 0 finished, trial 1 failed and trial 2 stopped; only to be read."""
-    import yaml
-
-    from sparsefront.files.atomic import write_json
-    from sparsefront.search.config.sweep_file import read_sweep
-    from sparsefront.search.config.trial_result import Stop
-    from sparsefront.search.runs.trial_writer import write_end, write_trial
-    from sparsefront.search.trial.run_trial import run_trial
-
     run = RunFolder(runs=tmp_path_factory.mktemp("exported"), name="one")
     run.path.mkdir()
     run.sweep_file.write_text(yaml.safe_dump(tiny_sweep(tiny_root, tiny_checkpoint)))
@@ -41,44 +48,82 @@ def exported_run(
     spec = read_sweep(run.sweep_file).trial
     write_trial(run, 0, run_trial(spec))
     write_end(run, TrialEnd.failed(1, "ValueError: nothing left"), spec)
-    write_stopped(run, 2, spec, Stop(reason="dominated", costs={}, looks=[]))
+    write_end(run, TrialEnd.stopped(2, "dominated", costs={}), spec)
     return run
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(runs=tmp_path / "kept", name="hurt")
+@pytest.fixture(scope="session")
+def map_checkpoint(
+    tiny_model: dict[str, Any], street_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A tiny model for maps, trained until its mIoU depends on what is pruned."""
+    path = tmp_path_factory.mktemp("checkpoints") / "map.safetensors"
+    spec = {
+        "model": tiny_model | TINY_MAPS,
+        "data": map_frames(street_root, "train"),
+        "image": {"height": 32, "width": 64},
+        "steps": 100, "batch_size": 2, "lr": 0.01, "threads": 1, "seed": 0,
+    }  # fmt: skip
+    train(strict_yaml.from_data(spec, TrainSpec, "tests"), path, lambda line: None)
+    return path
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """What the driver says."""
-    return tmp_path / "driver.log"
+def map_sweep(
+    sweep_data: dict[str, Any], street_root: Path, map_checkpoint: Path
+) -> dict[str, Any]:
+    """A sweep of that model."""
+    trial = sweep_data["trial"]
+    trial["model"] |= TINY_MAPS
+    trial["checkpoint"] = str(map_checkpoint)
+    trial |= {part: map_frames(street_root, part) for part in ("train", "val")}
+    sweep_data["objectives"] = ["mIoU", "GFLOPs", "nonzeros"]
+    return sweep_data
+
+
+def map_frames(root: Path, part: str) -> dict[str, Any]:
+    frames = {"root": str(root), "version": "v1.0-procedural", "maps": True}
+    return {**frames, "split": f"procedural_{part}"}
 
 
 @pytest.fixture
-def start(
-    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, run: RunFolder
-) -> Iterator[Any]:
-    """Starts the sweep, with fields replaced, as a process; killed with its workers at the end."""
-    started: list[subprocess.Popen[bytes]] = []
+def sweep(sweep_data: dict[str, Any], write_yaml: Any) -> Sweep:
+    """Of 8 trials over two sparsities, with two qualities and a cost."""
+    sweep_data["objectives"] = ["mAP", "NDS", "GFLOPs"]
+    sweep_data["sampler"], sweep_data["trials"] = "auto", 8
+    sweep_data["space"] = {name: {"low": 0.0, "high": 0.9} for name in (CAMERA, LIDAR)}
+    return read_sweep(write_yaml(sweep_data))
 
-    def start(
-        *options: str,
-        steps: int = 8,
-        prefix: tuple[str, ...] = (),
-        environment: Mapping[str, str] = MappingProxyType({}),
-        **fields: Any,
-    ) -> subprocess.Popen[bytes]:
-        data = {**halved(sweep_data), **fields}
-        data["trial"]["fine_tune"]["steps"] = steps
-        verb = ("sweep", write_yaml(data), "--name", run.name, "--out", run.runs)
-        started.append(spawn(*verb, *options, cwd=tmp_path, prefix=prefix, **environment))
-        return started[-1]
 
-    yield start
-    for driver in started:
-        if driver.poll() is None:
-            driver.kill()
-            driver.wait()
-    kill_workers(tmp_path)
+@pytest.fixture
+def view_of(sweep: Sweep) -> Any:
+    """A view of trials given as (mAP, GFLOPs, NDS)."""
+
+    def view_of(
+        points: Sequence[Point], name: str = "synthetic", of: Sweep | None = None, **more: Any
+    ) -> SweepView:
+        return synthetic_view(of or sweep, points, name, **more)
+
+    return view_of
+
+
+@pytest.fixture
+def view(view_of: Any) -> SweepView:
+    """Trial 2 is beaten by trial 1 in everything; trial 3 is on the front for its NDS alone."""
+    found: SweepView = view_of(
+        [(0.8, 9.0, 0.5), (0.7, 5.0, 0.5), (0.6, 6.0, 0.4), (0.5, 6.0, 0.7), (0.2, 1.0, 0.2),
+         (0.55, 4.5, 0.3), (0.1, 0.9, 0.1)]
+    )  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def stored_sweep(sweep: Sweep, tmp_path: Path) -> Any:
+    """Writes a sweep's folder with finished trials, as a driver would have left it."""
+
+    def write(name: str, points: Sequence[Point], of: Sweep | None = None) -> RunFolder:
+        return write_synthetic_run(
+            RunFolder(runs=tmp_path / "runs", name=name), of or sweep, points
+        )
+
+    return write

@@ -7,7 +7,7 @@ import torch
 from sparsefront.models.camera.bev_pool import bev_pool, cell_index
 
 
-def test_sum_of_each_cell() -> None:
+def test_features_are_summed_in_each_cell() -> None:
     """Cells 0, 2, 2 of three: (1), nothing, (2 + 4)."""
     features = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
     pooled = bev_pool(features, torch.tensor([0, 2, 2]), 3)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sparsefront.errors import InputError
 from sparsefront.models import NAMES, build
 from sparsefront.models.camera.swin import PatchMerging, Swin
 from sparsefront.models.checkpoint import published_file
@@ -25,7 +26,7 @@ PUBLISHED = [name for name in NAMES if dialect_of(name) is not None]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_checkpoint_there_and_back(name: str) -> None:
+def test_every_published_state_dict_loads_back(name: str) -> None:
     """Saved as theirs, loaded into a model of other weights: every tensor is the first one's."""
     dialect = dialect_of(name)
     assert dialect is not None
@@ -46,7 +47,7 @@ def test_every_checkpoint_there_and_back(name: str) -> None:
     ["mit_bevfusion-det", "mmdet3d_bevfusion_lidar-cam_spconv2", "pcdet_bevfusion", "pku_bevf_tf",
      "mmdet3d_bevfusion_lidar-cam_mmcvops"],
 )  # fmt: skip
-def test_files_of_the_original_code_base(name: str, tmp_path: Path) -> None:
+def test_original_files_hold_only_tensors_under_their_wrapper(name: str, tmp_path: Path) -> None:
     """Nested as their readers expect, nothing but tensors, with the zeros where they were."""
     dialect = dialect_of(name)
     assert dialect is not None
@@ -65,7 +66,7 @@ def test_files_of_the_original_code_base(name: str, tmp_path: Path) -> None:
     for key, tensor in model.state_dict().items():
         assert torch.equal(other.state_dict()[key], tensor), key
         if key.rpartition(".")[2] not in FIXED:
-            theirs = state[dialect.name(key)]
+            theirs = state[dialect.their_name(key)]
             assert int((theirs == 0).sum()) == int((tensor == 0).sum()), key
 
 
@@ -90,29 +91,29 @@ def test_names_shapes_types_and_kinds_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "dialect"), [("map_mit_to_mmdet3d", MMDET3D), ("map_mit_to_pcdet", PCDET)]
 )
-def test_names_of_the_ports(file: str, dialect: Dialect) -> None:
+def test_names_are_those_of_the_ports(file: str, dialect: Dialect) -> None:
     wanted = json.loads((REFERENCE / "keys" / f"{file}.json").read_text())
     model = build(NAMES["mit_bevfusion-det"]().tiny())
     names = [n for n, _ in (*model.named_parameters(), *model.named_buffers())]
     for name in names:
-        if MIT.name(name) in wanted:
-            assert wanted[MIT.name(name)] == dialect.name(name)
+        if MIT.their_name(name) in wanted:
+            assert wanted[MIT.their_name(name)] == dialect.their_name(name)
 
 
-def test_transposed_map_says_the_same() -> None:
+def test_transposed_layout_gives_the_same_output() -> None:
     """A 2-D kernel over [X, Y] and OpenPCDet's over [Y, X]: outputs are transposes."""
     torch.manual_seed(0)
     weight = torch.randn(4, 3, 3, 3)
-    theirs = PCDET.layout("fusion.fuser.0.weight", weight)
+    theirs = PCDET.to_theirs("fusion.fuser.0.weight", weight)
     x = torch.randn(1, 3, 5, 6)
     ours_out = F.conv2d(x, weight, padding=1)
     theirs_out = F.conv2d(x.transpose(2, 3), theirs, padding=1)
     assert torch.allclose(ours_out, theirs_out.transpose(2, 3), atol=1e-6)
     name = "camera.vtransform.downsample.0.weight"
-    assert PCDET.layout(name, weight) is weight  # turned there after this layer
+    assert PCDET.to_theirs(name, weight) is weight  # turned there after this layer
 
 
-def test_deformable_kernel_transposed() -> None:
+def test_transposed_deformable_kernel_gives_the_same_output() -> None:
     """Offsets come as (row, column) by taps: both swap with the map's axes."""
     from sparsefront.models.heads.deform_conv import DeformConv
 
@@ -122,7 +123,7 @@ def test_deformable_kernel_transposed() -> None:
         nn.init.normal_(parameter, std=0.3)
     with torch.no_grad():
         for key, tensor in layer.state_dict().items():
-            theirs = PKU.layout(f"fusion.head.task_heads.0.feature_adapt_cls.{key}", tensor)
+            theirs = PKU.to_theirs(f"fusion.head.task_heads.0.feature_adapt_cls.{key}", tensor)
             other.state_dict()[key].copy_(theirs)
         x = torch.randn(1, 4, 6, 7)
         wanted = layer(x)
@@ -152,14 +153,14 @@ def official_merging(x: torch.Tensor, layer: PatchMerging) -> torch.Tensor:
     return out
 
 
-def test_patch_merging_of_official_files() -> None:
+def test_official_patch_merging_gives_the_same_output() -> None:
     """The permuted layer says on neighbours by channel what the official one says by block."""
     torch.manual_seed(0)
     official, ours = PatchMerging(3).double(), PatchMerging(3).double()
     for parameter in official.parameters():
         nn.init.normal_(parameter)
     for key, tensor in official.state_dict().items():
-        turned = OFFICIAL.ours(f"stages.0.downsample.{key}", tensor, tensor.shape)
+        turned = OFFICIAL.to_ours(f"stages.0.downsample.{key}", tensor, tensor.shape)
         assert turned is not None
         ours.state_dict()[key].copy_(turned)
     x = torch.randn(2, 4, 6, 3).double()
@@ -168,7 +169,7 @@ def test_patch_merging_of_official_files() -> None:
     assert torch.allclose(found, official_merging(x, official), atol=1e-12)
 
 
-def test_pretrained_swin_in_both_namings() -> None:
+def test_pretrained_swin_loads_under_both_names() -> None:
     """With a detector's prefix and parts around it; output norms may be absent."""
     torch.manual_seed(0)
     shape = (8, (1, 1), (2, 2), 3, 0.0, (1,))
@@ -176,19 +177,19 @@ def test_pretrained_swin_in_both_namings() -> None:
     state = source.state_dict()
     around = {"backbone." + k: v for k, v in state.items()} | {"rpn_head.weight": torch.zeros(1)}
     assert load_swin(by_name, around, "file") == len(state) - 2  # position indices are fixed
-    official = {OFFICIAL.name(k): OFFICIAL.layout(k, v) for k, v in state.items()}
+    official = {OFFICIAL.their_name(k): OFFICIAL.to_theirs(k, v) for k, v in state.items()}
     bare = {k: v for k, v in official.items() if not k.startswith("norm1")}
     load_swin(by_official, {**bare, "head.weight": torch.zeros(1)}, "file")
     for key, tensor in state.items():
         assert torch.equal(by_name.state_dict()[key], tensor), key
         if not key.startswith("norm1"):
             assert torch.equal(by_official.state_dict()[key], tensor), key
-    with pytest.raises(ValueError, match=r"no such Swin: layers\.0\.blocks\.0\.attn\.qkv\.weight"):
+    with pytest.raises(InputError, match=r"no such Swin: layers\.0\.blocks\.0\.attn\.qkv\.weight"):
         load_swin(Swin(*shape), {k: v for k, v in official.items() if "qkv.weight" not in k}, "f")
 
 
 @pytest.mark.parametrize("convention", [MIT_BOXES, CENTRED, LENGTH_FIRST, CAFFE])
-def test_conventions_there_and_back(convention: Convention) -> None:
+def test_decoding_inverts_encoding_of_every_convention(convention: Convention) -> None:
     torch.manual_seed(0)
     boxes = torch.randn(5, 9)
     back = convention.decode(convention.encode(boxes))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sparsefront.errors import InputError
 from sparsefront.models import NAMES, build
 from sparsefront.models.checkpoint import published_file
 from sparsefront.models.checkpoint.dialect import published_entries
@@ -64,7 +65,7 @@ def test_loading_restores_every_weight(model: MitBEVFusion, state: dict[str, Ten
         assert torch.equal(other.state_dict()[name], tensor), name
 
 
-def test_weights_by_rule_fit(model: MitBEVFusion) -> None:
+def test_weights_by_rule_fit_the_model(model: MitBEVFusion) -> None:
     weights = weights_by_rule(published_entries(model, MIT))
     matched = published_file.load_into(model, MIT, weights, "rule")
     assert len(matched.absent) == sum(k.endswith("num_batches_tracked") for k in model.state_dict())
@@ -75,7 +76,7 @@ def save(state: Any, path: Path) -> Path:
     return path
 
 
-def test_files_as_they_come(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_wrapped_prefixed_and_bare_files_are_read(state: dict[str, Tensor], tmp_path: Path) -> None:
     """Wrapped, with a module. prefix, or bare."""
     wrapped = {"meta": {"epoch": 6}, "state_dict": {f"module.{k}": v for k, v in state.items()}}
     for content in (wrapped, {"model": state}, state):
@@ -87,13 +88,15 @@ class Code:
         return os.system, ("touch unpickled",)
 
 
-def test_unsafe_and_damaged_files(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_unsafe_and_damaged_files_are_refused_in_one_line(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
     whole = save(state, tmp_path / "whole.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     save({"state_dict": Code()}, tmp_path / "code.pth")
     save([1, 2], tmp_path / "list.pth")
     for name in ("cut.pth", "code.pth", "list.pth", "absent.pth"):
-        with pytest.raises(ValueError, match="checkpoint: ") as caught:
+        with pytest.raises(InputError, match="checkpoint: ") as caught:
             published_file.read(tmp_path / name)
         assert "\n" not in str(caught.value)
     assert not Path("unpickled").exists()
@@ -108,14 +111,14 @@ CHANGES: list[tuple[Callable[[dict[str, Tensor]], object], str]] = [
 
 
 @pytest.mark.parametrize(("change", "said"), CHANGES, ids=[said for _, said in CHANGES])
-def test_checkpoints_of_another_model(
+def test_checkpoint_of_another_model_changes_nothing(
     model: MitBEVFusion, state: dict[str, Tensor], change: Any, said: str
 ) -> None:
     """Nothing is loaded, and one line says why."""
     change(state)
     state["fuser.1.bias"] = state["fuser.1.bias"] + 5
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(InputError, match=said) as caught:
         published_file.load_into(model, MIT, state, "file.pth")
     assert "file.pth is of another model" in str(caught.value)
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())

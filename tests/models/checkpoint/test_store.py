@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from sparsefront.errors import InputError
 from sparsefront.models.checkpoint.store import load, load_into, save
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_saved_model_loads_back(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     save(tmp_path / "a.safetensors", model, {"model": "{}"})
     state, metadata = load(tmp_path / "a.safetensors")
@@ -26,7 +27,7 @@ def test_damaged_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save(path, nn.Linear(3, 2), {})
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="not a whole safetensors file") as error:
+    with pytest.raises(InputError, match="not a whole safetensors file") as error:
         load(path)
     assert "\n" not in str(error.value)
 
@@ -34,12 +35,12 @@ def test_damaged_file_is_one_line(tmp_path: Path) -> None:
 def test_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a whole safetensors file"):
         load(path)
 
 
 def test_other_model_names_the_first_difference() -> None:
-    with pytest.raises(ValueError, match=r"weight has shape \[2, 4\], the model \[2, 3\]"):
+    with pytest.raises(InputError, match=r"weight has shape \[2, 4\], the model \[2, 3\]"):
         load_into(nn.Linear(3, 2), nn.Linear(4, 2).state_dict(), "x")
-    with pytest.raises(ValueError, match="bias is missing"):
+    with pytest.raises(InputError, match="bias is missing"):
         load_into(nn.Linear(3, 2), nn.Linear(3, 2, bias=False).state_dict(), "x")

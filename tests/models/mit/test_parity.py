@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 
-def test_every_stage() -> None:
+def test_every_stage_equals_the_published_model() -> None:
     """Within the stored tolerance (ten times float32's own noise). About 10 of two million lifted
     points lie within one rounding of a cell's border, so after pooling up to 2 % of the elements
     may be off, by at most 5e-3 of the largest.

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.criteria import AlterMOMA
 from sparsefront.pruning.groups import ModalityGroups
 
@@ -44,7 +45,7 @@ BATCHES = [batch([1, 1], [1, 1]), batch([1, 0], [0, 1])]
 BY_HAND = AlterMOMA(lr=0.1, optimizer="sgd", data="first", last_gradient="before")
 
 
-def test_statistics_by_hand() -> None:
+def test_deci_and_reri_by_hand() -> None:
     """Whole model, D_1: y = 3 + 4 = 7, so dL/dwc = dL/dwl = 7 and dL/dwf = 49.
     DeCI: camera |1*7|, |2*7|; lidar |1*7|, |3*7|; fusion 49.
 
@@ -88,7 +89,7 @@ def test_scores_by_hand() -> None:
     assert scores["fusion.weight"].item() == pytest.approx(1 - 0.25 - 0.25, abs=1e-12)
 
 
-def test_last_gradient_after_its_own_update() -> None:
+def test_last_gradient_can_follow_its_own_update() -> None:
     """Without lidar the second step, on D_2: wc_1 = 0.7 - 0.1 * 0.007 = 0.6993,
     wf = 0.1 - 0.1 * 0.049 = 0.0951; y = wf * wc_1, dL/dwc_1 = y * wf; ReRI = |3 - that|.
     """
@@ -100,7 +101,7 @@ def test_last_gradient_after_its_own_update() -> None:
     assert camera.tolist() == pytest.approx([3 - slope, 6], abs=1e-12)
 
 
-def test_mean_over_the_batches() -> None:
+def test_deci_is_a_mean_over_batches() -> None:
     """D_2 on the whole model: y = 1 + 3 = 4; dL/dwc = (4, 0). Mean with D_1: (5.5, 3.5)."""
     model = TwoBranches()
     criterion = AlterMOMA(lr=0.1, optimizer="sgd", data="mean")
@@ -113,14 +114,14 @@ def test_alpha_and_beta_share_their_statistics() -> None:
     assert AlterMOMA(lr=1e-3).statistics_key() != AlterMOMA().statistics_key()
 
 
-def test_wrong_options_and_groups() -> None:
+def test_wrong_options_and_groups_raise() -> None:
     model = TwoBranches()
     groups = ModalityGroups.from_model(model)
-    with pytest.raises(ValueError, match="beta"):
+    with pytest.raises(InputError, match="beta"):
         AlterMOMA(beta=-1.0)
-    with pytest.raises(ValueError, match="num_batches"):
+    with pytest.raises(InputError, match="num_batches"):
         AlterMOMA(num_batches=3).scores(model, groups, BATCHES, loss)
-    with pytest.raises(ValueError, match="at least two modalities"):
+    with pytest.raises(InputError, match="at least two modalities"):
         AlterMOMA(fusion="lidar").scores(
             model,
             ModalityGroups({"camera": ("camera", "fusion"), "lidar": ("lidar",)}),
@@ -129,7 +130,7 @@ def test_wrong_options_and_groups() -> None:
         )
 
 
-def test_structured_by_hand() -> None:
+def test_structured_sums_over_filters() -> None:
     """Each layer above is one filter of two inputs: DeCI |7 + 14| = 21 and |7 + 21| = 28, ReRI
     without lidar |2.993 + 6|; sums run over filters, so every filter's share is 1.
     """

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsefront.pruning.criteria import SNIP, AlterMOMA, Criterion, Magnitude
+from sparsefront.errors import InputError
+from sparsefront.pruning.criteria import IMP, SNIP, AlterMOMA, Criterion, Magnitude, ProsPr, SynFlow
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.weights import prunable_weights
 
@@ -66,7 +67,9 @@ def test_snip_by_hand() -> None:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
-def test_contract(criterion: Criterion, batches: list[Any]) -> None:
+def test_scores_are_finite_repeatable_and_leave_the_model(
+    criterion: Criterion, batches: list[Any]
+) -> None:
     """Finite scores for every prunable weight, twice the same; the model as it was before."""
     model = Net().train()
     model.lidar[2].eval()
@@ -99,14 +102,29 @@ def test_contract(criterion: Criterion, batches: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("criterion", [SNIP(), AlterMOMA()], ids=lambda c: c.name)
-def test_wrong_input_leaves_the_model(criterion: Criterion, batches: list[Any]) -> None:
+def test_wrong_input_raises_and_leaves_the_model(criterion: Criterion, batches: list[Any]) -> None:
     model = Net()
     groups = ModalityGroups.from_model(model)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(ValueError, match="batches"):
+    with pytest.raises(InputError, match="batches"):
         criterion.scores(model, groups, [], loss)
     with pytest.raises(ArithmeticError, match="not finite"):
         criterion.scores(model, groups, batches, lambda m, b: loss(m, b) * float("nan"))
-    with pytest.raises(ValueError, match="is in no group"):
+    with pytest.raises(InputError, match="is in no group"):
         ModalityGroups({"c": ("c",)}).assign(before)
     assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: SynFlow(num_iterations=0), "num_iterations"),
+        (lambda: SynFlow(sparsity=1.0), "sparsity"),
+        (lambda: ProsPr(num_steps=-1), "num_steps"),
+        (lambda: IMP(rate=0.0), "rate"),
+        (lambda: IMP(steps=-1), "steps"),
+    ],
+)
+def test_wrong_options_are_named(make: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        make()

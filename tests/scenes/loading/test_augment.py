@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.geometry import transform
 from sparsefront.scenes.loader import ImageSpec, Loader
 from sparsefront.scenes.loading.augment import (
@@ -67,8 +68,8 @@ def test_boxes_keep_their_points() -> None:
 
 
 @pytest.mark.parametrize("size", [{"height": 90}, {"width": 0}, {"crop_top": 1.5}])
-def test_wrong_image_sizes(size: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(size))):
+def test_wrong_image_sizes_are_named(size: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(size))):
         ImageSpec(**size)  # type: ignore[arg-type]
 
 
@@ -78,7 +79,7 @@ def _pixels(matrix: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, t
     return projected[:, :2] / projected[:, 2:3].clamp(min=1e-3), projected[:, 2]
 
 
-def test_calibration_parts_make_the_product(scenes: NuScenesScenes) -> None:
+def test_calibration_parts_multiply_to_lidar_to_image(scenes: NuScenesScenes) -> None:
     """Undo the LiDAR's augmentation, project, move the pixels: what lidar_to_image does at once."""
     image = ImageSpec(height=32, width=64)
     loader = Loader(scenes, image, AugmentSpec(), 1, shuffle=False, seed=3)
@@ -102,6 +103,6 @@ def test_calibration_parts_make_the_product(scenes: NuScenesScenes) -> None:
     ("field", "value"),
     [("flip", 1.5), ("image_flip", -0.1), ("scale", (1.1, 0.9)), ("translate_m", -1.0)],
 )
-def test_wrong_ranges(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{field}: value .*; allowed: "):
+def test_wrong_ranges_are_named(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{field}: value .*; allowed: "):
         AugmentSpec(**{field: value})

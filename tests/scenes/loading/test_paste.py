@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.frame import BadSample, Frame
 from sparsefront.scenes.geometry import points_in_box, points_in_boxes, yaw_matrix
 from sparsefront.scenes.kitti import KittiScenes, KittiSpec
 from sparsefront.scenes.loader import ImageSpec, Loader
 from sparsefront.scenes.loading.augment import AugmentSpec
-from sparsefront.scenes.loading.paste import PasteSpec, pasted
+from sparsefront.scenes.loading.paste import PasteSpec, paste_objects
 from sparsefront.scenes.loading.paste_database import PasteDatabase, open_database
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.procedural import make_scenes
@@ -45,22 +46,22 @@ def synthetic_frame(scenes: NuScenesScenes, boxes: list[list[float]], points: np
     )  # fmt: skip
 
 
-def made_database(boxes: list[list[float]], labels: list[int], counts: list[int]) -> PasteDatabase:
+def small_database(boxes: list[list[float]], labels: list[int], counts: list[int]) -> PasteDatabase:
     first = np.concatenate([[0], np.cumsum(counts)])
     points = np.arange(first[-1] * 5, dtype=np.float32).reshape(-1, 5)
     return PasteDatabase(boxes=np.array(boxes), labels=np.array(labels), first=first, points=points)
 
 
-def test_what_stays_by_hand(scenes: NuScenesScenes) -> None:
+def test_pasted_objects_meet_no_other_box(scenes: NuScenesScenes) -> None:
     """Of five cars one meets the frame's own, one is poor in points, two meet each other; the bus
     is not asked for. The frame's point inside a pasted box goes.
     """
     frame = synthetic_frame(scenes, [box(0, 0)], np.array([[20.5, 0.5, 0, 1, 0], [40, 0, 0, 2, 0]]))
-    database = made_database(
+    database = small_database(
         [box(1, 1), box(10, 0), box(20, 0), box(21, 0, 1.0), box(-30, 0), box(30, 30)],
         [CAR, CAR, CAR, CAR, CAR, BUS], [5, 4, 6, 7, 5, 9],
     )  # fmt: skip
-    found = pasted(frame, database, PasteSpec(objects={"car": 9}), np.random.default_rng(0))
+    found = paste_objects(frame, database, PasteSpec(objects={"car": 9}), np.random.default_rng(0))
     added = {float(x) for x in found.boxes[1:, 0]}
     assert added in ({20.0, -30.0}, {21.0, -30.0})
     one = 2 if 20.0 in added else 3
@@ -73,16 +74,16 @@ def test_what_stays_by_hand(scenes: NuScenesScenes) -> None:
     assert len(found.attributes) == len(found.box_rotations) == len(found.num_radar_pts) == 3
 
 
-def test_a_frame_is_filled_up_not_over(scenes: NuScenesScenes) -> None:
+def test_a_frame_is_filled_up_to_the_wanted_number(scenes: NuScenesScenes) -> None:
     frame = synthetic_frame(scenes, [box(0, 0), box(0, 9)], np.zeros((1, 5)))
-    database = made_database([box(10.0 * i, -20) for i in range(9)], [CAR] * 9, [5] * 9)
+    database = small_database([box(10.0 * i, -20) for i in range(9)], [CAR] * 9, [5] * 9)
     for wanted, expected in ((2, 2), (3, 3), (6, 6), (50, 11)):
         spec = PasteSpec(objects={"car": wanted})
-        found = pasted(frame, database, spec, np.random.default_rng(1))
+        found = paste_objects(frame, database, spec, np.random.default_rng(1))
         assert len(found.boxes) == expected
 
 
-def test_points_in_boxes_by_hand() -> None:
+def test_points_in_many_boxes_equal_those_in_each() -> None:
     random = np.random.default_rng(0)
     points = random.uniform(-5, 5, (500, 5)).astype(np.float32)
     boxes = random.uniform(-2, 2, (6, 9))
@@ -103,7 +104,7 @@ def test_database_holds_every_object_and_its_points(scenes: NuScenesScenes) -> N
     assert open_database(scenes) is database
 
 
-def test_training_sees_pasted_objects_until_it_ends(scenes: NuScenesScenes) -> None:
+def test_objects_are_pasted_for_so_many_epochs(scenes: NuScenesScenes) -> None:
     spec = AugmentSpec(paste=PasteSpec(objects={"car": 9, "bus": 9}, epochs=1))
     loader = Loader(scenes, SMALL, spec, 1, shuffle=False, seed=0)
     with_paste, without = ([len(b.targets[0].labels) for b in loader] for _ in range(2))
@@ -116,7 +117,7 @@ def test_training_sees_pasted_objects_until_it_ends(scenes: NuScenesScenes) -> N
         assert torch.equal(ours.images, theirs.images)
 
 
-def test_kitti_pastes_too(kitti_root: Path) -> None:
+def test_kitti_database_holds_every_object(kitti_root: Path) -> None:
     scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
     database = open_database(scenes)
     labelled = sum(len(scenes.frame(token).labels) for token in scenes.tokens)
@@ -131,14 +132,14 @@ def test_kitti_pastes_too(kitti_root: Path) -> None:
         ({"min_points": 0}, "min_points: value 0; allowed: 1 and above"),
     ],
 )
-def test_wrong_input(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError) as raised:
+def test_wrong_paste_options_are_named(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as raised:
         PasteSpec(**fields)  # type: ignore[arg-type]
     assert said in str(raised.value)
 
 
 def test_a_damaged_frame_has_no_objects_where_it_may_be_skipped(tmp_path: Path) -> None:
-    root = make_scenes(tmp_path / "made", num_scenes=2, frames=2, workers=1, progress=False)
+    root = make_scenes(tmp_path / "synthetic", num_scenes=2, frames=2, workers=1, progress=False)
     spec = NuScenesSpec(root=str(root), version="v1.0-procedural", split="all")
     path = sorted((root / "samples" / "LIDAR_TOP").iterdir())[0]
     path.write_bytes(path.read_bytes()[:-7])

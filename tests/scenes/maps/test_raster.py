@@ -13,6 +13,7 @@ import torch
 from nuscenes.map_expansion.map_api import NuScenesMap
 from shapely import LineString, Polygon
 
+from sparsefront.errors import InputError
 from sparsefront.models.heads.map_head import MapHead
 from sparsefront.scenes.batch import MAP_CLASSES
 from sparsefront.scenes.geometry import transform
@@ -87,7 +88,7 @@ def devkit_masks(root: Path, patch: Patch) -> np.ndarray:
     [(200, 200, 0.0), (200, 200, 0.3), (100.25, 310.5, 2.0), (40, 40, -2.9), (350, 90, np.pi / 2),
      (5, 380, -0.78), (-300, 0, 1.0)],
 )  # fmt: skip
-def test_equals_the_devkit(random_map: Path, where: tuple[float, float, float]) -> None:
+def test_raster_equals_the_devkit(random_map: Path, where: tuple[float, float, float]) -> None:
     layers = MapLayers.read(random_map / "maps" / "expansion" / f"{NAME}.json")
     to_global = pose(*where, tilt=0.02)
     found = layers.raster(to_global)
@@ -98,13 +99,13 @@ def test_equals_the_devkit(random_map: Path, where: tuple[float, float, float]) 
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_the_devkit_on_the_patch_of_an_augmented_frame(random_map: Path, seed: int) -> None:
+def test_raster_of_an_augmented_frame_equals_the_devkit(random_map: Path, seed: int) -> None:
     layers = MapLayers.read(random_map / "maps" / "expansion" / f"{NAME}.json")
     random = np.random.default_rng(seed)
     augment = pose(*random.normal(0, 0.5, 2), random.uniform(-0.78, 0.78))
     augment[:3, :3] *= random.uniform(0.9, 1.1)
     to_global = pose(*random.uniform(50, 350, 2), random.uniform(-3, 3))
-    patch = Patch.of(to_global, augment)
+    patch = Patch.around(to_global, augment)
     np.testing.assert_array_equal(
         layers.raster(to_global, augment), devkit_masks(random_map, patch)
     )
@@ -112,7 +113,7 @@ def test_equals_the_devkit_on_the_patch_of_an_augmented_frame(random_map: Path, 
 
 @pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
 @pytest.mark.parametrize("yaw", [0.0, 0.7])
-def test_where_a_crossing_lies(tmp_path: Path, flips: tuple[int, int], yaw: float) -> None:
+def test_a_crossing_lies_in_its_cells(tmp_path: Path, flips: tuple[int, int], yaw: float) -> None:
     """10..12 m right and 20..30 m ahead of the augmented frame: x cells 120..124, y cells 140..160
     (borders are filled too), wherever car and augmentation are."""
     augment = pose(0.4, -0.3, yaw) @ np.diag([*flips, 1.0, 1.0])
@@ -137,7 +138,7 @@ def test_scale_moves_the_map_with_the_points(tmp_path: Path) -> None:
     assert y.min() == 100 + 22 * 2
 
 
-def test_holes_and_lines(tmp_path: Path) -> None:
+def test_holes_are_empty_and_lines_are_drawn(tmp_path: Path) -> None:
     ring = Polygon([(-20, -20), (20, -20), (20, 20), (-20, 20)],
                    [[(-10, -10), (10, -10), (10, 10), (-10, 10)]])  # fmt: skip
     bent = LineString([(-40, 10), (60, 20), (-40, 30)])  # leaves the square and comes back
@@ -157,8 +158,8 @@ def test_the_map_head_puts_x_first() -> None:
     torch.testing.assert_close(out, wanted, atol=1e-4, rtol=0)
 
 
-def test_made_streets_have_all_classes(street_root: Path) -> None:
-    """The devkit opens the made map and agrees on what surrounds every made frame."""
+def test_synthetic_streets_have_all_classes(street_root: Path) -> None:
+    """The devkit opens the synthetic map and agrees on what surrounds every synthetic frame."""
     from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 
     spec = NuScenesSpec(root=str(street_root), version="v1.0-procedural", split="all")
@@ -169,7 +170,7 @@ def test_made_streets_have_all_classes(street_root: Path) -> None:
         found = layers.raster(to_global)
         assert found.any(axis=(1, 2)).all()
         assert found[0, 100, 99]  # the car stands on the road
-        np.testing.assert_array_equal(found, devkit_masks(street_root, Patch.of(to_global)))
+        np.testing.assert_array_equal(found, devkit_masks(street_root, Patch.around(to_global)))
     at = scenes.lidar_to_global(scenes.tokens[0])[:2, 3]
     told = NuScenesMap(str(street_root), NAME).layers_on_point(*at)
     assert told["drivable_area"] and told["road_segment"] and not told["walkway"]
@@ -189,17 +190,17 @@ def test_made_streets_have_all_classes(street_root: Path) -> None:
         (lambda d: d["node"][0].update(x="east"), "node: .*x 'east'"),
     ],
 )
-def test_damaged_maps(tmp_path: Path, damage: Any, message: str) -> None:
+def test_damaged_maps_are_named(tmp_path: Path, damage: Any, message: str) -> None:
     square = Polygon([(0, 0), (9, 0), (9, 9)])
     path = write(tmp_path, {"walkway": [square], "road_divider": [LineString([(0, 0), (5, 5)])]})
     data = json.loads(path.read_text())
     damage(data)
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         MapLayers.read(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     path.write_text("{")
-    with pytest.raises(ValueError, match=NAME):
+    with pytest.raises(InputError, match=NAME):
         MapLayers.read(path)
-    with pytest.raises(ValueError, match="absent"):
+    with pytest.raises(InputError, match="absent"):
         MapLayers.read(tmp_path / "absent.json")

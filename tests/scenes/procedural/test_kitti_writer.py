@@ -1,4 +1,4 @@
-"""Made KITTI frames: labels against what is drawn, the official score with and without files."""
+"""Synthetic KITTI frames: labels against what is drawn, the score with and without files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.geometry import lidar_to_image, project
 from sparsefront.scenes.kitti import KittiScenes, KittiSpec
@@ -19,7 +20,7 @@ from sparsefront.scenes.procedural.kitti_frame import (
     HEIGHT,
     WIDTH,
     camera_to_world,
-    labels,
+    label_lines,
     pixel_rays,
     write_frame,
 )
@@ -27,12 +28,12 @@ from sparsefront.scenes.procedural.kitti_frame import INTRINSICS as MATRIX
 from sparsefront.scenes.procedural.raycast import cast
 from sparsefront.scenes.procedural.world import Actor, World, make_world
 from sparsefront.scenes.scoring.kitti_frames import score_kitti, write_kitti_results
-from sparsefront.search.cli.score_files import of_kitti
+from sparsefront.search.cli.score_files import score_kitti_files
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_kitti(tmp_path_factory.mktemp("made") / "k", 5, 3, workers=2, progress=False)
+    return make_kitti(tmp_path_factory.mktemp("synthetic") / "k", 5, 3, workers=2, progress=False)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def scenes(root: Path) -> KittiScenes:
     return KittiScenes(KittiSpec(kitti_root=str(root)))
 
 
-def test_the_layout_and_the_image_sets(root: Path, tmp_path: Path) -> None:
+def test_frames_are_reproducible_and_split(root: Path, tmp_path: Path) -> None:
     """Frame 4 alone has the same bytes; the set is left alone when asked for again."""
     assert KittiScenes(KittiSpec(kitti_root=str(root), image_set="val")).tokens == ["000003"]
     train = KittiScenes(KittiSpec(kitti_root=str(root), image_set="train"))
@@ -52,9 +53,9 @@ def test_the_layout_and_the_image_sets(root: Path, tmp_path: Path) -> None:
         other = root / "training" / file.parent.name / file.name
         assert file.read_bytes() == other.read_bytes()
     assert make_kitti(root, 5, 3, progress=False) == root
-    with pytest.raises(ValueError, match="exists and holds something else"):
+    with pytest.raises(InputError, match="exists and holds something else"):
         make_kitti(root, 6, 3, progress=False)
-    with pytest.raises(ValueError, match="num_frames: value 0; allowed: 1 and above"):
+    with pytest.raises(InputError, match="num_frames: value 0; allowed: 1 and above"):
         make_kitti(tmp_path / "x", 0)
     assert not list(root.parent.glob(".*"))
 
@@ -94,10 +95,10 @@ def label_of(*actors: Actor) -> list[list[str]]:
     camera = camera_to_world(world)
     rays = pixel_rays(MATRIX, WIDTH, HEIGHT) @ camera[:3, :3].T
     seen = cast(world, 0.0, camera[:3, 3], rays).actor.reshape(HEIGHT, WIDTH)
-    return [line.split() for line in labels(world, camera, seen)]
+    return [line.split() for line in label_lines(world, camera, seen)]
 
 
-def test_a_label_by_hand() -> None:
+def test_a_label_has_the_geometry_of_its_car() -> None:
     """20 m ahead of the ego and 4 m to the right: camera 0 stands 0.27 m ahead at 1.65 m height,
     the image's camera 6 cm to its left.
     """
@@ -115,7 +116,7 @@ def test_a_label_by_hand() -> None:
     assert numbers[4] == pytest.approx(bottom, abs=0.006)
 
 
-def test_occlusion_and_truncation() -> None:
+def test_occlusion_and_truncation_of_labels() -> None:
     """Behind a car: as much as is still seen; at the border: the part of its box beyond it."""
     near, half, behind = car(15.0, 0.0), car(30.0, 2.4), car(40.0, 0.0)
     found = label_of(near, half, behind)
@@ -150,14 +151,14 @@ def test_labels_as_detections_score_the_same_with_and_without_files(
     detections = as_detections(scenes)
     ours = score_kitti(scenes, detections)
     folder = write_kitti_results(scenes, detections, tmp_path / "results")
-    assert of_kitti(scenes.folder / "label_2", folder) == ours.percent
+    assert score_kitti_files(scenes.folder / "label_2", folder) == ours.percent
     for metric in ("3d", "bev", "bbox"):  # nothing is missed, nothing is wrong
         count = _moderate_cars(scenes)
         assert ours.moderate(metric, "car") == pytest.approx(100 * min((count - 1) / 40, 1))
     assert read_objects(folder / "000000.txt", scored=True).kind.tolist()
-    with pytest.raises(ValueError, match="results exists; allowed: a new folder"):
+    with pytest.raises(InputError, match="results exists; allowed: a new folder"):
         write_kitti_results(scenes, detections, folder)
-    with pytest.raises(ValueError, match="'3d', 'bus'; allowed: "):
+    with pytest.raises(InputError, match="'3d', 'bus'; allowed: "):
         ours.moderate("3d", "bus")
     shifted = {
         t: replace(d, boxes=d.boxes + torch.tensor([3.0] + [0.0] * 8))
@@ -185,16 +186,16 @@ def test_boxes_outside_the_image_are_dropped(scenes: KittiScenes, tmp_path: Path
     assert len(read_objects(folder / f"{token}.txt", scored=True)) == 1
     assert (folder / f"{scenes.tokens[1]}.txt").read_text() == ""
     found[token] = Detections(boxes=boxes, scores=torch.full((4,), torch.nan), labels=labels)
-    with pytest.raises(ValueError, match=f"frame {token} has a box or a score that is not finite"):
+    with pytest.raises(InputError, match=f"frame {token} has a box or a score that is not finite"):
         score_kitti(scenes, found)
     del found[token]
-    with pytest.raises(ValueError, match=f"frame {token} is missing"):
+    with pytest.raises(InputError, match=f"frame {token} is missing"):
         score_kitti(scenes, found)
 
 
-def test_an_image_that_is_none(kitti_root: Path) -> None:
+def test_a_damaged_image_is_named(kitti_root: Path) -> None:
     scenes = KittiScenes(KittiSpec(kitti_root=str(kitti_root)))
     scenes.image("000000").write_text("x")
     nothing = Detections(boxes=torch.zeros(0, 9), scores=torch.zeros(0), labels=torch.zeros(0))
-    with pytest.raises(ValueError, match=r"000000\.png: .*; allowed: an image file a frame"):
+    with pytest.raises(InputError, match=r"000000\.png: .*; allowed: an image file a frame"):
         score_kitti(scenes, {"000000": nothing})

@@ -1,4 +1,4 @@
-"""Made streets: the map, the cameras' ground and the frames' places agree."""
+"""Synthetic streets: the map, the cameras' ground and the frames' places agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sparsefront.scenes.procedural.world import make_world
 VERSION = "v1.0-procedural"
 
 
-def test_streets_leave_actors_as_they_are(tiny_root: Path, street_root: Path) -> None:
+def test_a_street_moves_actors_and_repaints_the_ground(tiny_root: Path, street_root: Path) -> None:
     """A street moves a scene elsewhere and paints its ground; all else stays."""
     plain, street = make_world(0, 1, 0.5), make_world(0, 1, 0.5, street_map=True)
     shift = street.ego_start - plain.ego_start
@@ -44,7 +44,7 @@ def test_streets_leave_actors_as_they_are(tiny_root: Path, street_root: Path) ->
     assert changed[140:].mean() > 0.3 and changed[:80].mean() < 0.01  # the ground, not the sky
 
 
-def test_streets_hold_up() -> None:
+def test_street_shapes_are_valid_and_apart() -> None:
     """Valid shapes (the devkit leaves others out), the ego on its road, no two scenes' meeting."""
     before: list[shapely.Geometry] = []
     for scene in range(10):

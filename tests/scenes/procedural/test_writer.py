@@ -1,4 +1,4 @@
-"""Made scenes: nuscenes-devkit loads and scores them, and they are what they claim."""
+"""Synthetic scenes: nuscenes-devkit loads and scores them, and they are what they claim."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nuscenes import NuScenes
 from nuscenes.utils.splits import get_scenes_of_split
 from PIL import Image
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
 from sparsefront.scenes.geometry import points_in_box, project
 from sparsefront.scenes.loader import ImageSpec, Loader
@@ -55,7 +56,7 @@ def test_devkit_reads_every_table(tiny_root: Path) -> None:
             assert len(points) > 1000
 
 
-def test_boxes_hold_the_points_they_say(scenes: NuScenesScenes) -> None:
+def test_boxes_hold_the_stated_number_of_points(scenes: NuScenesScenes) -> None:
     for token in scenes.tokens:
         frame = scenes.frame(token)
         keyframe = frame.points[frame.points[:, 4] == 0, :3].astype(float)
@@ -67,7 +68,7 @@ def test_boxes_hold_the_points_they_say(scenes: NuScenesScenes) -> None:
         assert np.abs(np.array(inside) - frame.num_lidar_pts).max() <= 1  # float32 at a face
 
 
-def test_all_classes_at_their_size(scenes: NuScenesScenes) -> None:
+def test_all_classes_have_their_size(scenes: NuScenesScenes) -> None:
     frame = scenes.frame(scenes.tokens[0])
     assert set(frame.labels) == set(range(len(DETECTION_CLASSES)))
     for box, label in zip(frame.boxes, frame.labels, strict=True):
@@ -104,22 +105,20 @@ def test_nearer_things_hide_farther_ones() -> None:
     assert len(np.unique(directions, axis=0)) > 0.9 * len(points)
 
 
-def test_deterministic_and_independent_of_the_number_of_scenes(
-    tiny_root: Path, tmp_path: Path
-) -> None:
+def test_a_scene_does_not_depend_on_the_number_of_scenes(tiny_root: Path, tmp_path: Path) -> None:
     make_scenes(tmp_path / "one", num_scenes=1, frames=2, workers=1, progress=False)
     for file in (tmp_path / "one").rglob("*"):
         if file.suffix in (".jpg", ".bin"):
             other = tiny_root / file.relative_to(tmp_path / "one")
             assert _digest(file) == _digest(other)
     assert make_scenes(tmp_path / "one", num_scenes=1, frames=2, progress=False).is_dir()
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(InputError, match="holds something else"):
         make_scenes(tmp_path / "one", num_scenes=1, frames=2, seed=1, progress=False)
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(InputError, match="holds something else"):
         make_scenes(tmp_path / "one", num_scenes=1, frames=2, street_map=True, progress=False)
     note = tmp_path / "one" / "procedural.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), "schema": 1}))
-    with pytest.raises(ValueError, match=r"another version .schema 1, now 2.: remove it"):
+    with pytest.raises(InputError, match=r"another version .schema 1, now 2.: remove it"):
         make_scenes(tmp_path / "one", num_scenes=1, frames=2, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one"]
     other_world = make_world(1, 0, 1.0)
@@ -168,11 +167,11 @@ def test_truth_scores_one_and_nothing_scores_zero(scenes: NuScenesScenes) -> Non
     assert perfect.tp_errors["trans_err"] == pytest.approx(0.0, abs=1e-3)
     assert perfect.tp_errors["vel_err"] == pytest.approx(0.0, abs=0.05)
     assert score(scenes, nothing).mAP == 0.0
-    with pytest.raises(ValueError, match="frames are missing"):
+    with pytest.raises(InputError, match="frames are missing"):
         score(scenes, {})
 
 
-def test_loader_order_and_sweeps(tiny_root: Path) -> None:
+def test_loader_reads_sweeps_in_a_seeded_order(tiny_root: Path) -> None:
     frames = {"root": str(tiny_root), "version": VERSION, "split": "procedural_train"}
     image = ImageSpec(height=32, width=64)
     one = NuScenesScenes(NuScenesSpec(**frames, num_sweeps=1))  # type: ignore[arg-type]
@@ -198,13 +197,13 @@ def test_loader_order_and_sweeps(tiny_root: Path) -> None:
         ({"split": "moon"}, "moon"),
     ],
 )
-def test_wrong_specs(tiny_root: Path, change: dict[str, str], named: str) -> None:
+def test_wrong_specs_are_named(tiny_root: Path, change: dict[str, str], named: str) -> None:
     frames = {"root": str(tiny_root), "version": VERSION, "split": "procedural_train", **change}
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(InputError, match=named):
         NuScenesScenes(NuScenesSpec(**frames))  # type: ignore[arg-type]
 
 
-def test_recipe_is_kept(tiny_root: Path) -> None:
+def test_the_recipe_is_stored(tiny_root: Path) -> None:
     assert json.loads((tiny_root / "procedural.json").read_text())["num_scenes"] == 2
 
 

@@ -10,6 +10,7 @@ from nuscenes import NuScenes
 from nuscenes.utils.data_classes import RadarPointCloud
 from pyquaternion import Quaternion
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import RADAR_FIELDS
 from sparsefront.scenes.geometry import points_in_box, pose_matrices, transform
 from sparsefront.scenes.procedural.radar import RADARS
@@ -33,7 +34,7 @@ def two_points(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_file_is_the_official_one(two_points: Path) -> None:
+def test_written_file_is_read_alike_by_the_devkit(two_points: Path) -> None:
     """Layout as nuScenes documents it, and read alike by nuscenes-devkit with no filter."""
     assert POINT.itemsize == 43
     header = two_points.read_bytes().split(b"DATA binary\n")[0].decode().splitlines()
@@ -50,7 +51,7 @@ def test_the_file_is_the_official_one(two_points: Path) -> None:
     np.testing.assert_array_equal(found, theirs)
 
 
-def test_fields_by_hand(two_points: Path) -> None:
+def test_radar_cloud_fields_by_hand(two_points: Path) -> None:
     """The radar looks left: its x is our y + 1. Half a second old: 4 m/s along x move it 2 m."""
     to_lidar = np.array([[0, -1, 0, 0], [1, 0, 0, 1], [0, 0, 1, -2], [0, 0, 0, 1.0]])
     cloud = radar_cloud([RadarSweep(path=two_points, to_lidar=to_lidar, age_s=0.5)])
@@ -69,7 +70,7 @@ def test_fields_by_hand(two_points: Path) -> None:
     assert radar_cloud([]).shape == (0, RADAR_FIELDS)
 
 
-def test_augmentation_moves_places_and_velocities(two_points: Path) -> None:
+def test_augmentation_moves_positions_and_velocities(two_points: Path) -> None:
     cloud = radar_cloud([RadarSweep(path=two_points, to_lidar=np.eye(4), age_s=0.0)])
     mirrored = move_radar(
         np.array([[-1, 0, 0, 5], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), cloud
@@ -78,7 +79,7 @@ def test_augmentation_moves_places_and_velocities(two_points: Path) -> None:
     np.testing.assert_array_equal(mirrored[:, 6:], cloud[:, 6:])
 
 
-def test_a_file_without_points(tmp_path: Path) -> None:
+def test_a_file_without_points_is_read_as_empty(tmp_path: Path) -> None:
     write_radar(tmp_path / "none.pcd", np.zeros((0, 18)))
     assert read_radar(tmp_path / "none.pcd").shape == (0, 18)
     assert RadarPointCloud.from_file(str(tmp_path / "none.pcd")).points.shape == (18, 0)
@@ -95,30 +96,30 @@ def test_a_file_without_points(tmp_path: Path) -> None:
         (lambda b: b.replace(b"WIDTH 2", b"WIDTH x"), "WIDTH 'x'"),
     ],
 )
-def test_damaged_files(two_points: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_files_are_named_in_one_line(two_points: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
     two_points.write_bytes(damage(two_points.read_bytes()))
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_radar(two_points)
     assert str(two_points) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_damaged_values(tmp_path: Path) -> None:
+def test_values_out_of_range_are_named(tmp_path: Path) -> None:
     path = tmp_path / "radar.pcd"
     sweep = RadarSweep(path=path, to_lidar=np.eye(4), age_s=0.0)
     write_radar(path, np.stack([point(), point(dyn_prop=8)]))
-    with pytest.raises(ValueError, match=r"point 1: dyn_prop 8; allowed: 0..7"):
+    with pytest.raises(InputError, match=r"point 1: dyn_prop 8; allowed: 0..7"):
         radar_cloud([sweep])
     write_radar(path, np.stack([point(pdh0=-1)]))
-    with pytest.raises(ValueError, match=r"pdh0 -1; allowed: 0..7"):
+    with pytest.raises(InputError, match=r"pdh0 -1; allowed: 0..7"):
         radar_cloud([sweep])
     write_radar(path, np.stack([point(), point(y=np.inf)]))
-    with pytest.raises(ValueError, match="point 1 is not finite"):
+    with pytest.raises(InputError, match="point 1 is not finite"):
         read_radar(path)
-    with pytest.raises(ValueError, match=r"absent.pcd"):
+    with pytest.raises(InputError, match=r"absent.pcd"):
         read_radar(tmp_path / "absent.pcd")
 
 
-def test_made_radar_in_the_devkit(tiny_root: Path) -> None:
+def test_devkit_reads_synthetic_radar(tiny_root: Path) -> None:
     """Sweeps join over time, and returns on a moving actor carry the share of its speed that a
     radar sees."""
     nusc = NuScenes(VERSION, str(tiny_root), verbose=False)
@@ -142,7 +143,7 @@ def test_made_radar_in_the_devkit(tiny_root: Path) -> None:
     assert not any(r["num_radar_pts"] for r in nusc.sample_annotation if not r["num_lidar_pts"])
 
 
-def test_radar_points_are_counted(tiny_root: Path) -> None:
+def test_boxes_count_their_radar_points(tiny_root: Path) -> None:
     """num_radar_pts of a box is what the five keyframe files hold inside it."""
     nusc = NuScenes(VERSION, str(tiny_root), verbose=False)
     for sample in nusc.sample:
@@ -171,7 +172,7 @@ def test_radar_points_are_counted(tiny_root: Path) -> None:
         assert total > 50
 
 
-def test_made_velocities_are_radial(tiny_root: Path) -> None:
+def test_synthetic_velocities_are_radial(tiny_root: Path) -> None:
     """vx, vy less the radar's own motion are vx_comp, vy_comp, along the ray and never faster than
     the fastest actor."""
     nusc = NuScenes(VERSION, str(tiny_root), verbose=False)

@@ -11,9 +11,10 @@ import pytest
 import shapely
 
 from benchmarks.kitti_plain import official, polygon
+from sparsefront.errors import InputError
 from sparsefront.scenes.kitti_files import KittiObjects, read_objects
 from sparsefront.scenes.scoring.kitti_detection import score
-from sparsefront.scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, overlap
+from sparsefront.scenes.scoring.kitti_overlap import GROUND, IMAGE, SPACE, frame_overlaps
 from tests.helpers import paths
 
 REAL = paths.DATA / "kitti"
@@ -85,18 +86,18 @@ def sets_of_frames(seeds: range) -> list[list[tuple[KittiObjects, KittiObjects]]
     return found
 
 
-def test_random_frames() -> None:
+def test_random_frames_score_as_the_official_program() -> None:
     for frames in sets_of_frames(range(4)):
         compare(frames)
 
 
 @pytest.mark.long
-def test_thousands_of_random_frames() -> None:
+def test_thousands_of_random_frames_score_as_the_official_program() -> None:
     for frames in sets_of_frames(range(4, 104)):
         compare(frames)
 
 
-def test_frames_without_objects_or_detections() -> None:
+def test_empty_frames_score_as_the_official_program() -> None:
     random = np.random.default_rng(0)
     (truth, found), nothing = random_frame(random, 8), np.zeros(0, int)
     compare([(truth, found), (take(truth, nothing), found), (truth, take(found, nothing))])
@@ -113,7 +114,7 @@ def cars(count: int, apart: float = 100.0) -> KittiObjects:
     )  # fmt: skip
 
 
-def test_perfect_detections_of_few_objects() -> None:
+def test_perfect_detections_reach_one_point_an_object() -> None:
     """N objects give N points: (N - 1) / 40 at 40 points."""
     found = score([cars(12)], [cars(12)])
     assert found["3d"]["car"]["R40"] == pytest.approx([100 * 11 / 40] * 3)
@@ -121,7 +122,7 @@ def test_perfect_detections_of_few_objects() -> None:
     assert score([cars(60)], [cars(60)])["aos"]["car"]["R40"] == pytest.approx([100.0] * 3)
 
 
-def test_no_angle_no_orientation() -> None:
+def test_a_missing_angle_leaves_out_orientation() -> None:
     """One detection of any class with alpha -10 and orientation is not evaluated at all."""
     found = replace(cars(3), kind=np.array(["car", "car", "tram"]), alpha=np.array([0, 0, -10.0]))
     answer = score([cars(3)], [found])
@@ -141,15 +142,15 @@ def test_regions_without_a_place_excuse_boxes_without_one() -> None:
     assert answer["3d"]["car"]["R11"][0] == pytest.approx(100 / 3 / 11)
 
 
-def test_scores_that_are_no_numbers() -> None:
+def test_numbers_that_are_not_finite_are_named() -> None:
     bad = replace(cars(3), score=np.array([1.0, 1.0, np.nan]))
-    with pytest.raises(ValueError, match="detections: frame 1, row 2: a number is not finite"):
+    with pytest.raises(InputError, match="detections: frame 1, row 2: a number is not finite"):
         score([cars(2), cars(3)], [cars(2), bad])
-    with pytest.raises(ValueError, match="detections: 1 frames; allowed: 2, one each"):
+    with pytest.raises(InputError, match="detections: 1 frames; allowed: 2, one each"):
         score([cars(2), cars(3)], [cars(2)])
 
 
-def test_a_class_that_is_left_out() -> None:
+def test_a_class_left_of_the_image_is_not_evaluated() -> None:
     """The official program evaluates no class all of whose boxes begin left of the image."""
     boxes = replace(cars(3), pixels=cars(3).pixels - [1000, 0, 1000, 0])
     answer = score([boxes], [boxes])
@@ -161,14 +162,14 @@ def test_overlaps_by_hand() -> None:
     """4 x 2 m, a quarter turn: half of each in common, a third of the union."""
     still = KittiObjects(**CAR)
     turned = KittiObjects(**{**CAR, "turn": np.array([math.pi / 2])})
-    assert overlap(still, turned, GROUND)[0, 0] == pytest.approx(4 / 12)
+    assert frame_overlaps(still, turned, GROUND)[0, 0] == pytest.approx(4 / 12)
     raised = KittiObjects(**{**CAR, "bottom": np.array([[0.0, -0.75, 0.0]])})
-    assert overlap(still, raised, SPACE)[0, 0] == pytest.approx(1 / 3)
+    assert frame_overlaps(still, raised, SPACE)[0, 0] == pytest.approx(1 / 3)
     moved = KittiObjects(**{**CAR, "pixels": np.array([[25.0, 0, 75, 50]])})
-    assert overlap(still, moved, IMAGE)[0, 0] == pytest.approx(1 / 3)
+    assert frame_overlaps(still, moved, IMAGE)[0, 0] == pytest.approx(1 / 3)
 
 
-def test_overlaps_are_those_of_shapely() -> None:
+def test_overlaps_equal_shapely() -> None:
     random = np.random.default_rng(0)
     for _ in range(40):
         count = 20
@@ -181,16 +182,16 @@ def test_overlaps_are_those_of_shapely() -> None:
             )
             for _ in range(2)
         ]
-        ours = overlap(*boxes, GROUND)
+        ours = frame_overlaps(*boxes, GROUND)
         a, b = ([polygon(x, n) for n in range(count)] for x in boxes)
         common = shapely.area(shapely.intersection(np.array(a)[:, None], np.array(b)[None]))
         union = np.add.outer(shapely.area(a), shapely.area(b)) - common
         assert np.abs(ours - common / union).max() < 1e-12
-        same = np.diag(overlap(boxes[0], boxes[0], SPACE))
+        same = np.diag(frame_overlaps(boxes[0], boxes[0], SPACE))
         assert np.abs(same - 1).max() < 1e-12  # where float32 kernels give 0
 
 
-def test_wrong_lines(tmp_path: Path) -> None:
+def test_wrong_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "000000.txt"
     line = "Car 0 0 0 0 0 50 50 1.5 1.6 4.0 0 1 10 0"
     for text, scored, message in (
@@ -204,17 +205,17 @@ def test_wrong_lines(tmp_path: Path) -> None:
         (f"{line.replace('1.6', '-1')} 1", True, r"line 1: height, width, length \[1.5, -1"),
     ):
         path.write_text(f"{text}\n")
-        with pytest.raises(ValueError, match=f"000000.txt: {message}"):
+        with pytest.raises(InputError, match=f"000000.txt: {message}"):
             read_objects(path, scored=scored)
-    with pytest.raises(ValueError, match="is missing; allowed: one file a frame"):
+    with pytest.raises(InputError, match="is missing; allowed: one file a frame"):
         read_objects(tmp_path / "1.txt", scored=True)
-    with pytest.raises(ValueError, match="Is a directory; allowed: one file a frame"):
+    with pytest.raises(InputError, match="Is a directory; allowed: one file a frame"):
         read_objects(tmp_path, scored=True)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real KITTI detections here")
 @pytest.mark.parametrize("detector", ["point_gnn", "wjy_detector"])
-def test_real_detections(detector: str) -> None:
+def test_real_detections_score_as_the_official_program(detector: str) -> None:
     names = sorted(p.name for p in (REAL / "detections" / detector).glob("*.txt"))
     truth = [read_objects(REAL / "training" / "label_2" / n, scored=False) for n in names]
     found = [read_objects(REAL / "detections" / detector / n, scored=True) for n in names]

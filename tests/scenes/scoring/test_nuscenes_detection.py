@@ -21,11 +21,12 @@ from nuscenes.utils.data_classes import Box
 from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.scoring.box_table import ATTRIBUTES, NO_ATTRIBUTE, BoxTable
 from sparsefront.scenes.scoring.devkit_detection import devkit_score
-from sparsefront.scenes.scoring.filters import Places, filtered, in_rack
+from sparsefront.scenes.scoring.filters import Places, filter_boxes, in_rack
 from sparsefront.scenes.scoring.nuscenes_detection import (
     ERRORS,
     WITHOUT,
@@ -129,26 +130,26 @@ def check(ours: DetectionScores, theirs: DetectionScores) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_random_boxes(seed: int) -> None:
+def test_random_boxes_score_as_the_devkit(seed: int) -> None:
     check(score(*random_tables(seed)), devkit(*random_tables(seed)))
 
 
 @pytest.mark.parametrize("digits", [0, 1, 2])
-def test_equal_scores(digits: int) -> None:
+def test_equal_scores_are_ordered_as_the_devkit_does(digits: int) -> None:
     """Among equal scores the later box comes first."""
     wanted, found = random_tables(7)
     found = replace(found, score=found.score.round(digits))
     check(score(wanted, found), devkit(wanted, found))
 
 
-def test_equal_distances() -> None:
+def test_equal_distances_are_matched_as_the_devkit_does() -> None:
     """Boxes on a grid of half metres: many are equally near."""
     wanted, found = random_tables(8)
     wanted, found = (replace(t, center=(t.center * 2).round() / 2) for t in (wanted, found))
     check(score(wanted, found), devkit(wanted, found))
 
 
-def test_nothing_and_almost_nothing() -> None:
+def test_empty_tables_score_as_the_devkit() -> None:
     wanted, found = random_tables(9)
     for truth, boxes in (
         (wanted, BoxTable.empty()),
@@ -161,10 +162,10 @@ def test_nothing_and_almost_nothing() -> None:
         check(score(truth, boxes), devkit(truth, boxes))
 
 
-def test_scores_that_are_no_scores() -> None:
+def test_negative_and_nan_scores_raise() -> None:
     wanted, found = random_tables(1)
     for bad in (-0.1, np.nan):
-        with pytest.raises(ValueError, match="detection_score: value"):
+        with pytest.raises(InputError, match="detection_score: value"):
             score(wanted, replace(found, score=np.full(len(found), bad)))
 
 
@@ -211,7 +212,7 @@ def test_borders_of_racks_are_rounded_as_the_devkits(seed: int) -> None:
     assert in_rack(boxes, places).tolist() == theirs
 
 
-def test_ranges_and_points() -> None:
+def test_filters_drop_far_and_empty_boxes() -> None:
     """At the range's end a box is out; without points it is out; not counted is in."""
     _, boxes = random_tables(3)
     boxes = boxes[np.arange(4)]
@@ -224,7 +225,7 @@ def test_ranges_and_points() -> None:
         ego=np.array([[1.0, 1.0]]), sample=np.zeros(0, np.int64), center=np.zeros((0, 3)),
         size=np.zeros((0, 3)), turn=np.zeros((0, 3, 3)),
     )  # fmt: skip
-    kept = filtered(boxes, places, DetectionConfig())
+    kept = filter_boxes(boxes, places, DetectionConfig())
     assert kept.center[:, 0].tolist() == [50.9, 3.0]
 
 
@@ -235,7 +236,7 @@ def scenes(tiny_root: Path) -> NuScenesScenes:
     )
 
 
-def test_through_the_tables_of_a_data_set(scenes: NuScenesScenes) -> None:
+def test_a_data_set_scores_as_the_devkit(scenes: NuScenesScenes) -> None:
     """Filters, poses and annotations included: the devkit's DetectionEval says the same."""
     random = np.random.default_rng(0)
     truth = ground_truth_table(scenes)
@@ -268,7 +269,7 @@ def test_a_submission_is_read_back(scenes: NuScenesScenes, tmp_path: Path) -> No
     assert score_table(scenes, found).mAP > 0.05
 
 
-def test_wrong_submissions(scenes: NuScenesScenes, tmp_path: Path) -> None:
+def test_wrong_submissions_are_named_in_one_line(scenes: NuScenesScenes, tmp_path: Path) -> None:
     """One line that names file, sample and box."""
     token = scenes.tokens[0]
     changes = {
@@ -291,20 +292,22 @@ def test_wrong_submissions(scenes: NuScenesScenes, tmp_path: Path) -> None:
     }
     for said, change in changes.items():
         path = written(scenes, tmp_path / "wrong.json", change)
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(InputError, match=said) as caught:
             read_submission(path, scenes)
         assert "wrong.json" in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
-def test_lists_too_deep_for_a_parser(scenes: NuScenesScenes, tmp_path: Path) -> None:
+def test_lists_too_deep_for_the_parser_are_refused(scenes: NuScenesScenes, tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text('{"results": ' + "[" * 100_000 + "]" * 100_000 + "}")
-    with pytest.raises(ValueError, match=r"deep\.json: .*allowed: a submission"):
+    with pytest.raises(InputError, match=r"deep\.json: .*allowed: a submission"):
         read_submission(path, scenes)
 
 
-def test_equal_scores_in_a_split_of_ones_own(scenes: NuScenesScenes, tmp_path: Path) -> None:
+def test_equal_scores_of_an_own_split_go_sample_by_sample(
+    scenes: NuScenesScenes, tmp_path: Path
+) -> None:
     """The devkit reads such a split sample by sample, whatever the order of the file."""
 
     def turned(results: dict[str, list[dict[str, Any]]]) -> None:
@@ -331,7 +334,7 @@ def test_equal_scores_in_a_split_of_ones_own(scenes: NuScenesScenes, tmp_path: P
 @pytest.mark.long
 @pytest.mark.skipif(not MINIVAL.is_dir(), reason="no real results files here")
 @pytest.mark.parametrize("name", ["centerpoint", "megvii"])
-def test_real_results(name: str) -> None:
+def test_real_results_score_as_the_devkit(name: str) -> None:
     spec = NuScenesSpec(root=str(MINIVAL), version="v1.0-mini", split="mini_val")
     real = NuScenesScenes(spec)
     boxes = read_submission(MINIVAL / "results" / f"{name}_results_nusc.json", real)

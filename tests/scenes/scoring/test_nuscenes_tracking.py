@@ -10,9 +10,10 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.pairwise import euclidean_distances
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from sparsefront.scenes.scoring.assignment import assigned
+from sparsefront.scenes.scoring.assignment import assign
 from sparsefront.scenes.scoring.box_table import BoxTable
 from sparsefront.scenes.scoring.devkit_tracking import devkit_tables_score, devkit_tracking_score
 from sparsefront.scenes.scoring.nuscenes_tracking import TrackingScores, score
@@ -21,12 +22,12 @@ from sparsefront.scenes.scoring.track_table import TrackFrames, TrackTable
 from sparsefront.scenes.scoring.tracker import TrackerSpec, track
 from sparsefront.scenes.scoring.tracking_distances import frame_distances
 from sparsefront.scenes.scoring.tracking_frames import (
-    ground_truth_of,
     ground_truth_tracks,
     score_tracks,
     track_frames,
+    tracking_truth,
 )
-from sparsefront.scenes.scoring.tracking_interpolation import interpolated_tracks, track_means
+from sparsefront.scenes.scoring.tracking_interpolation import interpolate_tracks, track_means
 from tests.helpers import paths
 
 MINIVAL = paths.DATA / "nuscenes_minival"
@@ -62,7 +63,7 @@ def check(ours: TrackingScores, theirs: TrackingScores) -> None:
     assert ours.overall == pytest.approx(theirs.overall, abs=1e-9, nan_ok=True)
 
 
-def test_by_hand() -> None:
+def test_tracking_metrics_by_hand() -> None:
     """A car in 6 frames: found in two by A, missed, found in three by B; one false positive."""
     wanted = table([(f, 7, 10.0 * f, 0, -1, CAR) for f in range(6)])
     at = {f: (10.0 * f, 0.5) for f in range(6)}
@@ -85,7 +86,7 @@ def test_by_hand() -> None:
     check(ours, devkit_tables_score(wanted, found, one_scene(6)))
 
 
-def made(seed: int, **changes: Any) -> tuple[TrackTable, TrackTable, TrackFrames]:
+def random_tracks(seed: int, **changes: Any) -> tuple[TrackTable, TrackTable, TrackFrames]:
     """Objects that move, come and go in two scenes; predictions beside them that drop out, change
     tracks and are false.
     """
@@ -141,15 +142,15 @@ def made(seed: int, **changes: Any) -> tuple[TrackTable, TrackTable, TrackFrames
     ],
     ids=str,
 )
-def test_made_tracks(changes: dict[str, Any]) -> None:
+def test_random_tracks_score_as_the_devkit(changes: dict[str, Any]) -> None:
     """Crowds, equal scores, coinciding boxes, a track twice in a frame, many holes."""
-    inputs = made(len(changes), **changes)
+    inputs = random_tracks(len(changes), **changes)
     check(score(*inputs), devkit_tables_score(*inputs))
 
 
-def test_equal_distances() -> None:
+def test_equal_distances_are_assigned_as_the_devkit_does() -> None:
     """Boxes on a grid of half metres: assignments are tied, distances at the limit of 2 m."""
-    wanted, found, frames = made(3, spread=4.0, objects=20, labels=(CAR,), noise=1.0)
+    wanted, found, frames = random_tracks(3, spread=4.0, objects=20, labels=(CAR,), noise=1.0)
     wanted, found = (
         replace(t, boxes=replace(t.boxes, center=(t.boxes.center * 2).round() / 2))
         for t in (wanted, found)
@@ -157,8 +158,8 @@ def test_equal_distances() -> None:
     check(score(wanted, found, frames), devkit_tables_score(wanted, found, frames))
 
 
-def test_nothing_and_almost_nothing() -> None:
-    wanted, found, frames = made(5, labels=(CAR, PEDESTRIAN))
+def test_empty_tables_score_as_the_devkit() -> None:
+    wanted, found, frames = random_tracks(5, labels=(CAR, PEDESTRIAN))
     nothing = table([])
     cars = found.boxes.label == CAR
     early = np.isin(wanted.boxes.sample, (0, 1, 2, 14))
@@ -177,14 +178,14 @@ def test_nothing_and_almost_nothing() -> None:
 def test_holes_are_filled_as_the_devkit_does() -> None:
     """Weights are exchanged there: after 0.5 of 2 s the box is 3/4 of the way."""
     wanted = table([(0, 4, 0, 0, -1, CAR), (4, 4, 8, 0, -1, CAR), (1, 9, 1, 1, -1, CAR)])
-    filled = interpolated_tracks(wanted, one_scene(5))
+    filled = interpolate_tracks(wanted, one_scene(5))
     mine = filled.given == 4
     assert filled.center[mine, 0].tolist() == [0, 6, 4, 2, 8]
     assert filled.frame.tolist() == [0, 1, 1, 2, 3, 4]
     assert filled.given.tolist() == [4, 9, 4, 4, 4, 4]  # a frame's own boxes come first
 
 
-def test_track_scores_are_numpys_means() -> None:
+def test_track_scores_equal_numpys_means() -> None:
     random = np.random.default_rng(0)
     for length in (1, 2, 7, 8, 9, 40, 130, 300):
         track = random.permutation(np.repeat(np.arange(20), length))
@@ -193,7 +194,7 @@ def test_track_scores_are_numpys_means() -> None:
         assert track_means(track, values).tolist() == wanted
 
 
-def test_assignments_go_as_scipys() -> None:
+def test_assignments_equal_scipys() -> None:
     """Ties included: few different costs, of any shape."""
     random = np.random.default_rng(0)
     for trial in range(3000):
@@ -203,10 +204,10 @@ def test_assignments_go_as_scipys() -> None:
         wanted = np.full(rows, -1)
         at = linear_sum_assignment(cost)
         wanted[at[0]] = at[1]
-        assert assigned(cost).tolist() == wanted.tolist()
+        assert assign(cost).tolist() == wanted.tolist()
 
 
-def test_distances_are_sklearns_to_the_bit() -> None:
+def test_distances_equal_sklearns_to_the_bit() -> None:
     random = np.random.default_rng(1)
     labels, predictions = random.integers(0, 30, (2, 200))
     ends = [np.append(0, np.cumsum(n)) for n in (labels, predictions)]
@@ -222,8 +223,8 @@ def test_distances_are_sklearns_to_the_bit() -> None:
             assert distance[start : start + len(exact)].tolist() == exact.tolist()
 
 
-def test_wrong_tables() -> None:
-    wanted, found, frames = made(0)
+def test_wrong_tables_are_named() -> None:
+    wanted, found, frames = random_tracks(0)
     nan = np.full(len(found), np.nan)
     for said, arguments in {
         "tracking_score: value nan": (
@@ -238,11 +239,11 @@ def test_wrong_tables() -> None:
         ),
         "ground truth: a track is twice": (wanted[np.array([0, 0])], found, frames),
     }.items():  # fmt: skip
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(InputError, match=said):
             score(*arguments)
-    with pytest.raises(ValueError, match="timestamp 4 of sample 1 is not after 5"):
+    with pytest.raises(InputError, match="timestamp 4 of sample 1 is not after 5"):
         TrackFrames(scene=np.zeros(2, np.int64), timestamp=np.array([5, 4]))
-    with pytest.raises(ValueError, match="samples of a scene are apart"):
+    with pytest.raises(InputError, match="samples of a scene are apart"):
         TrackFrames(scene=np.array([0, 1, 0]), timestamp=np.array([1, 2, 3]))
 
 
@@ -253,7 +254,7 @@ def minival() -> NuScenesScenes:
     return NuScenesScenes(NuScenesSpec(root=str(MINIVAL), version="v1.0-mini", split="mini_val"))
 
 
-def test_real_ground_truth_perturbed(minival: NuScenesScenes) -> None:
+def test_perturbed_ground_truth_scores_as_the_devkit(minival: NuScenesScenes) -> None:
     """The first 14 frames: boxes moved, dropped, of changed tracks, with ties and false ones."""
     truth, frames = ground_truth_tracks(minival), track_frames(minival)
     truth = truth[truth.boxes.sample < 14]
@@ -270,11 +271,11 @@ def test_real_ground_truth_perturbed(minival: NuScenesScenes) -> None:
 
 
 @pytest.mark.long
-def test_real_detections_through_the_devkits_tables(minival: NuScenesScenes) -> None:
+def test_real_detections_score_as_the_devkit(minival: NuScenesScenes) -> None:
     """Tracks of CenterPoint's boxes, ranges, points and racks filtered by either."""
     path = MINIVAL / "results" / "centerpoint_results_nusc.json"
     boxes = read_submission(path, minival)
-    frames = ground_truth_of(minival).frames
+    frames = tracking_truth(minival).frames
     tracks = track(boxes[boxes.score > 0.3], frames, TrackerSpec())
     ours = score_tracks(minival, tracks)
     assert ours.AMOTA > 0.5

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.scoring.box_table import BoxTable
@@ -48,7 +49,7 @@ def test_velocity_carries_a_track() -> None:
     assert track(unknown, frames(2), TrackerSpec()).track.tolist() == [0, 0]
 
 
-def test_the_surer_detection_chooses_first() -> None:
+def test_the_most_confident_detection_chooses_first() -> None:
     """Both are nearest to the track at 0; the surer, though farther, takes it."""
     rows = [(0, 0, 0, 0.5, CAR), (1, 1, 0, 0.3, CAR), (1, 2, 0, 0.8, CAR)]
     found = track(boxes(rows), frames(2), TrackerSpec())
@@ -56,7 +57,7 @@ def test_the_surer_detection_chooses_first() -> None:
     assert found.track.tolist() == [0, 0, 1]
 
 
-def test_age() -> None:
+def test_track_expires_after_max_age() -> None:
     """max_age frames may be missed, with the track moving on; one more is too many."""
     for missed, continued in ((3, True), (4, False)):
         rows = [(0, 0, 10, 0.9, CAR), (missed + 1, 5 * (missed + 1), 10, 0.9, CAR)]
@@ -78,23 +79,23 @@ def test_classes_limits_and_scenes_keep_apart() -> None:
     assert track(apart, frames(2, [0, 1]), TrackerSpec()).track.tolist() == [0, 1]
 
 
-def test_nothing() -> None:
+def test_no_detections_give_no_tracks() -> None:
     assert len(track(BoxTable.empty(), frames(3), TrackerSpec())) == 0
 
 
-def test_wrong_input() -> None:
-    with pytest.raises(ValueError, match="max_age: value -1; allowed: 0 and above"):
+def test_wrong_tracker_options_are_named() -> None:
+    with pytest.raises(InputError, match="max_age: value -1; allowed: 0 and above"):
         TrackerSpec(max_age=-1)
-    with pytest.raises(ValueError, match="class 'cone' is unknown; allowed: bicycle, "):
+    with pytest.raises(InputError, match="class 'cone' is unknown; allowed: bicycle, "):
         TrackerSpec(distance_m={"cone": 1.0})
     assert TrackerSpec(distance_m={"car": 1.0}).distance_m == {**DISTANCE_M, "car": 1.0}
-    with pytest.raises(ValueError, match=r"distance_m\.car: value nan"):
+    with pytest.raises(InputError, match=r"distance_m\.car: value nan"):
         TrackerSpec(distance_m={**TrackerSpec().distance_m, "car": float("nan")})
-    with pytest.raises(ValueError, match="predictions: sample 5; allowed: 0 to 1"):
+    with pytest.raises(InputError, match="predictions: sample 5; allowed: 0 to 1"):
         track(boxes([(5, 0, 0, 0.9, CAR)]), frames(2), TrackerSpec())
 
 
-def test_labels_as_detections_are_tracked(tiny_root: Path) -> None:
+def test_perfect_detections_have_amota_one(tiny_root: Path) -> None:
     """What a sweep calls: perfect boxes with their velocities give a high score."""
     scenes = NuScenesScenes(
         NuScenesSpec(root=str(tiny_root), version="v1.0-procedural", split="procedural_val")
@@ -110,5 +111,5 @@ def test_labels_as_detections_are_tracked(tiny_root: Path) -> None:
     scores = score_tracking(scenes, found, TrackerSpec())
     assert pytest.approx(1) == scores.AMOTA
     assert scores.overall["ids"] == 0
-    with pytest.raises(ValueError, match="1 frames are missing"):
+    with pytest.raises(InputError, match="1 frames are missing"):
         score_tracking(scenes, dict(list(found.items())[1:]), TrackerSpec())

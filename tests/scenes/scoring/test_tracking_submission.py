@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import DETECTION_CLASSES
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
-from sparsefront.scenes.scoring.results_file import results_of
-from sparsefront.scenes.scoring.tracking_frames import ground_truth_of, score_tracks
+from sparsefront.scenes.scoring.results_file import read_samples
+from sparsefront.scenes.scoring.tracking_frames import score_tracks, tracking_truth
 from sparsefront.scenes.scoring.tracking_submission import read_tracks
 from sparsefront.search.cli.main import main
 
@@ -26,7 +27,7 @@ def scenes(tiny_root: Path) -> NuScenesScenes:
 def written(scenes: NuScenesScenes, path: Path, change: Any = None) -> Path:
     """The ground truth as a submission, each box half a metre off."""
     results: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes.tokens}
-    wanted = ground_truth_of(scenes).wanted
+    wanted = tracking_truth(scenes).wanted
     boxes = wanted.boxes
     for row in range(len(wanted)):
         x, y, z = boxes.center[row].tolist()
@@ -46,20 +47,20 @@ def written(scenes: NuScenesScenes, path: Path, change: Any = None) -> Path:
     return path
 
 
-def test_read_back(scenes: NuScenesScenes, tmp_path: Path) -> None:
+def test_written_tracks_score_the_same_in_any_order(scenes: NuScenesScenes, tmp_path: Path) -> None:
     """Also with the samples in another order."""
-    frames = ground_truth_of(scenes).frames
+    frames = tracking_truth(scenes).frames
     scores = []
     for change in (None, lambda r: r.update({t: r.pop(t) for t in list(r)[::-1]})):
         tracks = read_tracks(written(scenes, tmp_path / "a.json", change), scenes, frames)
         scores.append(score_tracks(scenes, tracks))
-        assert len(tracks) == len(ground_truth_of(scenes).wanted)
+        assert len(tracks) == len(tracking_truth(scenes).wanted)
     assert scores[0] == scores[1] or scores[0].overall == pytest.approx(scores[1].overall)
     assert scores[0].overall["recall"] > 0.9
     assert scores[0].overall["motp"] == pytest.approx(0.5)
 
 
-def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
+def test_wrong_files_are_named_in_one_line(scenes: NuScenesScenes, tmp_path: Path) -> None:
     """One line that names file, sample and box."""
     first, second = scenes.tokens[:2]
     nan = float("nan")
@@ -94,8 +95,8 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
     }
     for said, change in changes.items():
         path = written(scenes, tmp_path / "wrong.json", change)
-        with pytest.raises(ValueError, match=said) as caught:
-            read_tracks(path, scenes, ground_truth_of(scenes).frames)
+        with pytest.raises(InputError, match=said) as caught:
+            read_tracks(path, scenes, tracking_truth(scenes).frames)
         assert "wrong.json" in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -116,28 +117,28 @@ def test_wrong_files(scenes: NuScenesScenes, tmp_path: Path) -> None:
         ("", "empty"),
     ],
 )
-def test_broken_files(tmp_path: Path, text: str, said: str) -> None:
+def test_broken_json_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=said) as caught:
-        list(results_of(path, ["a", "b"]))
+    with pytest.raises(InputError, match=said) as caught:
+        list(read_samples(path, ["a", "b"]))
     assert "broken.json" in str(caught.value)
 
 
-def test_any_json_of_the_format_is_read(tmp_path: Path) -> None:
+def test_every_json_form_of_the_format_is_read(tmp_path: Path) -> None:
     """Spaces, brackets and quotes in texts, results that are not the results, NaN."""
     path = tmp_path / "odd.json"
     path.write_text(
         '\n {"meta": {"results": {"a": 1}}, "results" :\n { "a" : [{"x":"]}\\"{", "y": [[NaN]]}],'
         ' "\\u0062":[ ] } , "more": 3 }\n'
     )
-    boxes = dict(results_of(path, ["a", "b"]))
+    boxes = dict(read_samples(path, ["a", "b"]))
     assert boxes[0][0]["x"] == ']}"{'
     assert boxes[0][0]["y"][0][0] != boxes[0][0]["y"][0][0]
     assert boxes[1] == []
 
 
-def test_command_line(
+def test_command_line_gives_the_devkits_numbers(
     scenes: NuScenesScenes, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ours and the devkit's answer are one; the table has a line a class."""

@@ -1,4 +1,4 @@
-"""The prepared store: the tables' own numbers, made once, safe from killed and rival makers."""
+"""The prepared store: the tables' own numbers, written once, safe from killed processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from nuscenes import NuScenes
 from pyquaternion import Quaternion
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.geometry import rotation_matrices
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.store.sample_store import SampleStore, open_store
@@ -68,13 +69,13 @@ def check_against_devkit(store: SampleStore, nusc: NuScenes) -> None:
         np.testing.assert_array_equal(store.numbers("boxes", "center")[at], row["translation"])
 
 
-def test_equal_to_the_devkits_tables(tiny_root: Path) -> None:
+def test_store_equals_the_devkits_tables(tiny_root: Path) -> None:
     nusc = NuScenes(VERSION, str(tiny_root), verbose=False)
     check_against_devkit(open_store(tiny_root, VERSION), nusc)
 
 
 @pytest.mark.skipif(not MINIVAL.is_dir(), reason=f"no real tables in {MINIVAL}")
-def test_equal_to_the_devkits_on_real_tables() -> None:
+def test_store_equals_the_devkit_on_real_tables() -> None:
     nusc = NuScenes("v1.0-mini", str(MINIVAL), verbose=False)
     check_against_devkit(open_store(MINIVAL, "v1.0-mini"), nusc)
 
@@ -96,10 +97,10 @@ def test_rotations_equal_pyquaternion() -> None:
     np.testing.assert_array_equal(rotation_matrices(q), expected)
 
 
-def test_made_once_and_anew_when_a_table_changes(tables: Path) -> None:
+def test_store_is_rewritten_when_a_table_changes(tables: Path) -> None:
     first = open_store(tables, VERSION)
-    made = (first.folder / "boxes.arrow").stat().st_mtime_ns
-    assert (open_store(tables, VERSION).folder / "boxes.arrow").stat().st_mtime_ns == made
+    written = (first.folder / "boxes.arrow").stat().st_mtime_ns
+    assert (open_store(tables, VERSION).folder / "boxes.arrow").stat().st_mtime_ns == written
     edit(tables, "sample_annotation", 0, num_lidar_pts=77)
     again = open_store(tables, VERSION)
     assert again.folder != first.folder
@@ -107,7 +108,7 @@ def test_made_once_and_anew_when_a_table_changes(tables: Path) -> None:
     assert 77 in again.numbers("boxes", "num_lidar_pts")
 
 
-def test_what_a_killed_maker_left_is_replaced(tables: Path) -> None:
+def test_the_half_store_of_a_killed_process_is_replaced(tables: Path) -> None:
     store = open_store(tables, VERSION)
     edit(tables, "sample_annotation", 0, num_lidar_pts=78)
     place = open_store(tables, VERSION).folder
@@ -115,16 +116,20 @@ def test_what_a_killed_maker_left_is_replaced(tables: Path) -> None:
     shutil.rmtree(place)
     half.mkdir()
     (half / "boxes.arrow").write_bytes(b"half")
-    code = f"from pathlib import Path; from scenes.store.sample_store import open_store\n\
+    code = (
+        f"from pathlib import Path; from sparsefront.scenes.store.sample_store import open_store\n\
 print(open_store(Path({str(tables)!r}), {VERSION!r}).tables['boxes'].num_rows)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(found.stdout) == store.tables["boxes"].num_rows
     assert not half.exists()
 
 
-def test_two_makers_at_once(tables: Path) -> None:
-    code = f"from pathlib import Path; from scenes.store.sample_store import open_store\n\
+def test_two_processes_write_one_store(tables: Path) -> None:
+    code = (
+        f"from pathlib import Path; from sparsefront.scenes.store.sample_store import open_store\n\
 print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
+    )
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)
     ]
@@ -150,11 +155,11 @@ print(open_store(Path({str(tables)!r}), {VERSION!r}).folder)"
         ("scene", "log_token", "gone", "a token of its table"),
     ],
 )
-def test_tables_that_do_not_fit(
+def test_records_that_do_not_fit_are_named(
     tables: Path, table: str, field: str, value: object, allowed: str
 ) -> None:
     token = edit(tables, table, 1, **{field: value})
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(InputError) as raised:
         open_store(tables, VERSION)
     line = str(raised.value)
     assert "\n" not in line
@@ -167,33 +172,33 @@ def test_a_missing_field_is_named(tables: Path) -> None:
     rows = json.loads(path.read_text())
     del rows[2]["num_lidar_pts"]
     path.write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match=f"{rows[2]['token']}: num_lidar_pts: value None"):
+    with pytest.raises(InputError, match=f"{rows[2]['token']}: num_lidar_pts: value None"):
         open_store(tables, VERSION)
 
 
-def test_samples_in_a_circle(tables: Path) -> None:
+def test_samples_in_a_circle_are_refused(tables: Path) -> None:
     first = json.loads((tables / VERSION / "sample.json").read_text())[0]["token"]
     edit(tables, "sample", 1, next=first)
-    with pytest.raises(ValueError, match="allowed: each sample once in one scene"):
+    with pytest.raises(InputError, match="allowed: each sample once in one scene"):
         open_store(tables, VERSION)
 
 
-def test_damaged_or_missing_table(tables: Path) -> None:
+def test_a_damaged_or_missing_table_is_named(tables: Path) -> None:
     (tables / VERSION / "sensor.json").write_text('[{"token": ')
-    with pytest.raises(ValueError, match=r"sensor\.json: .*allowed: a table"):
+    with pytest.raises(InputError, match=r"sensor\.json: .*allowed: a table"):
         open_store(tables, VERSION)
     (tables / VERSION / "sensor.json").unlink()
-    with pytest.raises(ValueError, match=r"sensor\.json: is missing"):
+    with pytest.raises(InputError, match=r"sensor\.json: is missing"):
         open_store(tables, VERSION)
 
 
-def test_folder_that_cannot_be_written(tables: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tables: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"store: .*file.* cannot be written"):
+    with pytest.raises(InputError, match=r"store: .*file.* cannot be written"):
         open_store(tables, VERSION, tmp_path / "file" / "stores")
 
 
-def test_a_worker_gets_no_table(tiny_root: Path) -> None:
+def test_pickled_scenes_hold_no_tables(tiny_root: Path) -> None:
     """What goes to a worker process is where the data are, not what is in them."""
     scenes = NuScenesScenes(NuScenesSpec(root=str(tiny_root), version=VERSION, split="all"))
     sent = pickle.dumps(scenes)
@@ -201,14 +206,14 @@ def test_a_worker_gets_no_table(tiny_root: Path) -> None:
     assert pickle.loads(sent).tokens == scenes.tokens
 
 
-def test_a_worker_does_not_read_other_tables(tables: Path) -> None:
+def test_unpickling_refuses_changed_tables(tables: Path) -> None:
     """Rows of the tables of before would be other frames of those of now."""
     sent = pickle.dumps(
         NuScenesScenes(NuScenesSpec(root=str(tables), version=VERSION, split="all"))
     )
     path = tables / VERSION / "scene.json"
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
-    with pytest.raises(ValueError, match="the tables have changed during the run"):
+    with pytest.raises(InputError, match="the tables have changed during the run"):
         pickle.loads(sent)
 
 
@@ -226,16 +231,16 @@ def test_a_worker_does_not_read_other_tables(tables: Path) -> None:
         ("scene", {"first_sample_token": ["a"]}, "first_sample_token: value"),
     ],
 )
-def test_fields_of_another_kind(
+def test_fields_of_a_wrong_type_are_named(
     tables: Path, table: str, values: dict[str, object], said: str
 ) -> None:
     edit(tables, table, 0, **values)
-    with pytest.raises(ValueError, match=rf"{table}\.json: record .*{said}"):
+    with pytest.raises(InputError, match=rf"{table}\.json: record .*{said}"):
         open_store(tables, VERSION)
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '{"a": "b"}', '{"a": [1]}', "x"])
-def test_splits_that_are_none(tables: Path, text: str) -> None:
+def test_damaged_splits_are_named(tables: Path, text: str) -> None:
     (tables / VERSION / "splits.json").write_text(text)
-    with pytest.raises(ValueError, match=r"splits\.json: .*allowed: "):
+    with pytest.raises(InputError, match=r"splits\.json: .*allowed: "):
         NuScenesScenes(NuScenesSpec(root=str(tables), version=VERSION, split="a"))

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.search.config.grouping import weights_of
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.driver.checks import read_checked
-from sparsefront.search.driver.predictions import searched_budgets
+from sparsefront.search.driver.predictions import searched_groups
 
 WIDE, NARROW = {"low": 0.0, "high": 0.9}, {"low": 0.0, "high": 0.5}
 
 
-def test_every_stage(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_star_becomes_a_field_for_every_stage(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     """One field for each modality x stage; one given by name keeps its own range."""
     sweep_data["space"] = {
         "allocation.per_stage.*": WIDE, "allocation.per_stage.camera.neck": NARROW,
@@ -29,14 +30,16 @@ def test_every_stage(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     assert set(highs.values()) == {0.9}
 
 
-def test_part_of_the_names(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_star_after_a_modality_takes_its_layers(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     sweep_data["space"] = {"allocation.per_layer.lidar.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
     names = [n.removeprefix("allocation.per_layer.") for n in sweep.space]
     assert tuple(names) == weights_of(sweep.trial.model)["lidar"]
 
 
-def test_own_groups(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_own_groups_are_searched_by_name(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     """A user's groups are searched by name, and the predicted front knows their weights."""
     sweep_data["trial"]["allocation"] = {
         "groups": {
@@ -47,20 +50,22 @@ def test_own_groups(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["space"] = {"allocation.per_group.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
     assert list(sweep.space) == ["allocation.per_group.early", "allocation.per_group.late"]
-    weights, budgets = weights_of(sweep.trial.model), searched_budgets(sweep)
-    assert budgets["allocation.per_group.late"] == weights["fusion"]
-    early = budgets["allocation.per_group.early"]
+    weights, groups = weights_of(sweep.trial.model), searched_groups(sweep)
+    assert groups["allocation.per_group.late"] == weights["fusion"]
+    early = groups["allocation.per_group.early"]
     assert early and {name.split(".")[0] for name in early} == {"camera", "lidar"}
 
 
-def test_unknown_own_group(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_unknown_own_group_is_refused(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["trial"]["allocation"] = {"groups": {"early": ["camera.backbone.*"]}}
     sweep_data["space"] = {"allocation.per_group.late": WIDE}
-    with pytest.raises(ValueError, match=r"per_group\.late: no group of that name; allowed: early"):
+    with pytest.raises(InputError, match=r"per_group\.late: no group of that name; allowed: early"):
         read_sweep(write_yaml(sweep_data))
 
 
-def test_a_value_of_the_trial_is_no_field(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_sparsity_of_the_trial_is_no_searched_field(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     """Searched fields are told from the trial's own sparsities, whatever these are."""
     sweep_data["trial"]["allocation"] = {
         "per_modality": {"fusion": 0.5},
@@ -70,13 +75,15 @@ def test_a_value_of_the_trial_is_no_field(sweep_data: dict[str, Any], write_yaml
     sweep_data["space"] = {"allocation.per_group.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
     weights = weights_of(sweep.trial.model)
-    assert searched_budgets(sweep) == {
+    assert searched_groups(sweep) == {
         "allocation.per_group.early": weights["camera"],
         "allocation.per_group.late": weights["lidar"],
     }
 
 
-def test_fields_of_no_weight(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_fields_without_weights_are_left_out_or_refused(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     """A group has all of the camera: a `*` leaves its stages out, given by name they are wrong."""
     sweep_data["trial"]["allocation"] = {"groups": {"all": ["camera.*"]}}
     sweep_data["space"] = {"allocation.per_group.all": WIDE, "allocation.per_stage.*": WIDE}
@@ -84,11 +91,11 @@ def test_fields_of_no_weight(sweep_data: dict[str, Any], write_yaml: Any) -> Non
     stages = [name for name in sweep.space if name.startswith("allocation.per_stage.")]
     assert stages and not any("camera" in name for name in stages)
     sweep_data["space"]["allocation.per_stage.camera.neck"] = WIDE
-    with pytest.raises(ValueError, match=r"space\.allocation\.per_stage\.camera\.neck: says"):
+    with pytest.raises(InputError, match=r"space\.allocation\.per_stage\.camera\.neck: says"):
         read_checked(write_yaml(sweep_data))
 
 
-def test_fits_nothing(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_star_that_fits_nothing_is_refused(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["space"] = {"allocation.per_stage.radar.*": WIDE}
-    with pytest.raises(ValueError, match=r"sweep.yaml: space.allocation.per_stage.radar.\*: fits"):
+    with pytest.raises(InputError, match=r"sweep.yaml: space.allocation.per_stage.radar.\*: fits"):
         read_sweep(write_yaml(sweep_data))

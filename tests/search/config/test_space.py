@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.search.config import space
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -32,7 +33,7 @@ def test_values_replace_only_their_fields(spec: TrialSpec) -> None:
     assert spec.allocation.per_stage == {}
 
 
-def test_criterion_field(spec: TrialSpec) -> None:
+def test_field_of_a_criterion_is_replaced(spec: TrialSpec) -> None:
     spec = space.with_values(spec, {"criterion": {"name": "altermoma"}})
     changed = space.with_values(spec, {"criterion.alpha": 0.25})
     assert changed.criterion.alpha == 0.25
@@ -48,12 +49,12 @@ def test_criterion_field(spec: TrialSpec) -> None:
         ("allocation.per_modality.camera", 1.0, "0 <= x < 1"),
     ],
 )
-def test_wrong_values_raise(spec: TrialSpec, name: str, value: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_values_are_refused(spec: TrialSpec, name: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         space.with_values(spec, {name: value})
 
 
-def test_integer_ranges(spec: TrialSpec) -> None:
+def test_only_ranges_of_whole_number_fields_are_integer(spec: TrialSpec) -> None:
     assert space.is_integer(spec, "fine_tune.steps", space.Range(low=1, high=5))
     assert not space.is_integer(spec, "fine_tune.lr", space.Range(low=1, high=5))
     assert not space.is_integer(
@@ -62,6 +63,6 @@ def test_integer_ranges(spec: TrialSpec) -> None:
 
 
 @pytest.mark.parametrize(("low", "high", "log"), [(1, 1, False), (2, 1, False), (0, 1, True)])
-def test_empty_ranges_raise(low: float, high: float, log: bool) -> None:
-    with pytest.raises(ValueError):
+def test_empty_ranges_are_refused(low: float, high: float, log: bool) -> None:
+    with pytest.raises(InputError):
         space.Range(low=low, high=high, log=log)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.search.config.sweep_file import read_sweep, set_fields
 from sparsefront.search.config.trial_spec import spec_from_dict
 from sparsefront.search.driver.checks import check_inputs
@@ -55,7 +56,7 @@ def test_wrong_value_is_named_in_one_line(
 ) -> None:
     _set(sweep_data, path, value)
     file = write_yaml(sweep_data)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(InputError) as caught:
         read_sweep(file)
     message = str(caught.value)
     assert message.startswith(str(file))
@@ -65,7 +66,7 @@ def test_wrong_value_is_named_in_one_line(
 
 def test_missing_field_is_named(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     del sweep_data["trial"]["val"]
-    with pytest.raises(ValueError, match=r"field trial\.val: missing"):
+    with pytest.raises(InputError, match=r"field trial\.val: missing"):
         read_sweep(write_yaml(sweep_data))
 
 
@@ -75,11 +76,11 @@ def test_key_given_twice_and_scientific_numbers(tmp_path: Path) -> None:
     assert parse_value("1e-3") == 1e-3
     twice = tmp_path / "twice.yaml"
     twice.write_text("a: 1\na: 2\n")
-    with pytest.raises(ValueError, match="given twice"):
+    with pytest.raises(InputError, match="given twice"):
         read_yaml(twice)
 
 
-def test_environment_is_expanded(
+def test_environment_variables_are_expanded(
     sweep_data: dict[str, Any], write_yaml: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = sweep_data["trial"]["val"]["root"]
@@ -88,31 +89,47 @@ def test_environment_is_expanded(
     assert read_sweep(write_yaml(sweep_data)).trial.val.root == root
 
 
-def test_set_fields(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_variables_of_uris_stay_as_they_are_written(
+    sweep_data: dict[str, Any], write_yaml: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_PASSWORD", "secret")
+    monkeypatch.setenv("SPLIT", "procedural_val")
+    sweep_data["trial"]["val"]["split"] = "$SPLIT"
+    sweep_data["storage"] = "postgresql://me:$STUDY_PASSWORD@db/x"
+    sweep_data["tracking_uri"] = "http://me:${STUDY_PASSWORD}@mlflow:5000"
+    sweep = read_sweep(write_yaml(sweep_data))
+    assert sweep.storage == sweep_data["storage"]
+    assert sweep.tracking_uri == sweep_data["tracking_uri"]
+    assert sweep.trial.val.split == "procedural_val"
+
+
+def test_set_fields_replaces_dotted_fields(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     trial = read_sweep(write_yaml(sweep_data)).trial
     changed = set_fields(trial, ["fine_tune.lr=1e-4", "seed=7"])
     assert (changed.fine_tune.lr, changed.seed) == (1e-4, 7)
-    with pytest.raises(ValueError, match="field=value"):
+    with pytest.raises(InputError, match="field=value"):
         set_fields(trial, ["seed"])
 
 
 @pytest.mark.parametrize("level", ["per_modality", "per_stage", "per_layer"])
-def test_allocation_of_unknown_name(
+def test_allocation_of_an_unknown_name_is_refused(
     sweep_data: dict[str, Any], write_yaml: Any, level: str
 ) -> None:
     sweep_data["trial"]["allocation"][level] = {"radar": 0.5}
-    with pytest.raises(ValueError, match=rf"allocation\.{level}\.radar"):
+    with pytest.raises(InputError, match=rf"allocation\.{level}\.radar"):
         check_inputs(read_sweep(write_yaml(sweep_data)))
 
 
-def test_what_cannot_be_predicted(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_predicted_sampler_without_predictable_fields_is_refused(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     sweep_data["sampler"] = "predicted"
     sweep_data["trial"]["allocation"]["pattern"] = "channel"
-    with pytest.raises(ValueError, match=r"sampler: value 'predicted' with allocation\.pattern"):
+    with pytest.raises(InputError, match=r"sampler: value 'predicted' with allocation\.pattern"):
         read_sweep(write_yaml(sweep_data))
     sweep_data["trial"]["allocation"]["pattern"] = "unstructured"
     sweep_data["space"] = {"seed": {"choices": [0, 1]}}
     with pytest.raises(
-        ValueError, match=r"sampler: value 'predicted' with no range of allocation\.per_"
+        InputError, match=r"sampler: value 'predicted' with no range of allocation\.per_"
     ):
         read_sweep(write_yaml(sweep_data))

@@ -6,13 +6,14 @@ from typing import Any, get_args
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.scenes.kitti import KittiSpec
 from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.data import root_of, with_root
-from sparsefront.search.config.objectives import OBJECTIVES
-from sparsefront.search.config.sweep_file import ObjectiveName, first_trial, read_sweep
+from sparsefront.search.config.objectives import OBJECTIVES, ObjectiveName
+from sparsefront.search.config.sweep_file import first_trial, read_sweep
 from sparsefront.search.config.tasks import (
     COST,
     NEEDS,
@@ -21,7 +22,6 @@ from sparsefront.search.config.tasks import (
     measured,
     quality,
 )
-from sparsefront.search.config.trial_result import result_from_dict
 from sparsefront.search.driver.checks import read_checked
 
 NUSCENES, MAPS = NuScenesSpec(root="a"), NuScenesSpec(root="a", maps=True)
@@ -31,7 +31,7 @@ KITTI = KittiSpec(kitti_root="a")
 def refused(data: dict[str, Any], write_yaml: Any) -> str:
     """The one line that a sweep file is refused with."""
     file = write_yaml(data)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(InputError) as caught:
         read_sweep(file)
     message = str(caught.value)
     assert message.startswith(f"{file}: field ") and "\n" not in message
@@ -44,11 +44,11 @@ def test_metrics_of_each_task() -> None:
     assert quality(measured("detection", KITTI, None)) == ["AP3D", "APBEV", "AP2D", "AOS"]
     tracked = measured("detection", NUSCENES, TrackerSpec())
     assert quality(tracked) == ["mAP", "NDS", "AMOTA", "AMOTP"]
-    with pytest.raises(ValueError, match="val: KITTI frames have no map"):
+    with pytest.raises(InputError, match="val: KITTI frames have no map"):
         measured("map", KITTI, None)
-    with pytest.raises(ValueError, match="tracker: the model predicts a map; allowed: null"):
+    with pytest.raises(InputError, match="tracker: the model predicts a map; allowed: null"):
         measured("map", MAPS, TrackerSpec())
-    with pytest.raises(ValueError, match="tracker: the model predicts boxes on KITTI"):
+    with pytest.raises(InputError, match="tracker: the model predicts boxes on KITTI"):
         measured("detection", KITTI, TrackerSpec())
 
 
@@ -73,12 +73,16 @@ def test_every_objective_is_measured_by_some_trial() -> None:
         ("x", "trial.val: value 'x'; allowed: a mapping of fields"),
     ],
 )
-def test_wrong_data(sweep_data: dict[str, Any], write_yaml: Any, val: Any, said: str) -> None:
+def test_wrong_data_is_refused(
+    sweep_data: dict[str, Any], write_yaml: Any, val: Any, said: str
+) -> None:
     sweep_data["trial"]["val"] = val
     assert refused(sweep_data, write_yaml).startswith(said)
 
 
-def test_either_data_is_read_and_moved(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_nuscenes_and_kitti_data_are_read_and_moved(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     sweep_data["trial"]["val"] = {"kitti_root": "/data", "frames": ["000001"]}
     sweep_data["objectives"] = ["AP3D", "AOS", "GFLOPs"]
     spec = read_sweep(write_yaml(sweep_data)).trial
@@ -89,7 +93,7 @@ def test_either_data_is_read_and_moved(sweep_data: dict[str, Any], write_yaml: A
 
 
 @pytest.mark.parametrize(
-    ("trial", "asked", "said"),
+    ("trial", "requested", "said"),
     [
         ({}, "AMOTA", "'AMOTA' needs trial.tracker; this trial measures: mAP, NDS, GFLOPs, "),
         ({}, "mIoU", "'mIoU' needs a model that predicts a map; this trial measures: mAP, NDS"),
@@ -98,8 +102,8 @@ def test_either_data_is_read_and_moved(sweep_data: dict[str, Any], write_yaml: A
         ({}, "AOS", "'AOS' needs KITTI frames in trial.val; this trial measures: mAP"),
     ],
 )
-def test_objectives_that_a_trial_cannot_measure(
-    sweep_data: dict[str, Any], write_yaml: Any, trial: dict[str, Any], asked: str, said: str
+def test_objectives_that_a_trial_cannot_measure_are_refused(
+    sweep_data: dict[str, Any], write_yaml: Any, trial: dict[str, Any], requested: str, said: str
 ) -> None:
     for name, value in trial.items():
         if name == "model":
@@ -108,14 +112,14 @@ def test_objectives_that_a_trial_cannot_measure(
                 sweep_data["trial"][part]["maps"] = True
         else:
             sweep_data["trial"][name] = value
-    sweep_data["objectives"] = [asked, "GFLOPs"]
+    sweep_data["objectives"] = [requested, "GFLOPs"]
     assert refused(sweep_data, write_yaml).startswith(f"objectives: {said}")
     sweep_data["objectives"] = ["GFLOPs"]
-    sweep_data["constraints"] = {asked: {"min": 0.1}}
+    sweep_data["constraints"] = {requested: {"min": 0.1}}
     assert refused(sweep_data, write_yaml).startswith(f"constraints: {said}")
 
 
-def test_unknown_constraint(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_unknown_constraint_is_refused(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["constraints"] = {"sparsty": {"min": 0.1}}
     line = refused(sweep_data, write_yaml)
     assert line.startswith("constraints: 'sparsty' is unknown (did you mean sparsity?)")
@@ -130,20 +134,22 @@ def test_unknown_constraint(sweep_data: dict[str, Any], write_yaml: Any) -> None
         ({"name": "kalman"}, "trial.tracker.name: value 'kalman' is unknown"),
     ],
 )
-def test_wrong_tracker(
+def test_wrong_tracker_is_refused(
     sweep_data: dict[str, Any], write_yaml: Any, tracker: dict[str, Any], said: str
 ) -> None:
     sweep_data["trial"]["tracker"] = tracker
     assert refused(sweep_data, write_yaml).startswith(said)
 
 
-def test_map_model_on_kitti(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_map_model_on_kitti_is_refused(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     sweep_data["trial"]["model"]["task"] = "map"
     sweep_data["trial"]["val"] = {"kitti_root": "x"}
     assert refused(sweep_data, write_yaml).startswith("trial.val: KITTI frames have no map")
 
 
-def test_a_choice_that_changes_the_task(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_choice_that_changes_the_task_is_refused(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     choices = ["detection", "map"]
     for part in ("train", "val"):
         sweep_data["trial"][part]["maps"] = True
@@ -152,11 +158,11 @@ def test_a_choice_that_changes_the_task(sweep_data: dict[str, Any], write_yaml: 
     assert "this trial with model.task 'map' measures: mIoU, GFLOPs" in line
 
 
-def test_images_that_do_not_fit(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_images_that_do_not_fit_are_refused(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     """Told when the file is checked, not by the first trial."""
     sweep_data["trial"]["image"] = {"height": 512, "width": 96}
     said = r"field trial.train: image.height: value 512; allowed: at most 54"
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(InputError, match=said):
         read_checked(write_yaml(sweep_data))
 
 
@@ -165,35 +171,20 @@ def test_latency_is_measured_where_it_is_asked_for(
 ) -> None:
     """By an objective, a constraint or the trial's own field, and by nothing else."""
     assert read_sweep(write_yaml(sweep_data)).trial.latency is None
-    asked = {**sweep_data, "objectives": ["mAP", "latency_ms"]}
-    assert read_sweep(write_yaml(asked)).trial.latency == LatencySpec()
+    requested = {**sweep_data, "objectives": ["mAP", "latency_ms"]}
+    assert read_sweep(write_yaml(requested)).trial.latency == LatencySpec()
     bounded = {**sweep_data, "constraints": {"latency_ms": {"max": 20.0}}}
     sweep = read_sweep(write_yaml(bounded))
     assert sweep.trial.latency == LatencySpec()
     assert "latency_ms" in first_trial(sweep).measured()
-    asked["trial"] = {**asked["trial"], "latency": {"repeats": 7}}
-    assert read_sweep(write_yaml(asked)).trial.latency == LatencySpec(repeats=7)
-    asked["trial"]["latency"] = {"repeats": 1}
-    assert refused(asked, write_yaml).startswith("trial.latency.repeats: value 1; allowed: 2 and")
-    asked["trial"]["latency"] = {}
-    asked["space"]["latency"] = {"choices": [None, {"repeats": 3}]}
-    line = refused(asked, write_yaml)
+    requested["trial"] = {**requested["trial"], "latency": {"repeats": 7}}
+    assert read_sweep(write_yaml(requested)).trial.latency == LatencySpec(repeats=7)
+    requested["trial"]["latency"] = {"repeats": 1}
+    assert refused(requested, write_yaml).startswith(
+        "trial.latency.repeats: value 1; allowed: 2 and"
+    )
+    requested["trial"]["latency"] = {}
+    requested["space"]["latency"] = {"choices": [None, {"repeats": 3}]}
+    line = refused(requested, write_yaml)
     assert line.startswith("objectives: 'latency_ms' needs trial.latency")
     assert "this trial with latency None measures" in line
-
-
-def test_results_written_before_the_deployed_parameters() -> None:
-    """What was called parameters was the dense model's; the deployed model's are not known."""
-    names = ("per_modality_sparsity", "per_modality_GMACs", "per_class", "tp_errors", "cost")
-    data: dict[str, Any] = {name: {} for name in (*names, "per_layer_sparsity", "timings")}
-    found = result_from_dict({**data, "metrics": {"parameters": 9.0, "nonzeros": 3.0}})
-    assert found.metrics == {"parameters_dense": 9.0, "nonzeros": 3.0}
-    assert OBJECTIVES["nonzeros"].gain(found) == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="'parameters' was not measured"):
-        OBJECTIVES["parameters"].gain(found)
-
-
-def test_results_written_before_other_tasks() -> None:
-    names = ("metrics", "per_modality_sparsity", "per_modality_GMACs", "tp_errors", "cost")
-    data: dict[str, Any] = {name: {} for name in (*names, "per_layer_sparsity", "timings")}
-    assert result_from_dict({**data, "per_class_AP": {"car": 0.5}}).per_class == {"AP.car": 0.5}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.criteria import Fisher, Magnitude
 from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
@@ -24,7 +25,7 @@ def spec(sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec:
     return replace(trial, fine_tune=tune, trade_off=TradeOff(saved=0.5))
 
 
-def test_saves_its_share(spec: TrialSpec) -> None:
+def test_trade_off_saves_its_share_of_flops(spec: TrialSpec) -> None:
     """GFLOPs fall evenly with `saved`, from the dense model's to those at `most` everywhere."""
     shared = prepare(spec)
     shares = (0.0, 0.25, 0.5, 1.0)
@@ -38,13 +39,11 @@ def test_saves_its_share(spec: TrialSpec) -> None:
     assert set(runs[3].spec.allocation.per_stage.values()) == {0.95}
 
 
-def test_tilt_spares(spec: TrialSpec) -> None:
+def test_tilt_spares_its_modality(spec: TrialSpec) -> None:
     """Told that the camera loses e^4 as much as its scores say, the trial prunes it less."""
     shared = prepare(spec)
     plain, tilted = (
-        TrialRun(
-            replace(spec, trade_off=TradeOff(saved=0.5, budgets="modality", tilt=tilt)), shared
-        )
+        TrialRun(replace(spec, trade_off=TradeOff(saved=0.5, groups="modality", tilt=tilt)), shared)
         for tilt in ({}, {"camera": 4.0})
     )
     before = plain.spec.allocation.per_modality
@@ -53,7 +52,7 @@ def test_tilt_spares(spec: TrialSpec) -> None:
     assert after["lidar"] >= before["lidar"]
 
 
-def test_a_stage_adds_to_its_modality() -> None:
+def test_tilt_of_a_stage_adds_to_that_of_its_modality() -> None:
     trade_off = TradeOff(saved=0.5, tilt={"camera": 1.0, "camera.neck": 0.5})
     assert trade_off.tilt_of("camera") == 1.0
     assert trade_off.tilt_of("camera.neck") == 1.5
@@ -61,7 +60,7 @@ def test_a_stage_adds_to_its_modality() -> None:
     assert trade_off.tilt_of("lidar.backbone") == 0.0
 
 
-def test_the_outcome_is_a_plain_trial(spec: TrialSpec) -> None:
+def test_outcome_of_a_trade_off_is_a_plain_trial(spec: TrialSpec) -> None:
     """What is written has the allocation that was found, and gives the same numbers again."""
     outcome = run_trial(spec)
     assert outcome.spec.trade_off is None
@@ -69,7 +68,7 @@ def test_the_outcome_is_a_plain_trial(spec: TrialSpec) -> None:
     assert run_trial(outcome.spec).result.metrics == outcome.result.metrics
 
 
-def test_whose_scores_predict(spec: TrialSpec) -> None:
+def test_predicted_by_decides_whose_scores_predict(spec: TrialSpec) -> None:
     """Fisher and magnitude see different losses, so they find different allocations."""
     found = [
         TrialRun(replace(spec, trade_off=TradeOff(saved=0.5, predicted_by=criterion)))
@@ -87,12 +86,12 @@ def test_whose_scores_predict(spec: TrialSpec) -> None:
         ({"allocation.pattern": "2:4", "allocation.per_modality": {}}, "trade_off: given with"),
     ],
 )
-def test_wrong_fields(spec: TrialSpec, fields: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_fields_are_refused(spec: TrialSpec, fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         with_values(spec, fields)
 
 
-def test_tilt_of_nothing(spec: TrialSpec) -> None:
+def test_tilt_of_an_unknown_part_is_refused(spec: TrialSpec) -> None:
     wrong = replace(spec, trade_off=TradeOff(saved=0.5, tilt={"radar": 1.0}))
-    with pytest.raises(ValueError, match=r"field trial.trade_off.tilt.radar: the model has none"):
+    with pytest.raises(InputError, match=r"field trial.trade_off.tilt.radar: the model has none"):
         check_trial(wrong)

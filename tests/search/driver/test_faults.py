@@ -39,7 +39,7 @@ EVERYBODY = {"rungs": [{"steps": 0}, {"steps": 4}], "reduction": 1.01}
 
 
 def resume(run: RunFolder) -> int:
-    return main(["resume", run.name, "--out", str(run.runs)])
+    return main(["resume", run.name, "--runs", str(run.runs)])
 
 
 def kill_all(driver: subprocess.Popen[bytes], mark: Path) -> None:
@@ -50,14 +50,14 @@ def kill_all(driver: subprocess.Popen[bytes], mark: Path) -> None:
 
 
 @pytest.mark.faults
-def test_killed_driver(start: Any, run: RunFolder, log: Path) -> None:
+def test_killed_driver_loses_no_rung(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of everything, the driver first. Lost: of each trial under way, what came after its
     last rung.
     """
     driver = start(steps=60, trials=3, workers=1, halving=EVERYBODY)
     halfway = wait_for(lambda: in_mid_trial(run), 250, driver, log)
     kill_all(driver, log.parent)
-    again = ["sweep", str(log.parent / "sweep.yaml"), "--name", run.name, "--out", str(run.runs)]
+    again = ["sweep", str(log.parent / "sweep.yaml"), "--name", run.name, "--runs", str(run.runs)]
     assert main(again) == 2  # only `resume` goes on with it
     wait_for_none(log.parent)
     before = finished(run)
@@ -80,7 +80,7 @@ def wait_for_none(mark: Path) -> None:
 
 
 @pytest.mark.faults
-def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
+def test_killed_workers_lose_no_rung(start: Any, run: RunFolder, log: Path) -> None:
     """kill -9 of all worker processes. Lost: what came after the last rung of their trials, which
     go on in new processes; none fails.
     """
@@ -96,7 +96,9 @@ def test_killed_worker(start: Any, run: RunFolder, log: Path) -> None:
 
 
 @pytest.mark.faults
-def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
+def test_worker_that_always_dies_fails_its_trial_alone(
+    start: Any, run: RunFolder, log: Path
+) -> None:
     """As often as max_restarts allows, then the trial is failed with Ray's reason; others go on.
     Lost: that trial.
     """
@@ -123,7 +125,7 @@ def test_worker_that_always_dies(start: Any, run: RunFolder, log: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("tell", [os.killpg, os.kill], ids=["group", "process"])
-def test_interrupted(
+def test_interrupted_driver_stops_in_order_and_resumes(
     start: Any, run: RunFolder, log: Path, tell: Callable[[int, int], None], number: signal.Signals
 ) -> None:
     """Ctrl-C (the whole group hears it) or `kill`, as of a pod (the driver alone): within seconds
@@ -135,7 +137,7 @@ def test_interrupted(
     assert driver.wait(30) == 1, log.read_text()
     last = log.read_text().splitlines()[-1]
     assert last == (
-        f"sparsefront: interrupted; `sparsefront resume hurt --out {run.runs}` "
+        f"sparsefront: interrupted; `sparsefront resume hurt --runs {run.runs}` "
         "goes on with the sweep"
     )
     assert "Traceback" not in log.read_text()
@@ -150,7 +152,7 @@ def test_interrupted(
 
 
 @pytest.mark.faults
-def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None:
+def test_second_driver_is_refused(start: Any, run: RunFolder, log: Path, capsys: Any) -> None:
     """The second is refused in one line, and the first one does not notice."""
     driver = start(steps=60, trials=4, halving=EVERYBODY)
     wait_for(lambda: under_way(run), 250, driver, log)
@@ -169,14 +171,14 @@ def test_two_drivers(start: Any, run: RunFolder, log: Path, capsys: Any) -> None
 
 
 @pytest.mark.faults
-def test_two_drivers_that_resume(start: Any, run: RunFolder, log: Path) -> None:
+def test_of_two_that_resume_one_goes_on(start: Any, run: RunFolder, log: Path) -> None:
     """Started in the same moment after a crash: one goes on, the other is refused."""
     driver = start(steps=60, trials=4, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
     kill_all(driver, log.parent)
     wait_for_none(log.parent)
     before = finished(run)
-    both = [spawn("resume", "hurt", "--out", run.runs, cwd=log.parent) for _ in range(2)]
+    both = [spawn("resume", "hurt", "--runs", run.runs, cwd=log.parent) for _ in range(2)]
     assert sorted(one.wait(300) for one in both) == [0, 2], log.read_text()
     assert f"sweep 'hurt' is running already in {run.path}" in log.read_text()
     check_complete(run, before)
@@ -184,7 +186,9 @@ def test_two_drivers_that_resume(start: Any, run: RunFolder, log: Path) -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("damage", ["tensors", "json"])
-def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) -> None:
+def test_trial_of_a_corrupt_checkpoint_starts_again(
+    start: Any, run: RunFolder, log: Path, damage: str
+) -> None:
     """The trial starts again from its beginning and says so. Lost: that trial's rungs."""
     driver = start(steps=60, trials=3, halving=EVERYBODY)
     wait_for(lambda: in_mid_trial(run), 250, driver, log)
@@ -200,7 +204,7 @@ def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) 
     result = json.loads((run.trial_dir(number) / "result.json").read_text())
     (note,) = result["notes"]
     assert note.startswith("checkpoint not readable, started again: ")
-    assert [look["steps"] for look in result["looks"]] == [0, 4]
+    assert [rung["steps"] for rung in result["intermediate_results"]] == [0, 4]
 
 
 @pytest.mark.faults
@@ -211,7 +215,7 @@ def test_corrupt_checkpoint(start: Any, run: RunFolder, log: Path, damage: str) 
         ({"allocation.min_keep": {"choices": [1, 10_000_000]}}, "min_keep 10000000 needs"),
     ],
 )
-def test_failing_trials(
+def test_failing_trial_fails_once_with_its_reason(
     start: Any, run: RunFolder, log: Path, space: dict[str, Any], reason: str
 ) -> None:
     """Not finite, raising: failed once with the reason. Lost: that trial."""
@@ -236,7 +240,9 @@ def small_disk(run: RunFolder) -> Iterator[Path]:
 
 
 @pytest.mark.faults
-def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> None:
+def test_full_disk_stops_the_sweep_in_order(
+    start: Any, run: RunFolder, log: Path, small_disk: Path
+) -> None:
     """The sweep stops with one line instead of failing trial after trial. Lost: of the trials
     under way, what came after their last rungs.
     """
@@ -245,7 +251,7 @@ def test_full_disk(start: Any, run: RunFolder, log: Path, small_disk: Path) -> N
     last = log.read_text().splitlines()[-1]
     assert last.startswith("sparsefront: no space left on ")
     assert last.endswith(
-        f"free some, then `sparsefront resume hurt --out {run.runs}` goes on with the sweep"
+        f"free some, then `sparsefront resume hurt --runs {run.runs}` goes on with the sweep"
     )
     assert "Traceback" not in log.read_text()
     assert not list(small_disk.glob("*/failure.json"))

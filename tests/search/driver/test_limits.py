@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from sparsefront.search.driver.limit_watcher import broken, descendants, private_gb
+from sparsefront.search.driver.limit_watcher import broken_limit, descendants, private_gb
 from sparsefront.search.driver.limits import Limit, resident_gb
 from sparsefront.search.runs.run_folder import RunFolder
 from sparsefront.search.runs.trial_reader import read_end
-from tests.helpers.faults import CHECKOUT, check_complete, finished, runs_of, wait_for
+from tests.helpers import paths
+from tests.helpers.faults import check_complete, finished, runs_of, wait_for
 
 MISBEHAVE = '''
 """Found by every Python process of the sweep: trials misbehave on their way to a second rung, each
@@ -50,14 +51,14 @@ def misbehave(min_keep):
 class Changed(importlib.machinery.SourceFileLoader):
     def exec_module(self, module):
         super().exec_module(module)
-        look = module.TrialRun.look
+        train_and_evaluate = module.TrialRun.train_and_evaluate
 
         def changed(trial, rung):
             if rung.steps > 0:
                 misbehave(trial.spec.allocation.min_keep)
-            return look(trial, rung)
+            return train_and_evaluate(trial, rung)
 
-        module.TrialRun.look = changed
+        module.TrialRun.train_and_evaluate = changed
 
 
 class Finder:
@@ -84,11 +85,13 @@ HOW_THEY_END = {
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.faults
-def test_trials_without_end(start: Any, run: RunFolder, log: Path) -> None:
+def test_misbehaving_trials_are_killed_and_the_others_finish(
+    start: Any, run: RunFolder, log: Path
+) -> None:
     """The one that behaves finishes; of the others the reason is kept, none goes on elsewhere."""
     (log.parent / "sitecustomize.py").write_text(MISBEHAVE)
     driver = start(
-        environment={"PYTHONPATH": f"{log.parent}:{CHECKOUT}"},
+        environment={"PYTHONPATH": f"{log.parent}:{paths.CHECKOUT}"},
         space={"allocation.min_keep": {"choices": list(HOW_THEY_END)}},
         trials=5, rung_timeout_s=40, max_memory_gb=2,
     )  # fmt: skip
@@ -100,10 +103,16 @@ def test_trials_without_end(start: Any, run: RunFolder, log: Path) -> None:
     for child in runs_of(run.runs)[1]:
         reason = child.data.tags.get("sparsefront.reason", child.info.status)
         found[int(child.data.params["allocation.min_keep"])] = reason.partition(":")[0]
-        failed = read_end(run, int(child.data.tags["sparsefront.trial"])).reason
+        failed = reason_of(run, int(child.data.tags["sparsefront.trial"]))
         assert failed == child.data.tags.get("sparsefront.reason")
     assert found == HOW_THEY_END, log.read_text()
     assert "goes on after its last rung" not in log.read_text()
+
+
+def reason_of(run: RunFolder, trial_id: int) -> str | None:
+    """Why a trial failed; None for another end."""
+    end = read_end(run, trial_id)
+    return end.reason if end is not None and end.status == "failed" else None
 
 
 TWO_RUNGS = """
@@ -121,12 +130,12 @@ def started(body: str, run: RunFolder, **options: Any) -> subprocess.Popen[str]:
     script = f"""
     import os, sys, time
     from pathlib import Path
-    from search.cluster.limits import Limits
-    from search.runs.run_folder import RunFolder
+    from sparsefront.search.driver.limits import Limits
+    from sparsefront.search.runs.run_folder import RunFolder
     limits = Limits(RunFolder(runs=Path({str(run.runs)!r}), name="hurt"), 2.0, None)
     """
     code = textwrap.dedent(script) + textwrap.dedent(body)
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(paths.CHECKOUT)}
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -143,15 +152,15 @@ def is_watcher(pid: int) -> bool:
         return False
 
 
-def test_limit_of_each_rung(run: RunFolder) -> None:
+def test_time_limit_is_of_each_rung_and_the_watcher_ends_with_its_worker(run: RunFolder) -> None:
     """A rung that ended in time is forgotten; the watcher goes with its worker."""
     with started(TWO_RUNGS, run) as worker:
         assert worker.stdout is not None
         watcher = int(worker.stdout.readline())
         wait_until(lambda: is_watcher(watcher))  # Linux names a process a moment after it starts
         assert worker.wait(60) == -signal.SIGKILL
-    assert read_end(run, 0).reason is None
-    assert read_end(run, 1).reason == "killed for time: over rung_timeout_s 2"
+    assert read_end(run, 0) is None
+    assert reason_of(run, 1) == "killed for time: over rung_timeout_s 2"
     wait_until(lambda: not is_watcher(watcher))
 
 
@@ -162,7 +171,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_watcher_that_was_killed(run: RunFolder) -> None:
+def test_killed_watcher_is_replaced_at_the_next_rung(run: RunFolder) -> None:
     """The next rung has a new one."""
     body = """
     with limits.over(0):
@@ -174,10 +183,10 @@ def test_watcher_that_was_killed(run: RunFolder) -> None:
     """
     with started(body, run) as worker:
         assert worker.wait(60) == -signal.SIGKILL
-    assert read_end(run, 1).reason is not None
+    assert reason_of(run, 1) is not None
 
 
-def test_memory_of_children(run: RunFolder) -> None:
+def test_memory_that_children_share_counts_once(run: RunFolder) -> None:
     """What they hold alone counts, what they share with their parent counts once."""
     body = """
     held = b"x" * 300_000_000
@@ -199,12 +208,12 @@ def test_memory_of_children(run: RunFolder) -> None:
         assert len(children) == 3
         assert sum(map(resident_gb, [parent.pid, *children])) > 1.2
         assert sum(map(private_gb, children)) < 0.1
-        assert broken(limit, parent.pid) is None
+        assert broken_limit(limit, parent.pid) is None
         print(file=parent.stdin, flush=True)
         assert parent.stdout.readline() == "more\n"
-        reason = broken(limit, parent.pid)
+        reason = broken_limit(limit, parent.pid)
         assert reason is not None and reason.endswith("GB, over max_memory_gb 0.6")
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         parent.communicate()
-    assert broken(limit, parent.pid) is None  # gone
+    assert broken_limit(limit, parent.pid) is None  # gone

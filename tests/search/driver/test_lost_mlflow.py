@@ -72,7 +72,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_server_dies(
+def test_sweep_goes_on_without_its_mlflow_server(
     start: Any, run: RunFolder, log: Path, server: Server, comes_back: bool, capsys: Any
 ) -> None:
     """Lost: nothing. Where the server stays dead, the sweep ends with status 1 and says how MLflow
@@ -91,19 +91,21 @@ def test_server_dies(
     assert driver.wait(200) == 1, log.read_text()
     assert finished(run).items() >= before.items()
     before = finished(run)
-    assert main(["resume", "hurt", "--out", str(run.runs)]) == 1  # nor does it refuse to go on
+    assert main(["resume", "hurt", "--runs", str(run.runs)]) == 1  # nor does it refuse to go on
     assert "MLflow: " in (said := capsys.readouterr().err) and "; the sweep goes on" in said
-    assert f"`sparsefront resume hurt --out {run.runs}` logs what it missed" in said
+    assert f"`sparsefront resume hurt --runs {run.runs}` logs what it missed" in said
     last = log.read_text().splitlines()[-1]
     assert last.startswith("sparsefront: the sweep is complete, but MLflow at http://127.0.0.1:")
-    assert last.endswith(f"`sparsefront resume hurt --out {run.runs}` logs what it missed")
+    assert last.endswith(f"`sparsefront resume hurt --runs {run.runs}` logs what it missed")
     assert "Traceback" not in log.read_text()
     server.start()
-    assert main(["resume", "hurt", "--out", str(run.runs)]) == 0
+    assert main(["resume", "hurt", "--runs", str(run.runs)]) == 0
     check_complete(run, before, server.uri)
 
 
-def test_resumed_before_the_server(start: Any, run: RunFolder, log: Path, server: Server) -> None:
+def test_sweep_resumed_before_its_server_catches_up(
+    start: Any, run: RunFolder, log: Path, server: Server
+) -> None:
     """Driver and server die; the driver goes on first, and opens MLflow's records once it can."""
     driver = start(tracking_uri=server.uri, steps=20)
     wait_for(run.finished, 200, driver, log)
@@ -111,7 +113,7 @@ def test_resumed_before_the_server(start: Any, run: RunFolder, log: Path, server
     driver.wait()
     server.kill()
     before = finished(run)
-    resumed = spawn("resume", "hurt", "--out", run.runs, cwd=log.parent)
+    resumed = spawn("resume", "hurt", "--runs", run.runs, cwd=log.parent)
     try:
         wait_for(lambda: "the sweep goes on" in log.read_text(), 100, resumed, log)
         started_before_the_end(server, resumed)

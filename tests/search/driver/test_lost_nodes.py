@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from sparsefront.search.runs.run_folder import RunFolder
+from tests.helpers import paths
 from tests.helpers.faults import (
-    CHECKOUT,
-    Looks,
+    Results,
     check_complete,
     check_went_on,
     finished,
@@ -68,7 +68,7 @@ def _ray_start(
     ]  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     own = {
-        "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token",
+        "PYTHONPATH": str(paths.CHECKOUT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
     }  # fmt: skip
     with open(log, "w") as file:
@@ -83,14 +83,14 @@ def _ray_started(machines: Any, which: int, log: Path, *options: str) -> None:
     wait_for(lambda: "Ray runtime started" in log.read_text(), 90, node, log)
 
 
-def both_under_way(run: RunFolder) -> Looks:
+def both_under_way(run: RunFolder) -> Results:
     """The trials under way once two are finished and two have passed a rung: one on each node."""
     found = under_way(run)
     return found if len(run.finished()) == 2 == len(found) else {}
 
 
 @pytest.mark.parametrize("how", ["killed", "link down"])
-def test_lost_node(
+def test_trial_of_a_lost_node_goes_on_elsewhere(
     two_machines: Any, address: str, start: Any, run: RunFolder, log: Path, how: str
 ) -> None:
     """Its trial goes on, on the node that is left. Lost: what came after its last rung."""
@@ -115,10 +115,9 @@ def test_lost_node(
 
 
 @pytest.mark.parametrize("other", [{"RAY_AUTH_TOKEN": "f" * 64}, {"RAY_AUTH_MODE": "disabled"}])
-def test_node_without_the_token(
+def test_node_without_the_token_does_not_join(
     two_machines: Any, address: str, tmp_path: Path, other: dict[str, str]
 ) -> None:
-    """It does not join."""
     log = tmp_path / "refused.log"
     _, there = two_machines.addresses
     joins = (f"--address={address}", f"--node-ip-address={there}")

@@ -22,7 +22,7 @@ import pytest
 from sparsefront.files.atomic import read_json
 from sparsefront.search.cli.main import main
 from sparsefront.search.config.space import Range
-from sparsefront.search.optimizer.ask_and_tell import Failure, Optimizer
+from sparsefront.search.optimizer.ask_and_tell import Optimizer
 from sparsefront.search.runs.run_folder import RunFolder
 from tests.helpers.faults import check_complete, finished, runs_of, wait_for, workers
 
@@ -92,15 +92,18 @@ def database(server: Server) -> str:
     return server.uri
 
 
-def test_a_search_goes_on_from_it(database: str) -> None:
-    """StudyTrial and told by one optimizer, found again by the next; one study a name."""
+def test_search_goes_on_from_its_database(database: str) -> None:
+    """Requested and told by one optimizer, found again by the next; one study a name."""
     objectives = {"mAP": "max", "GFLOPs": "min"}
     first = Optimizer(SPACE, objectives, database, name="one")  # type: ignore[arg-type]
     for number in range(4):
-        asked = first.ask()
-        assert asked is not None
-        values = {"mAP": 1 - float(asked.values["camera"]), "GFLOPs": 5.0}  # type: ignore[arg-type]
-        first.tell(asked.trial_id, Failure("diverged") if number == 2 else values)
+        proposal = first.ask()
+        assert proposal is not None
+        values = {"mAP": 1 - float(proposal.values["camera"]), "GFLOPs": 5.0}  # type: ignore[arg-type]
+        if number == 2:
+            first.tell_failed(proposal.trial_id, "diverged")
+        else:
+            first.tell(proposal.trial_id, values)
     running = first.ask()
     assert running is not None
 
@@ -112,15 +115,15 @@ def test_a_search_goes_on_from_it(database: str) -> None:
     assert other.num_finished() == 0
 
 
-def test_a_database_that_starts_again(server: Server) -> None:
+def test_database_that_starts_again_is_waited_for(server: Server) -> None:
     """Connections that it dropped are made anew, and one that comes back is waited for."""
     optimizer = Optimizer(SPACE, {"mAP": "max", "GFLOPs": "min"}, server.uri)
-    asked = optimizer.ask()
-    assert asked is not None
+    proposal = optimizer.ask()
+    assert proposal is not None
     server.stop()
     later = threading.Timer(3, server.start)
     later.start()
-    optimizer.tell(asked.trial_id, {"mAP": 0.5, "GFLOPs": 5.0})
+    optimizer.tell(proposal.trial_id, {"mAP": 0.5, "GFLOPs": 5.0})
     later.join()
     assert optimizer.num_finished() == 1
 
@@ -137,7 +140,7 @@ def mlflow_server(database: str, tmp_path: Path) -> Iterator[str]:
     with open(log, "wb") as said:
         server = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
     try:
-        wait_for(lambda: answers(uri), 120, server, log)
+        wait_for(lambda: is_healthy(uri), 120, server, log)
         yield uri
     finally:
         os.killpg(server.pid, signal.SIGKILL)
@@ -148,7 +151,7 @@ def mlflow_database(database: str) -> str:
     return database.replace("postgresql+psycopg", "postgresql").replace("/optuna", "/mlflow")
 
 
-def answers(uri: str) -> bool:
+def is_healthy(uri: str) -> bool:
     try:
         with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
             return bool(answer.status == 200)
@@ -158,7 +161,7 @@ def answers(uri: str) -> bool:
 
 @pytest.mark.timeout(600)
 @pytest.mark.faults
-def test_a_sweep_goes_on_from_it(
+def test_killed_sweep_resumes_from_its_database(
     start: Any, run: RunFolder, log: Path, database: str, mlflow_server: str
 ) -> None:
     """kill -9 of the driver in mid-sweep, then `resume`: every trial once, none left running, one
@@ -173,7 +176,7 @@ def test_a_sweep_goes_on_from_it(
     assert before and len(run.finished()) < 3
     until(lambda: not workers(log.parent))  # Ray ends those of a killed driver
 
-    assert main(["resume", run.name, "--out", str(run.runs)]) == 0
+    assert main(["resume", run.name, "--runs", str(run.runs)]) == 0
     check_complete(run, before, mlflow_server)
     assert run.finished() == list(range(3))
     assert not run.journal.exists() and not (run.runs / "mlflow.db").exists()
@@ -184,7 +187,9 @@ def test_a_sweep_goes_on_from_it(
 
 @pytest.mark.timeout(600)
 @pytest.mark.faults
-def test_a_database_that_stays_away(start: Any, run: RunFolder, log: Path, server: Server) -> None:
+def test_lost_database_stops_the_driver_in_order(
+    start: Any, run: RunFolder, log: Path, server: Server
+) -> None:
     """The driver stops in order and says so in its last line; `resume` loses nothing."""
     driver = start(storage=server.uri, steps=40, trials=3, workers=1, halving=None)
     wait_for(run.finished, 250, driver, log)
@@ -199,7 +204,7 @@ def test_a_database_that_stays_away(start: Any, run: RunFolder, log: Path, serve
     until(lambda: not workers(log.parent))
 
     server.start()
-    assert main(["resume", run.name, "--out", str(run.runs)]) == 0
+    assert main(["resume", run.name, "--runs", str(run.runs)]) == 0
     check_complete(run, before)
     assert run.finished() == list(range(3))
 

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def test_train_and_sweep(
+def test_examples_train_and_sweep_on_real_keyframes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_yaml: Any, capsys: Any
 ) -> None:
     """The two example files, with fewer steps and trials."""
@@ -39,9 +39,9 @@ def test_train_and_sweep(
     sweep["trial"]["checkpoint"] = str(checkpoint)
     sweep["trial"]["fine_tune"]["steps"] = 2
     out = str(tmp_path / "runs")
-    assert main(["sweep", str(write_yaml(sweep)), "--trials", "2", "--out", out]) == 0
+    assert main(["sweep", str(write_yaml(sweep)), "--trials", "2", "--runs", out]) == 0
     capsys.readouterr()
-    assert main(["front", "nuscenes-keyframes", "--json", "--out", out]) == 0
+    assert main(["front", "nuscenes-keyframes", "--json", "--runs", out]) == 0
     front = json.loads(capsys.readouterr().out)
     assert len(front["points"]) + len(front["others"]) == 2
     assert all(p["metrics"]["GFLOPs"] > 0 for p in front["points"])

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 
 from sparsefront.search.cli.main import main
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.driver.sweep import Launch, scored_specs
+from sparsefront.search.trial.score_cache import key_of
 from tests.helpers.faults import runs_of
 
-pytestmark = pytest.mark.long
+FUSERS = {"choices": ["concat", "gated"]}
+CRITERIA = {"choices": [{"name": "magnitude"}, {"name": "fisher"}]}
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def data(sweep_data: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(*argv: object, out: Path) -> int:
-    return main([*map(str, argv), "--out", str(out)])
+    return main([*map(str, argv), "--runs", str(out)])
 
 
 def front_of(name: str, out: Path, capsys: Any) -> dict[str, Any]:
@@ -33,7 +37,8 @@ def front_of(name: str, out: Path, capsys: Any) -> dict[str, Any]:
     return found
 
 
-def test_sweep_front_export_evaluate(
+@pytest.mark.long
+def test_front_is_the_same_printed_in_mlflow_and_exported(
     data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """One path: the front printed, in JSON, in MLflow and exported are the same numbers."""
@@ -87,7 +92,8 @@ def test_sweep_front_export_evaluate(
     assert "weights.safetensors: missing or changed" in capsys.readouterr().err
 
 
-def test_predicted_sweep(
+@pytest.mark.long
+def test_predicted_sweep_tells_how_far_prediction_and_measurement_agree(
     map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """Sparsities from the predicted front, other fields from the sampler, and how far prediction
@@ -113,6 +119,7 @@ def test_predicted_sweep(
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_failures_are_recorded_and_the_sweep_goes_on(
     data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
@@ -136,7 +143,8 @@ def test_failures_are_recorded_and_the_sweep_goes_on(
         assert not (folder / "result.json").exists()
 
 
-def test_same_seed_same_front(
+@pytest.mark.long
+def test_same_seed_gives_the_same_front(
     data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """One worker, one thread: two sweeps give the same trials, to the bit."""
@@ -149,7 +157,8 @@ def test_same_seed_same_front(
     assert fronts[0] == fronts[1]
 
 
-def test_running_cluster(
+@pytest.mark.long
+def test_sweep_runs_on_a_cluster_that_is_there(
     data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """The same file on a cluster that was there before: --address, nothing else."""
@@ -167,3 +176,35 @@ def test_running_cluster(
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def specs(sweep_data: dict[str, Any], write_yaml: Any, space: dict[str, Any]) -> list[Any]:
+    return scored_specs(read_sweep(write_yaml({**sweep_data, "space": space})))
+
+
+def test_every_pair_of_choices_is_scored(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """Each criterion on each model, as any of the four may be proposed."""
+    found = specs(sweep_data, write_yaml, {"model.fuser": FUSERS, "criterion": CRITERIA})
+    pairs = {(s.model.fuser, s.criterion.name) for s in found}
+    assert pairs == {(f, c) for f in ("concat", "gated") for c in ("magnitude", "fisher")}
+    assert len({key_of(s) for s in found}) == 4
+
+
+def test_too_many_pairs_are_scored_choice_by_choice(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    steps = {"choices": list(range(40))}
+    found = specs(sweep_data, write_yaml, {"model.fuser": FUSERS, "fine_tune.steps": steps})
+    assert len(found) == 2 + 40
+
+
+def test_own_trial_is_scored_where_nothing_is_chosen(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    space = {"allocation.per_modality.camera": {"low": 0.0, "high": 0.9}}
+    assert len(specs(sweep_data, write_yaml, space)) == 1
+
+
+def test_launch_of_an_earlier_version_is_read() -> None:
+    """Without the commit of the folder that it was launched from."""
+    assert Launch(run_id="x", address=None, tracking_uri="sqlite:///x").code is None

@@ -39,7 +39,7 @@ def killed(
     sweep_data["trial"]["fine_tune"]["steps"] = 20
     halving = {"rungs": [{"steps": 0}, {"steps": 4}], "reduction": 1.01}
     data = {**sweep_data, "trials": 4, "workers": 2, "halving": halving}
-    words = ("sweep", write_yaml(data), "--name", "hurt", "--out", kept.runs.as_uri())
+    words = ("sweep", write_yaml(data), "--name", "hurt", "--runs", kept.runs.as_uri())
     driver = spawn(*words, cwd=tmp_path, **{CACHE: str(cache)})
     try:
         wait_for(lambda: kept.finished() and under_way(kept), 200, driver, tmp_path / "driver.log")
@@ -51,7 +51,7 @@ def killed(
 
 
 def under_way(kept: RunFolder) -> list[int]:
-    """Trials that were looked at twice and have not ended."""
+    """Trials that have passed two rungs and not ended."""
     return [
         int(file.parent.name)
         for file in kept.trials.glob("*/checkpoint.json")
@@ -60,7 +60,7 @@ def under_way(kept: RunFolder) -> list[int]:
 
 
 @pytest.mark.faults
-def test_driver_and_its_disk_are_lost(
+def test_sweep_goes_on_when_driver_and_disk_are_lost(
     killed: tuple[RunFolder, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """Another machine goes on from the URI alone. Lost: of each trial under way, what came after
@@ -75,21 +75,23 @@ def test_driver_and_its_disk_are_lost(
         time.sleep(0.1)
     shutil.rmtree(cache)
     before, halfway = finished(kept), under_way(kept)
-    looks = {n: json.loads((kept.trial_dir(n) / "checkpoint.json").read_text()) for n in halfway}
+    checkpoints = {
+        n: json.loads((kept.trial_dir(n) / "checkpoint.json").read_text()) for n in halfway
+    }
 
     monkeypatch.setenv(CACHE, str(tmp_path / "second"))
     monkeypatch.setattr(one_driver, "LEASE_S", 10.0)
     monkeypatch.setattr(one_driver, "RENEW_S", 1.0)
-    assert main(["resume", "hurt", "--out", kept.runs.as_uri()]) == 0
+    assert main(["resume", "hurt", "--runs", kept.runs.as_uri()]) == 0
     said = capsys.readouterr()
     assert "has a driver, process" in said.err
     records = run_folder(kept.runs.as_uri(), "hurt").mlflow_root / "mlflow.db"
     assert f"its records are in {records} of this machine" in said.err
     check_complete(kept, before, f"sqlite:///{records}")
     assert kept.finished() == list(range(4))
-    for number, seen in looks.items():
+    for number, seen in checkpoints.items():
         result = json.loads((kept.trial_dir(number) / "result.json").read_text())
-        assert result["looks"] == seen["rungs"]
+        assert result["intermediate_results"] == seen["intermediate_results"]
     assert not list(kept.path.rglob(".*")) and not (kept.path / "driver.json").exists()
 
     monkeypatch.setenv(CACHE, str(tmp_path / "third"))
@@ -107,7 +109,7 @@ def is_driver(process: Path, mark: Path) -> bool:
 
 def front(runs: str, capsys: Any) -> dict[str, Any]:
     capsys.readouterr()
-    assert main(["front", "hurt", "--json", "--out", runs]) == 0
+    assert main(["front", "hurt", "--json", "--runs", runs]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -140,7 +142,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.wait()
 
 
-def test_s3(
+def test_sweep_in_s3_is_read_and_resumed_from_other_machines(
     bucket: str,
     sweep_data: dict[str, Any],
     write_yaml: Any,
@@ -152,12 +154,12 @@ def test_s3(
     halving = {"rungs": [{"steps": 0}], "reduction": 1.01}
     file = write_yaml({**sweep_data, "trials": 2, "workers": 2, "halving": halving})
     monkeypatch.setenv(CACHE, str(tmp_path / "first"))
-    assert main(["sweep", str(file), "--name", "hurt", "--out", "s3://nobodys/runs"]) == 2
+    assert main(["sweep", str(file), "--name", "hurt", "--runs", "s3://nobodys/runs"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("sparsefront: --out: value 's3://nobodys/runs': cannot be read: ")
+    assert said.startswith("sparsefront: --runs: value 's3://nobodys/runs': cannot be read: ")
     assert "bucket does not exist" in said and said.count("\n") == 1
 
-    assert main(["sweep", str(file), "--name", "hurt", "--out", bucket]) == 0
+    assert main(["sweep", str(file), "--name", "hurt", "--runs", bucket]) == 0
     said = capsys.readouterr().out
     assert f"picture {bucket}/hurt/front.png" in said and f"--runs {bucket}" in said
     swept = front(bucket, capsys)
@@ -177,13 +179,12 @@ def test_s3(
     assert again == points[swept["knee"]]
 
     monkeypatch.setenv(CACHE, str(tmp_path / "third"))
-    assert main(["resume", "hurt", "--out", bucket]) == 0
+    assert main(["resume", "hurt", "--runs", bucket]) == 0
     assert front(bucket, capsys) == swept
 
 
 @pytest.mark.faults
-@pytest.mark.faults
-def test_storage_is_lost(
+def test_lost_storage_stops_the_sweep_in_order(
     killed: tuple[RunFolder, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sweep ends with one line and no trial fails; it goes on when the storage is back."""
@@ -195,7 +196,7 @@ def test_storage_is_lost(
         assert time.monotonic() < deadline
         time.sleep(0.5)
     last = (tmp_path / "driver.log").read_text().splitlines()[-1]
-    assert last.startswith("sparsefront: ") and "`sparsefront resume hurt --out file://" in last
+    assert last.startswith("sparsefront: ") and "`sparsefront resume hurt --runs file://" in last
     kept.runs.unlink()
     aside.rename(kept.runs)
     assert not list(kept.trials.glob("*/failure.json"))
@@ -203,6 +204,6 @@ def test_storage_is_lost(
     monkeypatch.setenv(CACHE, str(cache))
     monkeypatch.setattr(one_driver, "LEASE_S", 10.0)
     monkeypatch.setattr(one_driver, "RENEW_S", 1.0)
-    assert main(["resume", "hurt", "--out", kept.runs.as_uri()]) == 0
+    assert main(["resume", "hurt", "--runs", kept.runs.as_uri()]) == 0
     records = run_folder(kept.runs.as_uri(), "hurt").mlflow_root / "mlflow.db"
     check_complete(kept, before, f"sqlite:///{records}")

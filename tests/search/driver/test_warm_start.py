@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sparsefront.errors import InputError
+from sparsefront.files.atomic import write_json
 from sparsefront.search.cli.main import main
 from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
@@ -43,7 +45,7 @@ def earlier(sweep_data: dict[str, Any], tmp_path: Path) -> RunFolder:
     return run
 
 
-def test_only_what_fits_and_only_once(
+def test_fitting_results_are_taken_over_once(
     earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     sweep_data["trial"]["fine_tune"]["steps"] = 0
@@ -62,11 +64,11 @@ def test_only_what_fits_and_only_once(
     assert optimizer.num_finished() == 0  # it was measured elsewhere, and costs this sweep no trial
     assert optimizer.states() == {0: "COMPLETE"}
     assert "0 of 3 results taken over" in take_over(sweep, optimizer, run)[0]
-    asked = optimizer.ask()
-    assert asked is not None and asked.values != {CAMERA: 0.5}
+    requested = optimizer.ask()
+    assert requested is not None and requested.values != {CAMERA: 0.5}
 
 
-def test_beside_the_first_allocations(
+def test_known_first_allocation_is_not_tried_again(
     earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """The default tries uniform allocations first: one that is known is not tried again, and what
@@ -85,13 +87,13 @@ def test_beside_the_first_allocations(
     assert optimizer.num_finished() == 0 and len(run.finished()) == 1
     uniform = [values[CAMERA] for values in initial_grid(sweep)]
     assert uniform[0] == 0.5
-    asked = [optimizer.ask() for _ in range(4)]
-    values = [a.values[CAMERA] for a in asked if a is not None]
+    requested = [optimizer.ask() for _ in range(4)]
+    values = [a.values[CAMERA] for a in requested if a is not None]
     assert values[:3] == uniform[1:] and values[3] not in uniform
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_driver_that_died_meanwhile(
+def test_next_driver_takes_over_what_a_killed_one_began(
     earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, copied: bool
 ) -> None:
     """With a trial copied in part, or as a whole and not told of: nobody trips over it, and the
@@ -105,12 +107,12 @@ def test_a_driver_that_died_meanwhile(
     lost = optimizer_of(sweep, run.journal)
     number = lost.adopt({CAMERA: 0.5})
     assert number is not None
-    made = run.trial_dir(number) if copied else run.trials / f".{number}"
-    made.mkdir(parents=True)
+    copy = run.trial_dir(number) if copied else run.trials / f".{number}"
+    copy.mkdir(parents=True)
     for file in read_trial(earlier, 0).path.iterdir() if copied else ():
-        (made / file.name).write_bytes(file.read_bytes())
+        (copy / file.name).write_bytes(file.read_bytes())
     if not copied:
-        (made / "result.json").write_text("{")
+        (copy / "result.json").write_text("{")
     assert run.finished() == ([number] if copied else [])
     assert read_intermediate_results(run) == {}
     again = optimizer_of(sweep, run.journal)
@@ -119,7 +121,7 @@ def test_a_driver_that_died_meanwhile(
     assert read_trial(run, number).result == read_trial(earlier, 0).result
 
 
-def test_a_criterion_in_short(
+def test_criterion_is_known_by_its_fields_with_defaults(
     earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """A choice leaves out what is as by default; a trial has it all."""
@@ -129,18 +131,16 @@ def test_a_criterion_in_short(
     sweep_data["space"] = {CAMERA: {"low": 0.0, "high": 0.9}, "criterion": chosen}
     sweep = read_sweep(write_yaml(sweep_data))
     for criterion in ({"name": "altermoma"}, {"name": "magnitude"}):
-        trial = replace(
-            read_trial(earlier, 0), spec=with_values(sweep.trial, {"criterion": criterion})
-        )
-        trial = replace(trial, asked=trial.spec)
-        assert values_in(sweep, trial) == {CAMERA: 0.5, "criterion": criterion}
-        own = replace(sweep, trial=trial.spec)
+        spec = with_values(sweep.trial, {"criterion": criterion})
+        write_json(earlier.trial_dir(0) / "spec.json", spec.to_dict())
+        assert values_in(sweep, read_trial(earlier, 0)) == {CAMERA: 0.5, "criterion": criterion}
+        own = replace(sweep, trial=spec)
         assert [step["criterion"] for step in initial_grid(own)] == [criterion] * len(
             initial_grid(own)
         )
 
 
-def test_from_storage_into_storage(
+def test_results_cross_from_storage_to_storage(
     earlier: RunFolder, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -158,23 +158,25 @@ def test_from_storage_into_storage(
     assert kept.finished() == [0] and kept.journal.is_file()
     ours, theirs = read_trial(kept, 0), read_trial(earlier, 0)
     assert ours.result == theirs.result
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert ours.weights().state.keys() == theirs.weights().state.keys()
 
 
-def test_no_such_sweep(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+def test_folder_without_a_sweep_is_refused(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
     sweep_data["warm_start"] = [str(tmp_path / "nothing")]
-    with pytest.raises(ValueError, match=r"warm_start: value .*nothing' holds no sweep; allowed"):
+    with pytest.raises(InputError, match=r"warm_start: value .*nothing' holds no sweep; allowed"):
         check_inputs(read_sweep(write_yaml(sweep_data)))
 
 
 @pytest.mark.long
-def test_a_sweep_over_trade_offs_starts_from_another(
+def test_results_of_trade_offs_are_taken_over_as_requested(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """What a trial was asked for is kept beside the allocation that it became; without it, as
     earlier versions wrote trials, that is what is said.
     """
-    sweep_data["trial"] |= {"trade_off": {"saved": 0.5, "budgets": "modality"}}
+    sweep_data["trial"] |= {"trade_off": {"saved": 0.5, "groups": "modality"}}
     sweep_data["trial"]["fine_tune"]["steps"] = 0
     sweep_data["space"] = {
         "trade_off.saved": {"low": 0.0, "high": 1.0},
@@ -182,23 +184,23 @@ def test_a_sweep_over_trade_offs_starts_from_another(
     }
     sweep_data["trials"] = 3
     file = write_yaml(sweep_data)
-    assert main(["sweep", str(file), "--name", "first", "--out", str(tmp_path)]) == 0
+    assert main(["sweep", str(file), "--name", "first", "--runs", str(tmp_path)]) == 0
     first = RunFolder(runs=tmp_path, name="first")
     assert first.finished() == [0, 1, 2]
     assert read_trial(first, 0).spec.trade_off is None
 
     later = RunFolder(runs=tmp_path, name="later")
-    asked = optimizer_of(read_sweep(first.sweep_file), first.journal)
+    requested = optimizer_of(read_sweep(first.sweep_file), first.journal)
     sweep = replace(read_sweep(first.sweep_file), warm_start=[str(first.path)], first=[])
     optimizer = optimizer_of(sweep, later.journal)
     assert take_over(sweep, optimizer, later) == [
         f"{first.path}: 3 of 3 results taken over; 0 are of another trial or outside the space"
     ]
     for number in range(3):
-        assert optimizer.values(number) == asked.values(number)
-        assert read_trial(later, number).asked == read_trial(first, number).asked
+        assert optimizer.values(number) == requested.values(number)
+        assert read_trial(later, number).requested == read_trial(first, number).requested
 
-    (first.trial_dir(1) / "asked.json").unlink()
+    (first.trial_dir(1) / "requested_spec.json").unlink()
     again = RunFolder(runs=tmp_path, name="again")
     said = take_over(sweep, optimizer_of(sweep, again.journal), again)
     assert said == [

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
 from sparsefront.scenes.scoring.nuscenes_frames import score_detections
@@ -48,7 +49,7 @@ def found(scenes: NuScenesScenes) -> dict[str, Detections]:
     return detections
 
 
-def test_detections_round_trip(
+def test_results_file_scores_what_was_measured(
     scenes: NuScenesScenes, found: dict[str, Detections], tiny_root: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "results.json"
@@ -58,23 +59,23 @@ def test_detections_round_trip(
                     "use_external": False}  # fmt: skip
     measured = score_detections(scenes, found)
     for scorer in ("ours", "devkit"):
-        again = score_files.of_submission(str(tiny_root), VERSION, SPLIT, path, scorer)  # type: ignore[arg-type]
+        again = score_files.score_submission(str(tiny_root), VERSION, SPLIT, path, scorer)  # type: ignore[arg-type]
         assert again["mean_ap"] == pytest.approx(measured.mAP, abs=1e-12)
         assert again["nd_score"] == pytest.approx(measured.NDS, abs=1e-12)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results.json"]
 
 
-def test_tracks_round_trip(
+def test_tracking_file_scores_what_was_measured(
     scenes: NuScenesScenes, found: dict[str, Detections], tiny_root: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "tracks.json"
     write_results(path, scenes, found, frozenset({"lidar"}), TrackerSpec())
     measured = score_tracking(scenes, found, TrackerSpec())
-    again: Any = score_files.of_tracks(str(tiny_root), VERSION, SPLIT, path, "ours")
+    again: Any = score_files.score_tracking_submission(str(tiny_root), VERSION, SPLIT, path, "ours")
     assert again["amota"] == pytest.approx(measured.AMOTA, abs=1e-12)
 
 
-def test_a_set_without_labels_gives_results_and_no_metrics(
+def test_data_without_labels_give_results_and_no_metrics(
     tiny_root: Path, tiny_checkpoint: Path, sweep_data: dict[str, Any], tmp_path: Path,
     write_yaml: Any,
 ) -> None:  # fmt: skip
@@ -86,7 +87,7 @@ def test_a_set_without_labels_gives_results_and_no_metrics(
     spec = read_sweep(write_yaml(sweep_data)).trial
     model = dense_model(spec, prepare(spec))
     scenes = NuScenesScenes(NuScenesSpec(root=str(root), version=VERSION, split=SPLIT))
-    with pytest.raises(ValueError, match=r"has no labels to score against; allowed: .*--results"):
+    with pytest.raises(InputError, match=r"has no labels to score against; allowed: .*--results"):
         evaluate(model, scenes, spec.image)
     for tracker, key in ((None, "detection_name"), (TrackerSpec(), "tracking_id")):
         path = tmp_path / f"{key}.json"

@@ -1,4 +1,4 @@
-"""Proposals: ladder first, nothing twice, and the journal survives whoever wrote it."""
+"""Proposals: the initial grid first, nothing twice, and the journal survives whoever wrote it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from sparsefront.errors import InputError
 from sparsefront.search.config.space import Choices, Range
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
-from sparsefront.search.config.trial_result import TrialResult
-from sparsefront.search.optimizer.ask_and_tell import Failure, Optimizer, Proposal, Stopped
-from sparsefront.search.optimizer.for_sweep import initial_grid, optimizer_of, tell
+from sparsefront.search.config.trial_result import TrialEnd, TrialResult
+from sparsefront.search.optimizer.ask_and_tell import Optimizer, Proposal
+from sparsefront.search.optimizer.for_sweep import initial_grid, optimizer_of, tell_end
 from sparsefront.search.optimizer.study_storage import StudyLost
 from tests.helpers import paths
 
 
-def result(proposal: Proposal) -> TrialResult:
+def finished(proposal: Proposal) -> TrialEnd:
     """A smooth stand-in for a trial: sparser is cheaper and worse."""
     sparsity = sum(v for v in proposal.values.values() if isinstance(v, float)) / 3
     metrics = {"mAP": 0.5 - 0.4 * sparsity**2, "NDS": 0.6 - 0.3 * sparsity**2}
     metrics |= {"GFLOPs": 10 * (1 - sparsity), "GMACs": 5 * (1 - sparsity), "GMACs_dense": 5.0}
-    return TrialResult(
+    result = TrialResult(
         metrics={**metrics, "sparsity": sparsity}, per_modality_sparsity={}, per_modality_GMACs={},
         per_class={}, tp_errors={}, per_layer_sparsity={}, cost={}, timings={},
     )  # fmt: skip
+    return TrialEnd.finished(proposal.trial_id, result)
 
 
 def make(data: dict[str, Any], write_yaml: Any, **changes: Any) -> Sweep:
@@ -37,17 +39,17 @@ def make(data: dict[str, Any], write_yaml: Any, **changes: Any) -> Sweep:
 
 
 def drive(sweep: Sweep, optimizer: Optimizer, trials: int) -> list[Proposal]:
-    asked = []
+    requested = []
     for _ in range(trials):
         proposal = optimizer.ask()
         assert proposal is not None
-        tell(optimizer, sweep, proposal.trial_id, result(proposal))
-        asked.append(proposal)
-    return asked
+        tell_end(optimizer, sweep, finished(proposal))
+        requested.append(proposal)
+    return requested
 
 
 @pytest.mark.parametrize("kind", ["sqlite:///", ""])
-def test_lost_while_it_was_asked_for(
+def test_trial_cut_off_while_it_was_requested_is_forgotten_and_its_values_come_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A storage that goes between two values of a trial: nobody is told of that one, and its values
@@ -55,11 +57,11 @@ def test_lost_while_it_was_asked_for(
     """
     space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
 
-    def opened() -> Optimizer:
+    def open_optimizer() -> Optimizer:
         storage = f"{kind}{tmp_path / 'study'}"
         return Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, storage, first=[])
 
-    first = opened()
+    first = open_optimizer()
     stores: Any = type(first._study._storage)
     real, calls = stores.set_trial_param, []
 
@@ -73,24 +75,26 @@ def test_lost_while_it_was_asked_for(
     with pytest.raises(StudyLost):
         first.ask()
     monkeypatch.undo()
-    again = opened()
+    again = open_optimizer()
     assert again.running() == [] and again.num_finished() == 0
-    asked = again.ask()
-    assert asked is not None and asked.values["camera"] == calls[0][2]
-    assert opened().running() == [asked]
-    again.tell(asked.trial_id, {"mAP": 0.5, "GFLOPs": 1.0})
+    requested = again.ask()
+    assert requested is not None and requested.values["camera"] == calls[0][2]
+    assert open_optimizer().running() == [requested]
+    again.tell(requested.trial_id, {"mAP": 0.5, "GFLOPs": 1.0})
     assert again.num_finished() == 1
 
 
-def test_ladder_goes_from_dense_to_sparse(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_initial_grid_goes_from_dense_to_sparse(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     sweep = make(sweep_data, write_yaml, trials=24)
-    rungs = initial_grid(sweep)
-    assert len(rungs) == 4
-    assert set(rungs[0].values()) == {0.0}
-    assert set(rungs[-1].values()) == {0.9}
-    for rung in rungs:
-        assert len(set(rung.values())) == 1
-    assert [r.popitem()[1] for r in rungs] == sorted(r.popitem()[1] for r in initial_grid(sweep))
+    grid = initial_grid(sweep)
+    assert len(grid) == 4
+    assert set(grid[0].values()) == {0.0}
+    assert set(grid[-1].values()) == {0.9}
+    for point in grid:
+        assert len(set(point.values())) == 1
+    assert [p.popitem()[1] for p in grid] == sorted(p.popitem()[1] for p in initial_grid(sweep))
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "random"])
@@ -107,7 +111,7 @@ def test_reopened_study_proposes_the_same(
     assert optimizer_of(sweep, tmp_path / "b.log").num_finished() == 14
 
 
-def test_running_trials_are_found_again(
+def test_running_trials_are_found_again_and_end_once(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     sweep = make(sweep_data, write_yaml)
@@ -115,13 +119,13 @@ def test_running_trials_are_found_again(
     first, second = optimizer.ask(), optimizer.ask()
     assert first is not None
     assert second is not None
-    tell(optimizer, sweep, first.trial_id, result(first))
+    tell_end(optimizer, sweep, finished(first))
     again = optimizer_of(sweep, tmp_path / "s.log")
     assert again.running() == [second]
     assert again.values(first.trial_id) == first.values
-    again.tell(second.trial_id, Failure("killed for memory"))
-    again.tell(first.trial_id, Failure("too late to fail"))
-    tell(again, sweep, second.trial_id, result(second))
+    again.tell_failed(second.trial_id, "killed for memory")
+    again.tell_failed(first.trial_id, "too late to fail")
+    tell_end(again, sweep, finished(second))
     assert again.states() == {first.trial_id: "COMPLETE", second.trial_id: "FAIL"}
     assert again.reason(second.trial_id) == "killed for memory"
     assert again.num_finished() == 2
@@ -133,8 +137,8 @@ def test_finite_space_is_walked_once(
     space = {"fine_tune.steps": {"choices": [0, 1, 2]}, "seed": {"choices": [0, 1]}}
     sweep = make(sweep_data, write_yaml, space=space)
     optimizer = optimizer_of(sweep, tmp_path / "s.log")
-    asked = drive(sweep, optimizer, 6)
-    assert len({tuple(p.values.items()) for p in asked}) == 6
+    requested = drive(sweep, optimizer, 6)
+    assert len({tuple(p.values.items()) for p in requested}) == 6
     assert optimizer.ask() is None
     assert optimizer.num_finished() == 6
 
@@ -180,16 +184,19 @@ def test_values_that_are_no_numbers_fail_the_trial() -> None:
     for outcome, reason in (
         ({"loss": float("nan")}, "loss: value nan; allowed: a finite number"),
         ({"lost": 1.0}, "loss: value None; allowed: a finite number"),
-        (Failure("killed"), "killed"),
+        (None, "killed"),
     ):
         proposal = optimizer.ask()
         assert proposal is not None
-        optimizer.tell(proposal.trial_id, outcome)
+        if outcome is None:
+            optimizer.tell_failed(proposal.trial_id, reason)
+        else:
+            optimizer.tell(proposal.trial_id, outcome)
         assert optimizer.reason(proposal.trial_id) == reason
     assert set(optimizer.states().values()) == {"FAIL"}
 
 
-def test_spaces_as_a_sweep_file_has_them() -> None:
+def test_space_may_be_written_as_in_a_sweep_file() -> None:
     space = {
         "pair": (0.0, 1.0),
         "whole": (1, 3),
@@ -199,9 +206,9 @@ def test_spaces_as_a_sweep_file_has_them() -> None:
     }
     first = [{"pair": 1.0, "whole": 3, "log": 1e-4, "word": {"name": "b"}, "own": 0.5}]
     optimizer = Optimizer(space, {"loss": "min"}, sampler="random", first=first)
-    asked = [optimizer.ask() for _ in range(6)]
-    assert asked[0] is not None and asked[0].values == first[0]
-    for proposal in asked:
+    requested = [optimizer.ask() for _ in range(6)]
+    assert requested[0] is not None and requested[0].values == first[0]
+    for proposal in requested:
         assert proposal is not None
         values = proposal.values
         assert isinstance(values["whole"], int) and 1 <= values["whole"] <= 3
@@ -229,37 +236,39 @@ def test_spaces_as_a_sweep_file_has_them() -> None:
         ({"first": [{"x": 2.0}]}, "first.x: value 2.0; allowed: FloatDistribution(high=1.0"),
     ],
 )  # fmt: skip
-def test_wrong_input_in_one_line(fields: dict[str, Any], message: str) -> None:
+def test_wrong_input_is_told_in_one_line(fields: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"space": {"x": (0.0, 1.0)}, "objectives": {"loss": "min"}, **fields}
-    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         Optimizer(**given)
     assert "\n" not in str(raised.value)
 
 
-def test_telling_what_was_never_asked() -> None:
+def test_telling_what_was_never_requested_is_refused() -> None:
     optimizer = Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, sampler="random")
-    with pytest.raises(ValueError, match=r"trial id: value 0; .* ask\(\) gave, none yet"):
+    with pytest.raises(InputError, match=r"trial id: value 0; .* ask\(\) gave, none yet"):
         optimizer.tell(0, {"loss": 1.0})
-    asked = optimizer.ask()
-    assert asked is not None
+    requested = optimizer.ask()
+    assert requested is not None
     for wrong in (99, -1):
         message = f"trial id: value {wrong}; allowed: those that ask() gave, 0 to 0"
         for use in (lambda i: optimizer.tell(i, {"loss": 1.0}), optimizer.values, optimizer.reason):
-            with pytest.raises(ValueError, match=re.escape(message)):
+            with pytest.raises(InputError, match=re.escape(message)):
                 use(wrong)
-    with pytest.raises(ValueError, match=r"tell: value 0.5; allowed: a Failure, .* each of loss"):
-        optimizer.tell(asked.trial_id, 0.5)  # type: ignore[arg-type]
-    optimizer.tell(asked.trial_id, {"loss": 0.5})
+    with pytest.raises(
+        InputError, match=r"tell: value 0.5; allowed: a number for each of loss; tell_failed"
+    ):
+        optimizer.tell(requested.trial_id, 0.5)  # type: ignore[arg-type]
+    optimizer.tell(requested.trial_id, {"loss": 0.5})
     assert optimizer.states() == {0: "COMPLETE"}
 
 
-def test_a_search_of_other_objectives(tmp_path: Path) -> None:
+def test_search_of_other_objectives_is_refused(tmp_path: Path) -> None:
     Optimizer({"x": (0.0, 1.0)}, {"loss": "min"}, tmp_path / "s.log")
-    with pytest.raises(ValueError, match="its search 'search' has other objectives: loss; allowed"):
+    with pytest.raises(InputError, match="its search 'search' has other objectives: loss; allowed"):
         Optimizer({"x": (0.0, 1.0)}, {"loss": "min", "gain": "max"}, tmp_path / "s.log")
 
 
-def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/search.md has two programs that run as they stand there."""
     page = (paths.CHECKOUT / "docs" / "search.md").read_text()
     plain, guided = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -274,46 +283,46 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["optimizer"].agreement()["mAP"].recalibrated > 0.9
 
 
-def test_a_space_without_real_numbers_is_walked_to_its_end() -> None:
+def test_space_without_real_numbers_is_walked_to_its_end() -> None:
     """100 trials of 10 x 10, though draws at random miss the last ones."""
     space = {"x": {"choices": list(range(10))}, "y": {"low": 1, "high": 10}}
     optimizer = Optimizer(space, {"loss": "min"}, sampler="random")
     seen = set()
-    while (asked := optimizer.ask()) is not None:
-        seen.add((asked.values["x"], asked.values["y"]))
-        optimizer.tell(asked.trial_id, {"loss": 0.5})
+    while (requested := optimizer.ask()) is not None:
+        seen.add((requested.values["x"], requested.values["y"]))
+        optimizer.tell(requested.trial_id, {"loss": 0.5})
     assert len(seen) == optimizer.num_finished() == 100
 
 
-def test_a_constraint_not_known_of_every_trial() -> None:
+def test_constraint_unknown_of_skipped_trials_still_counts() -> None:
     """Of trials that never were trained only costs are known: the sampler goes on, and the known
     constraint counts.
     """
     optimizer = Optimizer({"x": (0.0, 1.0)}, {"gain": "max", "cost": "min"}, sampler="gp")
     for number in range(12):
-        asked = optimizer.ask()
-        assert asked is not None
-        x = float(asked.values["x"])  # type: ignore[arg-type]
+        requested = optimizer.ask()
+        assert requested is not None
+        x = float(requested.values["x"])  # type: ignore[arg-type]
         values = {"gain": x, "cost": x}
         if number % 3 == 2:
-            skipped = Stopped("dominated", values, {"cost<=0.5": x - 0.5} if x > 0.5 else {}, True)
-            optimizer.tell(asked.trial_id, skipped)
+            excess = {"cost<=0.5": x - 0.5} if x > 0.5 else {}
+            optimizer.tell_stopped(requested.trial_id, "dominated", values, excess, free=True)
         else:
-            optimizer.tell(asked.trial_id, values, {"gain>=0.1": 0.1 - x, "cost<=0.5": x - 0.5})
+            optimizer.tell(requested.trial_id, values, {"gain>=0.1": 0.1 - x, "cost<=0.5": x - 0.5})
     assert {"gain>=0.1", "cost<=0.5"} == optimizer._past()[2].constraints.keys()
 
 
-def test_an_estimate_that_is_no_number() -> None:
+def test_estimate_that_is_no_number_is_left_out() -> None:
     optimizer = Optimizer({"x": (0.0, 1.0)}, {"gain": "max", "cost": "min"}, first=[])
     for _ in range(10):
-        asked = optimizer.ask()
-        assert asked is not None
+        requested = optimizer.ask()
+        assert requested is not None
         estimate = {"gain": float("nan"), "cost": 1.0}
-        optimizer.tell(asked.trial_id, Stopped("not among the best", estimate))
+        optimizer.tell_stopped(requested.trial_id, "not among the best", estimate)
     assert optimizer.num_finished() == 10
 
 
-def test_known_results_beside_what_is_tried_first() -> None:
+def test_adopted_results_count_for_nothing_and_are_not_tried_again() -> None:
     """What is adopted is not asked for again and counts for nothing, equal to a first one or not;
     one that was never told is adopted anew.
     """
@@ -325,23 +334,23 @@ def test_known_results_beside_what_is_tried_first() -> None:
         optimizer.tell(number, {"loss": x})
         assert optimizer.adopt({"x": x}) is None
     assert optimizer.num_finished() == 0
-    asked = [optimizer.ask() for _ in range(2)]
-    assert [a.values["x"] for a in asked if a is not None] == [0.0, 1.0]
+    requested = [optimizer.ask() for _ in range(2)]
+    assert [a.values["x"] for a in requested if a is not None] == [0.0, 1.0]
 
 
-def test_a_search_of_another_space(tmp_path: Path) -> None:
+def test_search_of_another_space_is_refused(tmp_path: Path) -> None:
     """Its trials would not be those of the new one; the same space is opened again."""
     log, objectives = tmp_path / "s.log", {"loss": "min"}
     Optimizer({"x": (0.0, 0.5)}, objectives, log)  # type: ignore[arg-type]
     Optimizer({"x": (0.0, 0.5)}, objectives, log)  # type: ignore[arg-type]
     for space in ({"x": (0.0, 0.9)}, {"x": (0.0, 0.5), "y": (0, 1)}, {"y": (0, 1)}):
-        with pytest.raises(ValueError, match=r"its search 'search' has another space, with [xy] "):
+        with pytest.raises(InputError, match=r"its search 'search' has another space, with [xy] "):
             Optimizer(space, objectives, log)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="other objectives: loss; allowed"):
+    with pytest.raises(InputError, match="other objectives: loss; allowed"):
         Optimizer({"x": (0.0, 0.5)}, {"cost": "min"}, log)
 
 
-def test_a_search_that_an_earlier_version_began(tmp_path: Path) -> None:
+def test_search_of_an_earlier_version_is_opened_by_its_trials(tmp_path: Path) -> None:
     """Its trials say what the space was; a wrong call leaves nothing behind that refuses the right
     one.
     """
@@ -355,9 +364,9 @@ def test_a_search_that_an_earlier_version_began(tmp_path: Path) -> None:
             values=[1.0], params={"x": 0.2}, distributions={"x": FloatDistribution(0.0, 0.5)}
         )
     )
-    with pytest.raises(ValueError, match="other objectives: min; allowed"):
+    with pytest.raises(InputError, match="other objectives: min; allowed"):
         Optimizer(space, {"loss": "min", "gain": "max"}, log)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="another space, with x"):
+    with pytest.raises(InputError, match="another space, with x"):
         Optimizer({"x": (0.0, 0.9)}, {"loss": "min"}, log)
     assert Optimizer(space, {"loss": "min"}, log).num_finished() == 1  # type: ignore[arg-type]
     assert Optimizer(space, {"loss": "min"}, log).num_finished() == 1  # type: ignore[arg-type]

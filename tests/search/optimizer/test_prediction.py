@@ -11,13 +11,14 @@ import pytest
 from benchmarks.allocation_problem import Problem, share
 from benchmarks.guided import guess, searched
 from benchmarks.peers import one_knob
-from sparsefront.pruning.predicted_front import BudgetCurve
+from sparsefront.errors import InputError
+from sparsefront.pruning.predicted_front import GroupCurve
 from sparsefront.search.config.space import Choices, Range
-from sparsefront.search.optimizer.ask_and_tell import Optimizer, Stopped
-from sparsefront.search.optimizer.prediction import Prediction, propose
+from sparsefront.search.optimizer.ask_and_tell import Optimizer
+from sparsefront.search.optimizer.prediction import LossPrediction, propose
 
 TWO = {
-    name: BudgetCurve(
+    name: GroupCurve(
         sparsities=np.array([0.0, 0.5, 0.9]), loss=np.array([0.0, 0.1, 0.5]) * weight,
         saved=np.array([0.0, 5.0, 9.0]),
     )
@@ -25,12 +26,12 @@ TWO = {
 }  # fmt: skip
 
 
-def prediction(**fields: object) -> Prediction:
+def prediction(**fields: object) -> LossPrediction:
     given = {
         "curves": TWO, "cost": "GFLOPs", "dense": 20.0, "unit": 1.0,
         "worst": {"mAP": 0.0, "GFLOPs": 20.0}, "best": {"mAP": 1.0, "GFLOPs": 0.0}, **fields,
     }  # fmt: skip
-    return Prediction(**given)  # type: ignore[arg-type]
+    return LossPrediction(**given)  # type: ignore[arg-type]
 
 
 def test_losses_and_costs_by_hand() -> None:
@@ -47,13 +48,13 @@ def test_shares_lost_in_both_directions() -> None:
     np.testing.assert_allclose(metres.shares_lost("AMOTP", [0.4, 1.2, 2.0]), [0, 0.5, 1])
 
 
-def test_rank_correlation() -> None:
+def test_agreement_is_the_rank_correlation_with_and_without_recalibration() -> None:
     """By the scores alone the camera's pruning is the cheaper; measured, it is the dearer."""
     tried = [{"camera": c, "lidar": v} for c in (0.0, 0.5, 0.9) for v in (0.0, 0.5, 0.9)]
     losses = prediction().losses(tried)
-    told = prediction().agreement("mAP", tried, (0.6 - 0.5 * losses.sum(1)).tolist())
-    assert told is not None
-    assert told.scores == pytest.approx(1.0)
+    measured = prediction().agreement("mAP", tried, (0.6 - 0.5 * losses.sum(1)).tolist())
+    assert measured is not None
+    assert measured.scores == pytest.approx(1.0)
     swapped = prediction().agreement("mAP", tried, (0.6 - losses @ [1.5, 0.1]).tolist())
     assert swapped is not None
     assert swapped.scores < swapped.recalibrated
@@ -61,7 +62,7 @@ def test_rank_correlation() -> None:
     assert prediction().agreement("mAP", tried[:3], [0.6, 0.5, 0.4]) is None
 
 
-def test_a_limit_of_the_cost_is_kept() -> None:
+def test_limit_of_the_cost_is_kept() -> None:
     """At most 12 of 20 GFLOPs: neither the first allocations nor proposals exceed it."""
     limited = prediction(most_cost=12.0)
     first = limited.first(4)
@@ -76,7 +77,7 @@ def test_a_limit_of_the_cost_is_kept() -> None:
     ("layers", "noise", "trials", "bars"),
     [(12, 0.0, 50, {20: 0.93, 50: 0.97}), (12, 0.02, 50, {50: 0.95}), (24, 0.0, 70, {70: 0.96})],
 )
-def test_shares_of_the_exact_front(
+def test_guided_search_reaches_its_share_of_the_exact_front(
     layers: int, noise: float, trials: int, bars: dict[int, float]
 ) -> None:
     """Means of five problems, scores wrong by e^0.5: docs/benchmarks.md has more."""
@@ -102,25 +103,27 @@ def test_shares_of_the_exact_front(
          "prediction.worst: of mAP, GFLOPs; allowed: of each objective, gain, GFLOPs"),
     ],
 )  # fmt: skip
-def test_a_prediction_of_something_else(space: Any, objectives: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+def test_prediction_of_other_fields_or_objectives_is_refused(
+    space: Any, objectives: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
         Optimizer(space, objectives, prediction=prediction())
 
 
-def test_compared_beside_other_objectives() -> None:
+def test_prediction_that_is_not_followed_is_still_compared() -> None:
     """A prediction of mAP at GFLOPs is not followed where non-zeros are the cost, but compared."""
     space = {"camera": (0.0, 0.9), "lidar": (0.0, 0.9)}
     optimizer = Optimizer(space, {"mAP": "max", "nonzeros": "min"}, sampler="random")
     optimizer.guide(prediction(), follows=False)
     for _ in range(5):
-        asked = optimizer.ask()
-        assert asked is not None
-        camera, lidar = (float(asked.values[name]) for name in space)  # type: ignore[arg-type]
-        optimizer.tell(asked.trial_id, {"mAP": 0.6 - camera**3 - lidar**3, "nonzeros": -camera})
+        requested = optimizer.ask()
+        assert requested is not None
+        camera, lidar = (float(requested.values[name]) for name in space)  # type: ignore[arg-type]
+        optimizer.tell(requested.trial_id, {"mAP": 0.6 - camera**3 - lidar**3, "nonzeros": -camera})
     assert list(optimizer.agreement()) == ["mAP"]
 
 
-def test_a_trial_that_was_skipped_says_nothing_of_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_trial_says_nothing_of_quality(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five that were stopped for their costs, with the best quality as their estimate, do not make
     pruning look harmless.
     """
@@ -132,12 +135,13 @@ def test_a_trial_that_was_skipped_says_nothing_of_quality(monkeypatch: pytest.Mo
             space, {"mAP": "max", "GFLOPs": "min"}, first=first, prediction=prediction()
         )
         for values in first:
-            asked = optimizer.ask()
-            assert asked is not None and asked.values == values
-            told: Any = {"mAP": 0.5, "GFLOPs": 12.0}
-            optimizer.tell(
-                asked.trial_id, told if asked.trial_id == 0 else Stopped("useless", told, free=True)
-            )
+            requested = optimizer.ask()
+            assert requested is not None and requested.values == values
+            measured: Any = {"mAP": 0.5, "GFLOPs": 12.0}
+            if requested.trial_id == 0:
+                optimizer.tell(requested.trial_id, measured)
+            else:
+                optimizer.tell_stopped(requested.trial_id, "dominated", measured, free=True)
         known: list[Any] = []
 
         def seen(*given: Any, known: list[Any] = known, answer: Any = first[0]) -> Any:
@@ -161,7 +165,7 @@ def test_guided_search_beats_its_first_guess_and_one_knob() -> None:
         assert share(found[:6], problem) < share(found, problem)
 
 
-def test_other_fields_are_the_samplers() -> None:
+def test_unpredicted_fields_are_left_to_the_sampler() -> None:
     """Guided sparsities beside a choice: every choice is tried; stopped trials are learnt from."""
     optimizer = Optimizer(
         {"camera": Range(low=0.0, high=0.9), "lidar": Range(low=0.0, high=0.9),
@@ -170,12 +174,14 @@ def test_other_fields_are_the_samplers() -> None:
     )  # fmt: skip
     seen = []
     for number in range(14):
-        asked = optimizer.ask()
-        assert asked is not None
-        seen.append(asked.values)
-        values = {"mAP": 0.6 - 0.1 * float(asked.values["camera"]), "GFLOPs": 10.0}  # type: ignore[arg-type]
-        ended = Stopped("not among the best", values) if number % 3 == 0 else values
-        optimizer.tell(asked.trial_id, ended)
+        requested = optimizer.ask()
+        assert requested is not None
+        seen.append(requested.values)
+        values = {"mAP": 0.6 - 0.1 * float(requested.values["camera"]), "GFLOPs": 10.0}  # type: ignore[arg-type]
+        if number % 3 == 0:
+            optimizer.tell_stopped(requested.trial_id, "not among the best", values)
+        else:
+            optimizer.tell(requested.trial_id, values)
     assert {v["criterion"] for v in seen} == {"a", "b"}
     guided = [v for v in seen if {v["camera"], v["lidar"]} <= {0.0, 0.5, 0.9}]
     assert len(guided) >= 9  # all allocations that there are; then the sampler's

@@ -39,12 +39,12 @@ def used(monkeypatch: pytest.MonkeyPatch, count: int) -> str:
     return kinds[0]
 
 
-def test_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_gp_up_to_150_trials_then_nsga2(monkeypatch: pytest.MonkeyPatch) -> None:
     assert used(monkeypatch, 149) == "gp"
     assert used(monkeypatch, 150) == "nsga2"
 
 
-def test_nsga2_goes_on_from_what_came_before() -> None:
+def test_nsga2_goes_on_from_earlier_trials() -> None:
     """After 200 random trials its children are of the best ones, not random: they lie nearer."""
     trials = past(200)
     points = [suggest("nsga2", seed, trials, MINIMIZE, SPACE) for seed in range(60)]
@@ -56,7 +56,7 @@ def test_nsga2_goes_on_from_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gp", "tpe", "nsga2", "random"])
-def test_same_seed_same_values(kind: str) -> None:
+def test_same_seed_gives_the_same_values(kind: str) -> None:
     """Also where trials are running; the GP takes these into account."""
     running = create_trial(
         state=TrialState.RUNNING, params=dict.fromkeys(SPACE, 0.9), distributions=SPACE

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.predicted_front import BudgetCurve
+from sparsefront.pruning.predicted_front import GroupCurve
 from sparsefront.search.cli.main import main
 from sparsefront.search.config.space import Range, with_values
 from sparsefront.search.config.sweep_file import read_sweep
@@ -29,7 +30,7 @@ from sparsefront.search.trial.shared import prepare_all
 SAVED, TILT = "trade_off.saved", "trade_off.tilt."
 STEPS = np.linspace(0.0, 0.9, 10)
 CURVES = {
-    name: BudgetCurve(sparsities=STEPS, loss=weight * STEPS**2, saved=10 * STEPS)
+    name: GroupCurve(sparsities=STEPS, loss=weight * STEPS**2, saved=10 * STEPS)
     for name, weight in (("camera.neck", 1.0), ("camera.view", 2.0), ("lidar.encoder", 3.0))
 }
 
@@ -47,7 +48,7 @@ def prediction(own: dict[str, float] | None = None, **fields: Any) -> TradeOffPr
     return TradeOffPrediction(**(given | fields))
 
 
-def test_which_tilts_a_budget_has() -> None:
+def test_which_tilts_a_group_has() -> None:
     """The modality's for both camera stages, the view's own beside it, none for the LiDAR."""
     assert prediction().spread.tolist() == [[1, 1, 0], [0, 1, 0]]
     assert prediction(tilts={}).spread.shape == (0, 3)
@@ -66,7 +67,7 @@ def test_losses_and_costs_by_hand() -> None:
     np.testing.assert_allclose(prediction().costs([half]), [(40 - 13.5) / 40], rtol=1e-9)
 
 
-def test_one_allocation_by_many_tilts() -> None:
+def test_same_allocation_by_other_tilts_is_one_trial() -> None:
     """At the end of the front a tilt changes nothing: that is one trial, and not tried twice."""
     values = {SAVED: 1.0, f"{TILT}camera": 0.7, f"{TILT}camera.view": -0.3, "fine_tune.lr": 1e-3}
     tilted = values | {f"{TILT}camera": -1.0}
@@ -79,9 +80,9 @@ def test_one_allocation_by_many_tilts() -> None:
     optimizer = Optimizer(
         space, {"mAP": "max", "GFLOPs": "min"}, first=first, prediction=wide, sampler="random"
     )
-    asked = [optimizer.ask() for _ in range(2)]
-    assert asked[0] is not None and asked[0].values == first[0]
-    assert asked[1] is not None and asked[1].values[SAVED] != 1.0
+    requested = [optimizer.ask() for _ in range(2)]
+    assert requested[0] is not None and requested[0].values == first[0]
+    assert requested[1] is not None and requested[1].values[SAVED] != 1.0
 
 
 def test_candidates_stay_in_their_ranges() -> None:
@@ -99,37 +100,37 @@ def test_candidates_stay_in_their_ranges() -> None:
     assert [v[SAVED] for v in prediction(most_cost=1.0).candidates(np.zeros(2))] == [0.9]
 
 
-def test_a_shared_tilt_is_found() -> None:
+def test_shared_tilt_is_found() -> None:
     """Both camera stages lose e^1.5 as much as their scores say: one tilt tells it."""
     random = np.random.default_rng(0)
     spread = np.array([[1.0, 1.0, 0.0]])
     truth = LossCurve(np.array([0.0, 0.5, 0.0, 1.5]), spread)
-    told = random.random((12, 3)) / 3
-    model = recalibrated(told, truth.at(told), spread)
+    predicted = random.random((12, 3)) / 3
+    model = recalibrated(predicted, truth.at(predicted), spread)
     assert len(model.mean) == TILTS + 1
     assert model.mean[TILTS] == pytest.approx(1.5, abs=0.2)
 
 
-def test_a_search_learns_to_spare_the_camera() -> None:
+def test_search_learns_to_spare_the_camera() -> None:
     """Trials that lose the camera lose e^2 as much: later proposals tilt towards it."""
     one = prediction(tilts={"camera": (f"{TILT}camera", Range(low=-3.0, high=3.0))})
     space = {SAVED: Range(low=0.1, high=0.9), f"{TILT}camera": Range(low=-3.0, high=3.0)}
     optimizer = Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, prediction=one)
     tilts = []
     for _ in range(12):
-        asked = optimizer.ask()
-        assert asked is not None
-        values: Any = asked.values
+        requested = optimizer.ask()
+        assert requested is not None
+        values: Any = requested.values
         tilts.append(values[f"{TILT}camera"])
         loss = one.losses([values])[0] @ [np.exp(2), np.exp(2), 1.0]
         cost = float(one.costs([values])[0] * 40)
-        optimizer.tell(asked.trial_id, {"mAP": 0.7 * float(np.exp(-loss)), "GFLOPs": cost})
+        optimizer.tell(requested.trial_id, {"mAP": 0.7 * float(np.exp(-loss)), "GFLOPs": cost})
     assert np.mean(tilts[6:]) > 1.0
     agreed = optimizer.agreement()["mAP"]
     assert agreed.recalibrated > 0.9
 
 
-def test_a_limit_is_kept_by_proposals() -> None:
+def test_limit_of_the_cost_is_kept_by_proposals() -> None:
     tried = [{SAVED: 0.8, f"{TILT}camera": 0.0, f"{TILT}camera.view": 0.0}]
     limited = prediction(most_cost=25.0)
     for seed in range(5):
@@ -146,7 +147,7 @@ def sweep_of(sweep_data: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {**sweep_data, "trial": trial, "space": space, **fields}
 
 
-def test_of_a_sweep(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_predicted_cost_is_that_of_the_trials(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     """Predicted GFLOPs are those of its trials, tilted or not."""
     data = sweep_of(sweep_data, sampler="predicted", objectives=["mAP", "GFLOPs"])
     sweep = read_sweep(write_yaml(data))
@@ -156,12 +157,12 @@ def test_of_a_sweep(sweep_data: dict[str, Any], write_yaml: Any) -> None:
         candidates = found.candidates(np.array(tilts))
         for values in (candidates[0], candidates[len(candidates) // 2]):
             metrics = TrialRun(with_values(sweep.trial, values), shared).costs()
-            told = found.costs([values])[0] * found.worst["GFLOPs"]
-            assert told == pytest.approx(metrics["GFLOPs"], rel=2e-3)
+            predicted = found.costs([values])[0] * found.worst["GFLOPs"]
+            assert predicted == pytest.approx(metrics["GFLOPs"], rel=2e-3)
 
 
 @pytest.mark.parametrize("field", ["trade_off.most", f"{TILT}camera"])
-def test_not_compared_with_what_it_does_not_follow(
+def test_choices_of_a_trade_off_are_not_predicted(
     sweep_data: dict[str, Any], write_yaml: Any, field: str
 ) -> None:
     space = {SAVED: {"low": 0.2, "high": 0.9}, field: {"choices": [0.5, 0.8]}}
@@ -169,30 +170,32 @@ def test_not_compared_with_what_it_does_not_follow(
     assert predicts(read_sweep(write_yaml(sweep_of(sweep_data))))
 
 
-def test_whose_scores(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_predicted_by_is_refused_where_a_trade_off_is_searched(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     data = sweep_of(sweep_data, predicted_by={"name": "magnitude"})
-    with pytest.raises(ValueError, match=r"predicted_by: given where a trade_off is searched"):
+    with pytest.raises(InputError, match=r"predicted_by: given where a trade_off is searched"):
         read_sweep(write_yaml(data))
 
 
-def test_only_compared(tmp_path: Path) -> None:
+def test_prediction_that_is_not_followed_is_still_compared(tmp_path: Path) -> None:
     """Where another sampler proposes, the prediction is still held against what was measured."""
     space = {SAVED: Range(low=0.1, high=0.9), f"{TILT}camera": Range(low=-3.0, high=3.0)}
     optimizer = Optimizer(space, {"mAP": "max", "GFLOPs": "min"}, sampler="random")
     one = prediction(tilts={"camera": (f"{TILT}camera", Range(low=-3.0, high=3.0))})
     optimizer.guide(one, follows=False)
     for _ in range(6):
-        asked = optimizer.ask()
-        assert asked is not None
-        values: Any = asked.values
+        requested = optimizer.ask()
+        assert requested is not None
+        values: Any = requested.values
         loss = float(one.losses([values]).sum())
-        optimizer.tell(asked.trial_id, {"mAP": 1 - loss, "GFLOPs": 10.0})
+        optimizer.tell(requested.trial_id, {"mAP": 1 - loss, "GFLOPs": 10.0})
         assert values not in one.candidates(np.array([values[f"{TILT}camera"]]))
     assert optimizer.agreement()["mAP"].scores == pytest.approx(1.0)
 
 
 @pytest.mark.long
-def test_a_sweep_over_trade_offs(
+def test_sweep_over_trade_offs_keeps_its_limit(
     map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path
 ) -> None:
     """Every trial within the limit of GFLOPs; prediction and measurement are compared."""
@@ -203,7 +206,7 @@ def test_a_sweep_over_trade_offs(
         constraints={"GFLOPs": {"max": 0.7 * dense}},
     )  # fmt: skip
     file, out = write_yaml(data), tmp_path / "runs"
-    assert main(["sweep", str(file), "--name", "one", "--out", str(out)]) == 0
+    assert main(["sweep", str(file), "--name", "one", "--runs", str(out)]) == 0
     view = read_view("one", out)
     assert len(view.trials) == 5 and view.count("stopped") == 0
     assert all(t.result.metrics["GFLOPs"] <= 0.7 * dense for t in view.trials)
@@ -220,9 +223,9 @@ def test_a_sweep_over_trade_offs(
         ),
     ],
 )
-def test_what_it_does_not_know(
+def test_spaces_that_cannot_be_predicted_are_refused(
     sweep_data: dict[str, Any], write_yaml: Any, space: dict[str, Any], said: str
 ) -> None:
     data = sweep_of(sweep_data, sampler="predicted", objectives=["mAP", "GFLOPs"], space=space)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(InputError, match=said):
         read_sweep(write_yaml(data))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sparsefront.search.config.sweep_file import read_sweep
-from sparsefront.search.config.trial_result import Stop
-from sparsefront.search.reports.child_run import of_failed, of_finished, of_stopped
+from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd
+from sparsefront.search.reports.child_run import failed_run, finished_run, stopped_run
 from sparsefront.search.runs.run_folder import RunFolder
 from sparsefront.search.runs.trial_reader import read_trial
 from sparsefront.search.runs.trial_writer import write_trial
@@ -22,11 +22,11 @@ def sweep(sweep_data: dict[str, Any], write_yaml: Any) -> Any:
     return read_sweep(write_yaml(sweep_data))
 
 
-def test_finished_trial(sweep: Any, tmp_path: Any) -> None:
+def test_finished_trial_has_its_metrics_by_group_and_its_curves(sweep: Any, tmp_path: Any) -> None:
     run = RunFolder(runs=tmp_path, name="one")
     write_trial(run, 4, run_trial(sweep.trial))
     trial = read_trial(run, 4)
-    child = of_finished(trial, {"fine_tune.lr": 0.5})
+    child = finished_run(trial, {"fine_tune.lr": 0.5})
     assert (child.trial_id, child.status, child.reason) == (4, "FINISHED", None)
     assert child.name == "cam 0.50 lid 0.30 fus 0.20 · magnitude"
     assert child.params["fine_tune.lr"] == "0.5"
@@ -53,19 +53,21 @@ def test_finished_trial(sweep: Any, tmp_path: Any) -> None:
     assert losses == [("fine_tune/loss", v, i) for i, v in enumerate(result.losses)]
 
 
-def test_stopped_trial_has_its_costs_and_looks(sweep: Any) -> None:
-    look = {"steps": 5, "frames": 0.5, "total_s": 3.0, "metrics": {"mAP": 0.1}}
-    stop = Stop(reason="rank 3 of 3", costs={"GFLOPs": 2.0, "mAP": 0.1}, looks=[look])
-    child = of_stopped(1, {}, sweep.trial, stop)
+def test_stopped_trial_has_its_costs_and_intermediate_results(sweep: Any) -> None:
+    result: IntermediateResult = {
+        "steps": 5, "frames": 0.5, "total_s": 3.0, "cpu_s": 2.0, "metrics": {"mAP": 0.1},
+    }  # fmt: skip
+    end = TrialEnd.stopped(1, "rank 3 of 3", {"GFLOPs": 2.0, "mAP": 0.1}, [result])
+    child = stopped_run(end, {}, sweep.trial)
     assert (child.status, child.seconds, child.reason) == ("KILLED", 3.0, "rank 3 of 3")
     assert child.metrics == {"GFLOPs": 2.0}
     assert child.curves == [("rung/mAP", 0.1, 5)]
 
 
-def test_failed_trial(sweep: Any) -> None:
-    known = of_failed(1, {}, sweep.trial, "loss is nan")
+def test_failed_trial_has_its_reason_and_what_is_known_of_it(sweep: Any) -> None:
+    known = failed_run(TrialEnd.failed(1, "loss is nan"), {}, sweep.trial)
     assert (known.name, known.status) == ("cam 0.50 lid 0.30 fus 0.20 · magnitude", "FAILED")
-    unknown = of_failed(7, {"a": 1}, None, "the worker died")
+    unknown = failed_run(TrialEnd.failed(7, "the worker died"), {"a": 1}, None)
     assert (unknown.name, unknown.params, unknown.reason) == (
         "trial 7", {"a": "1"}, "the worker died",
     )  # fmt: skip

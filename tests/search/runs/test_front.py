@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.search.config.objectives import Bound, feasible, violations
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.trial_result import TrialResult
-from sparsefront.search.reports.front_picture import save_front
-from sparsefront.search.runs.front import ParetoFront, pareto_front
+from sparsefront.search.runs.front import ParetoFront
 from sparsefront.search.runs.trial_reader import StoredTrial
+from tests.helpers.synthetic_sweep import front_of_sweep, stored_trial
 
 
 def result(mAP: float, GFLOPs: float, NDS: float = 0.5) -> TrialResult:
@@ -35,20 +35,15 @@ def sweep(sweep_data: dict[str, Any], write_yaml: Any) -> Sweep:
     return read_sweep(write_yaml(sweep_data))
 
 
-def stored(sweep: Sweep, *points: tuple[float, float]) -> list[StoredTrial]:
-    return [
-        StoredTrial(
-            trial_id=i, spec=sweep.trial, asked=sweep.trial, result=result(*p), path=Path("none")
-        )
-        for i, p in enumerate(points)
-    ]
+def stored(*points: tuple[float, float]) -> list[StoredTrial]:
+    return [stored_trial(number, result(*point)) for number, point in enumerate(points)]
 
 
 @pytest.fixture
 def front(sweep: Sweep) -> ParetoFront:
     """Trial 2 is dominated by trial 1; the others are the front."""
     points = [(0.8, 10.0), (0.7, 5.0), (0.6, 6.0), (0.2, 1.0)]
-    return pareto_front(sweep, "by-hand", stored(sweep, *points))
+    return front_of_sweep(sweep, "by-hand", stored(*points))
 
 
 def test_front_and_hypervolume_by_hand(front: ParetoFront) -> None:
@@ -78,7 +73,7 @@ def test_knee_by_hand(front: ParetoFront) -> None:
         ("max:mAP,GFLOPs<=9e0,mAP<=0.5", 3),
     ],
 )
-def test_picks(front: ParetoFront, pick: str, trial: int) -> None:
+def test_pick_finds_its_trial(front: ParetoFront, pick: str, trial: int) -> None:
     assert front.pick(pick).trial_id == trial
 
 
@@ -94,14 +89,15 @@ def test_picks(front: ParetoFront, pick: str, trial: int) -> None:
         ("max:recall", "no metric 'recall'"),
     ],
 )
-def test_wrong_picks(front: ParetoFront, pick: str, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+def test_pick_that_fits_nothing_is_refused(front: ParetoFront, pick: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
         front.pick(pick)
 
 
 def test_constraints_keep_trials_off_the_front(sweep: Sweep) -> None:
     bounded = replace(sweep, constraints={"mAP": Bound(min=0.3), "GFLOPs": Bound(max=9.0)})
-    front = pareto_front(bounded, "bounded", stored(bounded, (0.8, 10.0), (0.7, 5.0), (0.2, 1.0)))
+    trials = stored((0.8, 10.0), (0.7, 5.0), (0.2, 1.0))
+    front = front_of_sweep(bounded, "bounded", trials)
     assert [p.trial_id for p in front.points] == [1]
     assert violations(result(0.2, 10.0), bounded.constraints) == {
         "mAP>=0.3": pytest.approx(0.1),
@@ -110,11 +106,11 @@ def test_constraints_keep_trials_off_the_front(sweep: Sweep) -> None:
     assert feasible(result(0.3, 9.0), bounded.constraints)
 
 
-def test_empty_front(sweep: Sweep) -> None:
-    front = pareto_front(sweep, "empty", [])
+def test_front_without_trials_is_empty(sweep: Sweep) -> None:
+    front = front_of_sweep(sweep, "empty", [])
     assert front.hypervolume == 0.0
     assert "0 of 0 trials" in front.table()
-    with pytest.raises(ValueError, match="no finished trial"):
+    with pytest.raises(InputError, match="no finished trial"):
         front.pick("knee")
 
 
@@ -127,28 +123,15 @@ def test_table_and_json_agree(front: ParetoFront) -> None:
     assert lines[2].endswith("knee")
 
 
-def test_plots(front: ParetoFront, tmp_path: Path) -> None:
-    tmp_path = tmp_path / "plots"
-    save_front(front, tmp_path / "front.png")
-    save_front(front, tmp_path / "front.html")
-    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
-    page = (tmp_path / "front.html").read_text()
-    assert "cdn.plot.ly" not in page.split("plotly.js v")[0]
-    assert "trial 3" in page
-    with pytest.raises(ValueError, match=r"\.png or \.html"):
-        save_front(front, tmp_path / "front.gif")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["front.html", "front.png"]
-
-
-def test_one_reference_where_dense_models_differ(sweep: Sweep) -> None:
+def test_larger_dense_model_is_the_reference_of_all(sweep: Sweep) -> None:
     """A larger dense model makes nothing look cheaper: both have 5 of 12 GFLOPs.
 
     In gains (mAP, 1 - GFLOPs / 12): (0.7, 7/12) and, dominated, (0.6, 7/12).
     """
     larger = result(0.6, 5.0)
     larger.metrics["GMACs_dense"] = 6.0
-    one, other = stored(sweep, (0.7, 5.0), (0.6, 5.0))
-    front = pareto_front(sweep, "two", [one, replace(other, result=larger)])
+    one, other = stored((0.7, 5.0), (0.6, 5.0))
+    front = front_of_sweep(sweep, "two", [one, replace(other, result=larger)])
     assert [p.trial_id for p in front.points] == [0]
     assert front.hypervolume == pytest.approx(0.7 * 7 / 12, abs=1e-12)
 
@@ -158,7 +141,7 @@ def test_large_and_long_columns_stay_aligned(sweep_data: dict[str, Any], write_y
     sweep = read_sweep(write_yaml(sweep_data))
     found = result(0.5, 5.0)
     found.metrics.update(latency_ms=3.0, latency_ms_dense=4.0, bytes=159_200_000.0, bytes_dense=2e8)
-    (trial,) = stored(sweep, (0.5, 5.0))
-    header, row, _ = pareto_front(sweep, "one", [replace(trial, result=found)]).table().splitlines()
+    table = front_of_sweep(sweep, "one", [stored_trial(0, found)]).table()
+    header, row, _ = table.splitlines()
     for name, value in (("latency_ms", "3.0000"), ("bytes", "159.2M"), ("sparsity", "50.0%")):
         assert header.index(name) + len(name) == row.index(value) + len(value)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from sparsefront.search.reports.mlflow_store import WholeCalls
 from sparsefront.search.runs.interrupts import ENDING, defer_signals, listen
 
 
@@ -23,13 +22,13 @@ def listening() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_at_once(number: int) -> None:
+def test_signal_interrupts_at_once(number: int) -> None:
     with pytest.raises(KeyboardInterrupt, match=signal.Signals(number).name):
         os.kill(os.getpid(), number)
 
 
-def test_after_what_is_whole() -> None:
-    """Also of what is whole inside of it; then it is over."""
+def test_deferred_signal_interrupts_at_the_outermost_end() -> None:
+    """Of nested ones at the end of the outer one; then it is over."""
     done = []
 
     def work() -> None:
@@ -47,7 +46,7 @@ def test_after_what_is_whole() -> None:
         done.append("later")
 
 
-def test_twice_means_now() -> None:
+def test_second_signal_interrupts_at_once() -> None:
     done = []
 
     def work() -> None:
@@ -64,26 +63,7 @@ def test_twice_means_now() -> None:
         done.append("later")
 
 
-class Slow:
-    """A client whose writes are interrupted in their middle."""
-
-    def __init__(self) -> None:
-        self.written: list[str] = []
-
-    def write(self, what: str, *, again: str = "") -> str:
-        os.kill(os.getpid(), signal.SIGTERM)
-        self.written.append(what + again)
-        return what
-
-
-def test_a_write_to_mlflow() -> None:
-    client = Slow()
-    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
-        WholeCalls(client).write("a", again="b")
-    assert client.written == ["ab"]
-
-
-def test_another_thread_holds_nothing_up() -> None:
+def test_another_thread_defers_no_signal() -> None:
     inside, over = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -40,21 +40,21 @@ def test_frozen_norms_keep_their_statistics(spec: TrainSpec, tmp_path: Path) -> 
     means = []
     for share in (0.0, 0.5, 1.0):
         path = tmp_path / f"{share}.safetensors"
-        train(replace(spec, freeze_norms=share), path, log=lambda line: None)
+        train(replace(spec, batch_norm=share), path, log=lambda line: None)
         means.append(store.load(path)[0][name])
     assert not means[0].any()
     assert means[1].any()
     assert not torch.equal(means[1], means[2])
 
 
-def test_the_example_is_a_training_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kitti_example_is_a_training_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITTI", "/data/kitti")
     spec = read_train(paths.CHECKOUT / "examples" / "kitti" / "avod.yaml")
     assert isinstance(spec.model, AvodFpn)
     assert spec.data == KittiSpec(kitti_root="/data/kitti")
 
 
-def test_the_checkpoint_is_of_its_example(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kitti_checkpoint_is_of_its_example(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KITTI", "/data/kitti")
     examples = paths.CHECKOUT / "examples"
     spec = read_train(examples / "kitti" / "train_procedural.yaml")

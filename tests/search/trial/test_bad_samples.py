@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sparsefront.errors import InputError
 from sparsefront.scenes.frame import BadSample
 from sparsefront.scenes.nuscenes import NuScenesScenes
 from sparsefront.scenes.procedural import make_scenes
@@ -14,7 +15,8 @@ from sparsefront.search.config.objectives import Bound, violations
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.driver.checks import read_checked
 from sparsefront.search.evaluation.evaluate import evaluate
-from sparsefront.search.trial.run_trial import dense_model, prepare, run_trial
+from sparsefront.search.trial.run_trial import run_trial
+from sparsefront.search.trial.shared import dense_model, prepare
 
 
 @pytest.fixture
@@ -29,21 +31,21 @@ def damaged(sweep_data: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     return sweep_data
 
 
-def test_named(damaged: dict[str, Any], write_yaml: Any) -> None:
+def test_damaged_frame_ends_the_trial_by_name(damaged: dict[str, Any], write_yaml: Any) -> None:
     with pytest.raises(BadSample, match=r"made-0-0001__LIDAR_TOP__000\.pcd\.bin: \d+ bytes"):
         run_trial(read_sweep(write_yaml(damaged)).trial)
 
 
-def test_a_damaged_first_frame_is_named_by_the_check(
+def test_damaged_first_frame_is_named_by_the_check(
     damaged: dict[str, Any], write_yaml: Any
 ) -> None:
-    with pytest.raises(ValueError, match=r"field trial.val: .*made-0-0001__LIDAR_TOP__000"):
+    with pytest.raises(InputError, match=r"field trial.val: .*made-0-0001__LIDAR_TOP__000"):
         read_checked(write_yaml(damaged))
     damaged["trial"]["on_bad_sample"] = "skip"
     read_checked(write_yaml(damaged))
 
 
-def test_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:
+def test_skipped_frames_are_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:
     """Scores are those of the frames that could be read; a constraint can limit the count."""
     damaged["trial"]["on_bad_sample"] = "skip"
     sweep = read_sweep(write_yaml(damaged))
@@ -61,7 +63,7 @@ def test_left_out_and_counted(damaged: dict[str, Any], write_yaml: Any) -> None:
 
 
 @pytest.mark.long
-def test_workers_count_and_score_the_same(damaged: dict[str, Any], write_yaml: Any) -> None:
+def test_loader_workers_count_and_score_the_same(damaged: dict[str, Any], write_yaml: Any) -> None:
     """Frames read ahead by processes of their own: the same metrics, bit for bit."""
     damaged["trial"]["on_bad_sample"] = "skip"
     here = run_trial(read_sweep(write_yaml(damaged)).trial).result
@@ -71,7 +73,9 @@ def test_workers_count_and_score_the_same(damaged: dict[str, Any], write_yaml: A
     assert there.losses == here.losses
 
 
-def test_training_frames_are_counted_apart(damaged: dict[str, Any], write_yaml: Any) -> None:
+def test_skipped_training_frames_are_counted_apart(
+    damaged: dict[str, Any], write_yaml: Any
+) -> None:
     """Also where both are the same frames."""
     damaged["trial"] |= {"on_bad_sample": "skip", "train": damaged["trial"]["val"]}
     damaged["trial"]["fine_tune"]["steps"] = 0
@@ -80,10 +84,10 @@ def test_training_frames_are_counted_apart(damaged: dict[str, Any], write_yaml: 
     assert result.metrics["skipped_training_samples"] == 0
 
 
-def test_nothing_left(damaged: dict[str, Any], write_yaml: Any) -> None:
+def test_no_readable_frame_ends_the_trial(damaged: dict[str, Any], write_yaml: Any) -> None:
     damaged["trial"]["on_bad_sample"] = "skip"
     spec = read_sweep(write_yaml(damaged)).trial
     for path in Path(spec.val.root, "samples", "LIDAR_TOP").glob("made-0-0001*"):
         path.unlink()
-    with pytest.raises(ValueError, match="val: none of 2 frames could be read"):
+    with pytest.raises(InputError, match="val: none of 2 frames could be read"):
         run_trial(spec)

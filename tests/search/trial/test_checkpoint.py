@@ -25,38 +25,41 @@ def spec(sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec:
 
 
 @pytest.mark.parametrize("pattern", ["unstructured", "channel"])
-def test_goes_on_bit_for_bit(spec: TrialSpec, tmp_path: Path, pattern: str) -> None:
-    """Looked at before training and after 3 of 5 steps, and continued by another object from disk:
+def test_resumed_trial_is_the_same_bit_for_bit(
+    spec: TrialSpec, tmp_path: Path, pattern: str
+) -> None:
+    """Measured before training and after 3 of 5 steps, and continued by another object from disk:
     weights, losses and metrics are those of a trial in one piece.
     """
     spec = replace(spec, allocation=replace(spec.allocation, pattern=pattern))
     whole = run_trial(spec)
     paused = TrialRun(spec)
-    paused.look(Rung(steps=0, frames=0.5))
-    paused.look(Rung(steps=3, frames=0.5))
+    paused.train_and_evaluate(Rung(steps=0, frames=0.5))
+    paused.train_and_evaluate(Rung(steps=3, frames=0.5))
     write_checkpoint(tmp_path, paused.checkpoint(), [{"steps": 0}, {"steps": 3}])
     torch.manual_seed(99)
     found = read_checkpoint(tmp_path)
     assert found is not None and found[1] == [{"steps": 0}, {"steps": 3}]
     resumed = TrialRun(spec, checkpoint=found[0])
-    outcome = resumed.outcome(resumed.look(resumed.full))
+    outcome = resumed.outcome(resumed.train_and_evaluate(resumed.full))
     assert outcome.result.losses == whole.result.losses
     assert outcome.result.metrics == whole.result.metrics
-    assert all(torch.equal(t, outcome.state_dict[n]) for n, t in whole.state_dict.items())
-    assert all(torch.equal(t, outcome.mask[n]) for n, t in whole.mask.items())
-    assert outcome.channels == whole.channels
+    theirs, ours = whole.weights, outcome.weights
+    assert all(torch.equal(t, ours.state[n]) for n, t in theirs.state.items())
+    assert all(torch.equal(t, ours.mask[n]) for n, t in theirs.mask.items())
+    assert ours.channels == theirs.channels
     spent = found[0].data["timings"]["total_s"]
     assert outcome.result.timings["total_s"] > spent > 0
 
 
-def test_the_newest_pair_counts(spec: TrialSpec, tmp_path: Path) -> None:
+def test_torn_checkpoint_leaves_the_earlier_one(spec: TrialSpec, tmp_path: Path) -> None:
     """Tensors of a later rung without their JSON (a worker killed between the two writes): the
     earlier pair is read, whole.
     """
     run = TrialRun(spec)
-    run.look(Rung(steps=1))
+    run.train_and_evaluate(Rung(steps=1))
     write_checkpoint(tmp_path, run.checkpoint(), [{"steps": 1}])
-    run.look(Rung(steps=2))
+    run.train_and_evaluate(Rung(steps=2))
     torn = tmp_path / "elsewhere"
     write_checkpoint(torn, run.checkpoint(), [{"steps": 1}, {"steps": 2}])
     (torn / "checkpoint-2.safetensors").rename(tmp_path / "checkpoint-2.safetensors")
@@ -68,9 +71,9 @@ def test_the_newest_pair_counts(spec: TrialSpec, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "json", "gone", "field", "other model"])
-def test_corrupt_checkpoint_says_so(spec: TrialSpec, tmp_path: Path, damage: str) -> None:
+def test_corrupt_checkpoint_is_told(spec: TrialSpec, tmp_path: Path, damage: str) -> None:
     run = TrialRun(spec)
-    run.look(Rung(steps=1))
+    run.train_and_evaluate(Rung(steps=1))
     write_checkpoint(tmp_path, run.checkpoint(), [{"steps": 1}])
     tensors, data = tmp_path / "checkpoint-1.safetensors", tmp_path / "checkpoint.json"
     if damage == "cut":
@@ -103,20 +106,20 @@ def _untrained(spec: TrialSpec, folder: Path) -> str:
     return str(path)
 
 
-def test_a_share_of_the_frames(spec: TrialSpec) -> None:
-    """Evenly spaced, or the first ones where tracks need them; decode frames are shared."""
+def test_share_of_the_frames_is_evenly_spaced_or_the_first(spec: TrialSpec) -> None:
+    """Evenly spaced, or the first ones where tracks need them; decoded frames are shared."""
     whole = share_of(spec.val, 1.0)
     half = share_of(spec.val, 0.5)
     assert half.tokens == whole.tokens[::2]
-    assert half.decode is whole.decode and half.cache is not whole.cache
+    assert half.decoded is whole.decoded and half.cache is not whole.cache
     assert share_of(spec.val, 0.5, whole_scenes=True).tokens == whole.tokens[:1]
     assert len(share_of(spec.val, 0.001).tokens) == 1
 
 
-def test_average_is_measured_at_a_rung(spec: TrialSpec) -> None:
+def test_rung_measures_the_moving_average(spec: TrialSpec) -> None:
     """What a rung evaluates is the moving average; training goes on with its own weights."""
     run = TrialRun(spec)
-    run.look(Rung(steps=2))
+    run.train_and_evaluate(Rung(steps=2))
     tuner: FineTuner = run._tuner
     own, averaged = run._model.state_dict(), tuner.measured().state_dict()
     assert any(not torch.equal(own[name], averaged[name]) for name in own)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sparsefront.errors import InputError
 from sparsefront.models import build
 from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import fuser_of
 from sparsefront.models.fuser import PREFIX, AddFuser
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.search.cli.main import main
-from sparsefront.search.cli.measure import of_export
+from sparsefront.search.cli.measure import evaluate_export
 from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -54,33 +55,34 @@ def spec(sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec:
         *(pytest.param("channel", kind, marks=pytest.mark.long) for kind in KINDS[1:]),
     ],
 )
-def test_trial_export_evaluate(
+def test_trial_with_each_fuser_is_exported_and_measured_the_same(
     spec: TrialSpec, sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, pattern: str,
     kind: str,
 ) -> None:  # fmt: skip
     """Each fuser is pruned, trained, stored and measured again to the bit; pruned where asked."""
-    asked = {"per_modality": {"camera": 0.5, "lidar": 0.3, "fusion": 0.4}, "pattern": pattern}
-    spec = with_values(spec, {"model.fuser": kind, "allocation": asked})
+    allocation = {"per_modality": {"camera": 0.5, "lidar": 0.3, "fusion": 0.4}, "pattern": pattern}
+    spec = with_values(spec, {"model.fuser": kind, "allocation": allocation})
     shared = prepare(spec)
     dense = dense_model(spec, shared).state_dict()
     outcome = run_trial(spec, shared)
     assert run_trial(spec, shared).result.metrics == outcome.result.metrics
-    fuser = {k for k in outcome.state_dict if k.startswith(PREFIX)}
-    moved = {k for k in fuser if not torch.equal(outcome.state_dict[k], dense[k])}
+    weights = outcome.weights
+    fuser = {k for k in weights.state if k.startswith(PREFIX)}
+    moved = {k for k in fuser if not torch.equal(weights.state[k], dense[k])}
     assert moved == fuser
-    assert all(not outcome.mask[k].all() for k in fuser & set(outcome.mask) if pattern != "channel")
+    assert all(not weights.mask[k].all() for k in fuser & set(weights.mask) if pattern != "channel")
     assert (kind == "gated") == (f"{PREFIX}gate.weight" in fuser)
-    assert f"{PREFIX}gate.weight" not in outcome.mask
+    assert f"{PREFIX}gate.weight" not in weights.mask
 
     run = RunFolder(runs=tmp_path, name="one")
     write_trial(run, 0, outcome)
     run.sweep_file.write_bytes(write_yaml(sweep_data).read_bytes())
     folder = export("one", tmp_path, "trial:0", tmp_path / "out")
     assert load_export(folder).spec.model.fuser == kind  # type: ignore[union-attr]
-    assert of_export(folder)["metrics"] == outcome.result.metrics
+    assert evaluate_export(folder)["metrics"] == outcome.result.metrics
     if pattern == "channel":
         small, full = load_small(folder), build(spec.model)
-        full.load_state_dict(outcome.state_dict)
+        full.load_state_dict(weights.state)
         batch = cost_batches(spec)[0]
         with torch.no_grad():
             for name, value in full.eval()(batch).items():
@@ -123,7 +125,7 @@ def off(trained: FusionModel, other: FusionModel, batches: list[Any]) -> float:
     return difference / size
 
 
-def test_distils_from_the_checkpoints_own_model(spec: TrialSpec) -> None:
+def test_distillation_is_from_the_checkpoints_own_model(spec: TrialSpec) -> None:
     """Open gates say what the teacher says; other projections do not."""
     distils = {"fine_tune.distill_features": 1.0, "fine_tune.steps": 1}
     losses = {}
@@ -135,13 +137,13 @@ def test_distils_from_the_checkpoints_own_model(spec: TrialSpec) -> None:
     assert losses["add"] > losses["concat"] + 1e-3
 
 
-def test_the_fusers_own_learning_rate(spec: TrialSpec) -> None:
+def test_fuser_lr_is_of_the_fuser_alone(spec: TrialSpec) -> None:
     """A rate of zero leaves the fuser as it was, and nothing else; one is what there was."""
     gated = with_values(spec, {"model.fuser": "gated", "fine_tune.fuser_lr": 0.0})
     shared = prepare(gated)
     before = dense_model(gated, shared)
     parameters = dict(before.named_parameters())
-    after = run_trial(gated, shared).state_dict
+    after = run_trial(gated, shared).weights.state
     assert torch.equal(after[f"{PREFIX}gate.weight"], parameters[f"{PREFIX}gate.weight"])
     assert any(
         not torch.equal(after[name], p) for name, p in parameters.items() if "norm" not in name
@@ -153,7 +155,7 @@ def test_the_fusers_own_learning_rate(spec: TrialSpec) -> None:
     assert counted[2:] == [2, 3]  # kernel and gate; the gate's bias, the norm's two
 
 
-def test_what_does_not_go_together(
+def test_fusers_that_do_not_fit_are_refused(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, spec: TrialSpec
 ) -> None:
     """One line each, from the file alone where the file tells it."""
@@ -179,23 +181,25 @@ def test_what_does_not_go_together(
     kept["trial"]["model"]["fuser"] = "gated"
     check_trial(read_sweep(write_yaml(kept)).trial)
     kept["space"]["model.fuser"] = {"choices": ["gated", "add"]}
-    with pytest.raises(ValueError, match=r"'add', but checkpoint .* trained with 'gated'") as error:
+    with pytest.raises(InputError, match=r"'add', but checkpoint .* trained with 'gated'") as error:
         read_checked(write_yaml(kept))
     assert "\n" not in str(error.value)
 
 
-def test_a_layer_that_one_fuser_lacks(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_layer_that_a_searched_fuser_lacks_is_refused(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     """Told before the sweep starts, not by the first trial that draws it."""
     layer = "allocation.per_layer.fusion.fuser.conv.0.weight"
     sweep_data["space"][layer] = {"low": 0.0, "high": 0.5}
     read_checked(write_yaml(sweep_data))
     sweep_data["space"]["model.fuser"] = {"choices": ["concat", "add"]}
-    with pytest.raises(ValueError, match=f"field trial.{layer}"):
+    with pytest.raises(InputError, match=f"field trial.{layer}"):
         read_checked(write_yaml(sweep_data))
 
 
 def refused(file: Path, said: str) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         read_sweep(file)
     message = str(error.value)
     assert said in message
@@ -203,7 +207,7 @@ def refused(file: Path, said: str) -> None:
 
 
 @pytest.mark.long
-def test_sweep_over_fusers(
+def test_sweep_over_fusers_measures_each_against_its_own_dense_cost(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """Three trials, every fuser tried: each has its own dense cost, and is rebuilt by its spec."""
@@ -211,11 +215,11 @@ def test_sweep_over_fusers(
     sweep_data |= {"trials": 3, "sampler": "random"}
     out = tmp_path / "runs"
     file = write_yaml(sweep_data)
-    assert main(["sweep", str(file), "--name", "fusers", "--out", str(out)]) == 0
+    assert main(["sweep", str(file), "--name", "fusers", "--runs", str(out)]) == 0
     trials = read_finished(RunFolder(runs=out, name="fusers"))
     dense = {t.spec.model.fuser: t.result.metrics["GMACs_dense"] for t in trials}  # type: ignore[union-attr]
     assert set(dense) == set(KINDS)
     assert dense["add"] < dense["concat"] < dense["gated"]
     for trial in trials:
         folder = export("fusers", out, f"trial:{trial.trial_id}", tmp_path / str(trial.trial_id))
-        assert of_export(folder)["metrics"] == trial.result.metrics
+        assert evaluate_export(folder)["metrics"] == trial.result.metrics

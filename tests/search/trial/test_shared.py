@@ -16,12 +16,12 @@ from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.trial import evaluation_frames
 from sparsefront.search.trial.mapped import as_arrays, as_tensors
 from sparsefront.search.trial.run_trial import run_trial
-from sparsefront.search.trial.shared import Shared, prepare_all, trimmed
+from sparsefront.search.trial.shared import Shared, prepare_all, trim
 
 MB = 1 << 20
 
 
-def test_tensors_come_back() -> None:
+def test_tensors_come_back_from_arrays() -> None:
     tree = {"a": {"b": torch.arange(6).reshape(2, 3).T, "c": torch.ones(2, dtype=torch.bfloat16)}}
     arrays = as_arrays(tree)
     assert isinstance(arrays["a"]["b"], np.ndarray)
@@ -31,19 +31,19 @@ def test_tensors_come_back() -> None:
         assert torch.equal(back["a"][name], tensor) and back["a"][name].dtype is tensor.dtype
 
 
-def test_a_worker_does_not_grow() -> None:
+def test_trim_keeps_the_last_statistics_and_what_all_share() -> None:
     """Ten trials, each with statistics of its own: the last ones stay, and what all share."""
     base = Shared(statistics={"common": {}}, state={"x": {}})
     shared = base
     for number in range(10):
         shared = replace(shared, statistics={**shared.statistics, str(number): {}})
-        shared = trimmed(shared, base)
+        shared = trim(shared, base)
     assert list(shared.statistics) == ["common", "6", "7", "8", "9"]
     assert list(shared.state) == ["x"]
 
 
 @pytest.mark.long
-def test_mapped_by_workers(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_workers_map_shared_weights(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     """Two processes hold 64 MB of weights: neither has them to itself."""
     import ray
 
@@ -76,7 +76,7 @@ def private_bytes() -> int:
     return sum(1024 * int(kb) for kb in re.findall(r"Private_\w+: +(\d+) kB", text))
 
 
-def test_frames_are_read_once(
+def test_given_frames_are_not_read_again(
     sweep_data: dict[str, Any], write_yaml: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that was given them reads neither images nor annotations of the evaluation frames,
@@ -96,13 +96,15 @@ def test_frames_are_read_once(
     assert run_trial(spec, shared).result.metrics == expected
 
 
-def test_mapped_frames_are_not_written_to(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+def test_frames_that_cannot_be_written_to_suffice(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
     """A trial of frames and weights that cannot be written to, as Ray gives them."""
     spec = read_sweep(write_yaml(sweep_data)).trial
     expected = run_trial(spec).result.metrics
     shared = prepare_all([spec], [])
     for frames in shared.frames.values():
-        for found in frames.decode.values():
+        for found in frames.decoded.values():
             for array in (found.frame.points, found.frame.boxes, *found.images):  # type: ignore[attr-defined]
                 array.flags.writeable = False
     open_scenes.cache_clear()

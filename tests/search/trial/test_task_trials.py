@@ -10,19 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from sparsefront.errors import InputError
 from sparsefront.models import build
 from sparsefront.models.avod.model import AvodFpn
 from sparsefront.models.checkpoint import store
-from sparsefront.scenes.batch import MAP_CLASSES, MapProbabilities, SensorBatch
-from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.cli.main import main
-from sparsefront.search.cli.measure import of_export
-from sparsefront.search.config.strict_yaml import plain
+from sparsefront.search.cli.measure import evaluate_export
+from sparsefront.search.config.strict_yaml import to_plain
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.tasks import quality
 from sparsefront.search.driver.checks import read_checked
-from sparsefront.search.evaluation.evaluate import of_map
-from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 from sparsefront.search.exports.export import export
 from sparsefront.search.reports.front_picture import save_front
 from sparsefront.search.runs.front import load_front
@@ -31,32 +28,9 @@ from sparsefront.search.runs.trial_writer import write_trial
 from sparsefront.search.trial.run_trial import run_trial
 
 
-def test_maps_by_hand() -> None:
-    """One class is right everywhere, the others hit nothing: mIoU is a sixth."""
-    batch, found = a_map(wanted=[0, 1], predicted=[0])
-    evaluation = of_map(iter([(batch, found), (batch, found)]))
-    assert evaluation.metrics == {"mIoU": pytest.approx(1 / 6, abs=1e-6)}
-    assert evaluation.per_class["IoU.drivable_area"] == pytest.approx(1, abs=1e-6)
-    assert evaluation.per_class["IoU.ped_crossing"] == 0
-    assert len(evaluation.per_class) == len(MAP_CLASSES)
-    with pytest.raises(ValueError, match="val: frame made frame has no map"):
-        of_map(iter([(synthetic_frame(ImageSpec()), found)]))
-    with pytest.raises(ValueError, match="none of the frames could be read"):
-        of_map(iter([]))
-
-
-def a_map(wanted: list[int], predicted: list[int]) -> tuple[SensorBatch, MapProbabilities]:
-    """A frame where each wanted class covers all cells, and one where each predicted class does."""
-    maps = torch.zeros(len(MAP_CLASSES), 4, 4, dtype=torch.bool)
-    maps[wanted] = True
-    probabilities = torch.zeros(len(MAP_CLASSES), 4, 4)
-    probabilities[predicted] = 0.9
-    frame = synthetic_frame(ImageSpec())
-    targets = tuple(replace(t, maps=maps) for t in frame.targets)
-    return replace(frame, targets=targets), MapProbabilities(probabilities=probabilities)
-
-
-def test_map_trial(map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any) -> None:
+def test_map_trial_is_exported_and_measured_the_same(
+    map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
+) -> None:
     """A trial, its front, its export and the export measured again; and the verb evaluate."""
     sweep = read_checked(write_yaml(map_sweep))
     metrics = check_path(sweep, write_yaml(map_sweep), tmp_path)
@@ -73,15 +47,15 @@ def test_map_trial(map_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_map_model_without_maps(
+def test_map_model_without_maps_is_refused(
     map_sweep: dict[str, Any], write_yaml: Any, tiny_root: Path, part: str
 ) -> None:
     """The data have none, or they are not asked for."""
     map_sweep["trial"][part]["root"] = str(tiny_root)
-    with pytest.raises(ValueError, match=rf"field trial.{part}: .*maps/expansion/.*json"):
+    with pytest.raises(InputError, match=rf"field trial.{part}: .*maps/expansion/.*json"):
         read_checked(write_yaml(map_sweep))
     map_sweep["trial"][part]["maps"] = False
-    with pytest.raises(ValueError, match=rf"field trial.{part}.maps: .* predicts a map: true$"):
+    with pytest.raises(InputError, match=rf"field trial.{part}.maps: .* predicts a map: true$"):
         read_sweep(write_yaml(map_sweep))
 
 
@@ -98,14 +72,16 @@ def check_path(sweep: Sweep, file: Path, tmp_path: Path) -> dict[str, float]:
         assert objective.name in front.table().splitlines()[0]
     save_front(front, tmp_path / "front.html")
     folder = export(sweep.name, tmp_path, "trial:0", tmp_path / "out")
-    again = of_export(folder)
+    again = evaluate_export(folder)
     assert again["metrics"] == outcome.result.metrics
     assert again["per_class"] == outcome.result.per_class
     return outcome.result.metrics
 
 
 @pytest.mark.long
-def test_tracking_trial(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> None:
+def test_tracking_trial_is_exported_and_measured_the_same(
+    sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path
+) -> None:
     """The same path with a tracker, one of whose fields is searched."""
     sweep_data["trial"]["tracker"] = {"name": "greedy_velocity"}
     sweep_data["space"]["tracker.max_age"] = {"low": 0, "high": 5}
@@ -122,7 +98,7 @@ def test_tracking_trial(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: P
 
 @pytest.fixture
 def kitti_sweep(sweep_data: dict[str, Any], kitti_root: Path, tmp_path: Path) -> dict[str, Any]:
-    """A sweep of an untrained tiny AVOD-FPN over one made frame."""
+    """A sweep of an untrained tiny AVOD-FPN over one synthetic frame."""
     spec = replace(AvodFpn().tiny(), ground=replace(AvodFpn().tiny().ground, length=24.0))
     checkpoint = tmp_path / "avod.safetensors"
     torch.manual_seed(0)
@@ -130,7 +106,7 @@ def kitti_sweep(sweep_data: dict[str, Any], kitti_root: Path, tmp_path: Path) ->
     store.save(checkpoint, build(spec), {"model": json.dumps(model)})
     data = {"kitti_root": str(kitti_root)}
     sweep_data["trial"] |= {
-        "model": plain(model), "checkpoint": str(checkpoint), "train": data, "val": data,
+        "model": to_plain(model), "checkpoint": str(checkpoint), "train": data, "val": data,
         "image": {"height": 48, "width": 112},
     }  # fmt: skip
     sweep_data["trial"]["fine_tune"]["batch_size"] = 1
@@ -140,7 +116,7 @@ def kitti_sweep(sweep_data: dict[str, Any], kitti_root: Path, tmp_path: Path) ->
 
 
 @pytest.mark.long
-def test_kitti_trial(
+def test_kitti_trial_is_exported_and_measured_the_same(
     kitti_sweep: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any
 ) -> None:
     """The same path on KITTI, and the verbs that take --format kitti."""

@@ -10,6 +10,7 @@ import pytest
 
 from sparsefront.search.config.objectives import Bound
 from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.config.trial_result import TrialEnd
 from sparsefront.search.reports.charts import CHARTS
 from sparsefront.search.reports.charts.files import save_picture
 from sparsefront.search.reports.charts.front_pairs import (
@@ -24,28 +25,28 @@ from sparsefront.search.reports.charts.importance import importances
 from sparsefront.search.reports.charts.modality_quality import heading_of
 from sparsefront.search.reports.charts.modality_quality import panels as modality_panels
 from sparsefront.search.reports.charts.parallel import dimensions
-from sparsefront.search.reports.sweep_view import Ended, SweepView, baselines_of
-from tests.search.reports.conftest import CAMERA, LIDAR
+from sparsefront.search.reports.sweep_view import SweepView
+from tests.helpers.synthetic_sweep import CAMERA, LIDAR, synthetic_result
 
 
-def test_every_pair_with_costs_first(made: SweepView) -> None:
-    found = [(x.name, y.name) for x, y in pairs(made)]
+def test_every_pair_has_a_panel_with_costs_first(view: SweepView) -> None:
+    found = [(x.name, y.name) for x, y in pairs(view)]
     assert found == [("GFLOPs", "mAP"), ("GFLOPs", "NDS"), ("mAP", "NDS")]
 
 
-def test_front_of_each_pair(made: SweepView) -> None:
+def test_best_of_a_pair_is_the_front_of_these_two_objectives(view: SweepView) -> None:
     """Trial 3 is on the front of all three, but only NDS shows why; by the cost, ascending."""
-    assert [p.trial_id for p in made.front.points] == [0, 3, 1, 5, 4, 6]
-    best = [[t.trial_id for t in best_of_pair(made.trials, pair)] for pair in pairs(made)]
+    assert [p.trial_id for p in view.front.points] == [0, 3, 1, 5, 4, 6]
+    best = [[t.trial_id for t in best_of_pair(view.trials, pair)] for pair in pairs(view)]
     assert best == [[6, 4, 5, 1, 0], [6, 4, 5, 1, 3], [3, 0]]
 
 
-def test_panel_holds_front_dominated_and_knee(made: SweepView) -> None:
-    first = panels(made)[0]
+def test_panel_holds_front_dominated_and_knee(view: SweepView) -> None:
+    first = panels(view)[0]
     by_name = {series.name: series for series in first.series}
     assert list(by_name["dominated"].x) == [6.0] and list(by_name["dominated"].y) == [0.6]
     assert len(by_name["front"].x) == 6
-    knee = made.front.knee()
+    knee = view.front.knee()
     assert list(by_name["knee"].y) == [knee.result.metrics["mAP"]]
     assert first.lines[0].x == 10.0
     assert "camera: 0.5" in by_name["front"].hover[2]
@@ -70,26 +71,15 @@ def test_constraints_are_shaded_where_they_are_broken(view_of: Any, sweep: Sweep
     assert [t.trial_id for t in view.infeasible()] == [0]
 
 
-def test_uniform_baselines_are_known_by_their_values(made: SweepView) -> None:
-    """The ladder of a sweep of 8 trials has two rungs: nothing removed, and 0.9 of everything."""
-    assert made.sweep is not None
-    values = {
-        0: {CAMERA: 0.0, LIDAR: 0.0}, 1: {CAMERA: 0.9, LIDAR: 0.9}, 2: {CAMERA: 0.9, LIDAR: 0.1},
-    }  # fmt: skip
-    assert baselines_of(made.sweep, values, {}) == {0: "uniform", 1: "uniform"}
-
-
 def test_hypervolume_by_hand(view_of: Any, sweep: Sweep) -> None:
     """In gains (mAP, 1 - GFLOPs / 10): 0.8 * 0.1, then with (0.7, 0.5) in all 0.08 + 0.7 * 0.4;
     a failed trial takes time and adds nothing.
     """
     two = replace(sweep, objectives=["mAP", "GFLOPs"])
-    endings = (
-        Ended(trial_id=0, how="finished", seconds=10.0, cpu_s=5.0),
-        Ended(trial_id=2, how="failed", seconds=4.0, cpu_s=0.0, reason="broken"),
-        Ended(trial_id=1, how="finished", seconds=10.0, cpu_s=5.0),
-    )
-    view = view_of([(0.8, 9.0, 0.5), (0.7, 5.0, 0.5)], of=two, endings=endings)
+    points = [(0.8, 9.0, 0.5), (0.7, 5.0, 0.5)]
+    first, last = (TrialEnd.finished(n, synthetic_result(*p)) for n, p in enumerate(points))
+    ends = (first, replace(TrialEnd.failed(2, "broken"), seconds=4.0), last)
+    view = view_of(points, of=two, ends=ends)
     found = progress(view)
     assert found.hypervolume == pytest.approx((0.08, 0.08, 0.36))
     assert found.seconds == (10.0, 14.0, 24.0) and found.cpu_s == (5.0, 5.0, 10.0)
@@ -97,11 +87,11 @@ def test_hypervolume_by_hand(view_of: Any, sweep: Sweep) -> None:
     assert (found.trials_to(0.2), found.trials_to(0.95)) == (1, 3)
 
 
-def test_sparsity_of_stages_is_weighted_by_size(made: SweepView) -> None:
+def test_sparsity_of_stages_is_weighted_by_size(view: SweepView) -> None:
     """Backbone: (0.5 * 100 + 1.0 * 300) / 400."""
-    found = stage_sparsity(made.trials[0])
+    found = stage_sparsity(view.trials[0])
     assert found == {"camera.backbone": 0.875, "camera.neck": 0.25, "lidar.encoder": 0.75}
-    rows = allocations(made)
+    rows = allocations(view)
     assert [row.split(":")[0] for row in rows.rows] == ["0", "3", "1", "5", "4", "6"]
     assert rows.percent[0] == (87.5, 25.0, 75.0)
 
@@ -121,15 +111,15 @@ def test_importance_of_too_few_trials_is_not_shown(view_of: Any) -> None:
     assert importances(view_of([(0.8, 9.0, 0.5), (0.7, 5.0, 0.5)])) == []
 
 
-def test_what_quality_is_left(made: SweepView) -> None:
+def test_heading_says_how_much_may_go_at_95_percent_of_the_best_quality(view: SweepView) -> None:
     """Trial 0 has the best mAP, and no other has 95 % of it."""
-    assert heading_of(made) == "95 % of the best mAP is left with camera 10 %, lidar 20 % removed"
-    camera = modality_panels(made)[0]
+    assert heading_of(view) == "95 % of the best mAP is left with camera 10 %, lidar 20 % removed"
+    camera = modality_panels(view)[0]
     assert sorted(camera.series[1].x) == pytest.approx([10.0, 40.0, 50.0, 55.0, 90.0, 91.0])
 
 
-def test_parallel_axes_run_from_lowest_to_highest(made: SweepView) -> None:
-    camera, lidar, mAP, _, GFLOPs = dimensions(made)
+def test_parallel_axes_run_from_lowest_to_highest(view: SweepView) -> None:
+    camera, lidar, mAP, _, GFLOPs = dimensions(view)
     assert (camera.name, lidar.name, mAP.name) == ("camera", "lidar", "mAP")
     assert camera.places[1] == pytest.approx(0.5 / 0.9)
     assert (mAP.places[0], mAP.places[6]) == (1.0, 0.0)
@@ -137,9 +127,11 @@ def test_parallel_axes_run_from_lowest_to_highest(made: SweepView) -> None:
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
-def test_each_chart_is_drawn_twice(chart: Any, made: SweepView, tmp_path: Path) -> None:
-    assert chart.pages(made)
-    save_picture(chart.picture(made), tmp_path / "x.png")
+def test_each_chart_is_drawn_as_page_and_picture(
+    chart: Any, view: SweepView, tmp_path: Path
+) -> None:
+    assert chart.pages(view)
+    save_picture(chart.picture(view), tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.glob("*.png*")] == ["x.png"]
 

@@ -15,7 +15,7 @@ CSS = (Path(document.__file__).parent / "page.css").read_text()
 
 @pytest.mark.parametrize("colour", [*style.HUES, style.GREY])
 @pytest.mark.parametrize("page", [style.PAPER, style.DARK])
-def test_marks_stand_out(colour: str, page: dict[str, str]) -> None:
+def test_marks_stand_out_from_their_page(colour: str, page: dict[str, str]) -> None:
     assert style.contrast(colour, page["background"]) >= 3.0
 
 
@@ -26,7 +26,7 @@ def test_texts_can_be_read() -> None:
     assert min(style.contrast(style.ON_REMOVED, c) for _, c in style.REMOVED) >= 4.5
 
 
-def test_the_page_has_these_colours() -> None:
+def test_stylesheet_has_the_same_colours() -> None:
     light, dark = (
         dict(re.findall(r"--(\w+): (#\w+);", part))
         for part in CSS.split("prefers-color-scheme")[:2]
@@ -37,12 +37,12 @@ def test_the_page_has_these_colours() -> None:
         assert style.contrast(found["ink"], found["stripe"]) >= 4.5
 
 
-def test_scale_between_two_colours() -> None:
+def test_mixed_is_between_its_two_colours() -> None:
     assert style.mixed(((0.0, "#000000"), (1.0, "#ffffff")), 0.5) == "#808080"
     assert style.mixed(style.DENSE_TO_SPARSE, 2.0) == style.ORANGE
 
 
-def test_short_names() -> None:
+def test_short_names_stay_distinct() -> None:
     names = ["allocation.per_stage.camera.neck", "criterion.beta", "trade_off.saved"]
     assert list(style.short_names(names).values()) == ["camera.neck", "criterion.beta", "saved"]
     two = ["allocation.per_stage.camera", "allocation.per_modality.camera"]

@@ -23,7 +23,7 @@ from sparsefront.search.trial.run_trial import run_trial
 PNG = b"\x89PNG"
 
 
-def test_score_mass_by_hand() -> None:
+def test_score_mass_removed_by_hand() -> None:
     """Of scores 1, 2, 3, 4 the first two go: 3 of 10; negative scores weigh nothing."""
     kept = torch.tensor([False, False, True, True])
     scores = ImportanceScores({
@@ -63,8 +63,8 @@ def runs(sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path) -> Path:
     return run.runs
 
 
-def test_folder_is_whole(runs: Path, tmp_path: Path, capsys: Any) -> None:
-    out = tmp_path / "look"
+def test_inspect_writes_the_whole_page(runs: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "page"
     options = ["--runs", str(runs), "--out", str(out), "--samples", "1", "--score", "0"]
     assert main(["inspect", "one", *options]) == 0
     assert capsys.readouterr().out.strip() == str(out / "index.html")
@@ -89,13 +89,13 @@ def test_folder_is_whole(runs: Path, tmp_path: Path, capsys: Any) -> None:
         (["--pick", "trial:5"], "--pick: value 'trial:5'; finished trials: 0"),
     ],
 )
-def test_wrong_input(
+def test_wrong_input_is_told_and_nothing_written(
     runs: Path, tmp_path: Path, capsys: Any, options: list[str], message: str
 ) -> None:
-    out = tmp_path / "look"
+    out = tmp_path / "page"
     assert main(["inspect", "one", "--runs", str(runs), "--out", str(out), *options]) == 2
     assert message in capsys.readouterr().err
-    assert not list(tmp_path.glob("*look*"))
+    assert not list(tmp_path.glob("*page*"))
 
 
 @pytest.mark.long
@@ -106,7 +106,7 @@ def test_map_model_has_no_boxes(
     run = RunFolder(runs=tmp_path / "runs", name="map")
     write_trial(run, 0, run_trial(read_sweep(path).trial))
     run.sweep_file.write_bytes(path.read_bytes())
-    out = tmp_path / "look"
+    out = tmp_path / "page"
     assert main(["inspect", "map", "--runs", str(run.runs), "--out", str(out)]) == 0
     assert not list(out.glob("detections*"))
     assert len(list(out.glob("features*"))) == 1
