@@ -81,10 +81,10 @@ class SweepVerb:
         sweep = read_checked(self.sweep)
         name = self.name or sweep.name
         check_name(name)
-        if run_folder(self.runs, name).exists():
+        if (run := run_folder(self.runs, name)).exists():
             raise InputError(
                 f"--name: value {name!r} exists in {self.runs}; "
-                f"allowed: a new name, or `sparsefront resume {name}`"
+                f"allowed: a new name, or {run.resume_command()}"
             )
         from sparsefront.search.driver.sweep import run_sweep
 

@@ -85,7 +85,15 @@ def run_sweep(
     address: str | None = None,
     trials: int | None = None,
 ) -> ParetoFront:
-    """Runs a new sweep to its end; OUT, a path or a URI, must not hold NAME. Returns the front."""
+    """Runs a new sweep to its end and returns its front.
+
+    name     of the sweep and its folder, which must be new under `runs`
+    runs     the folder of all runs, a path or a URI
+    address  Ray cluster: "auto" or HOST:PORT; None or "local": an instance started for this sweep
+    trials   how many, in place of the sweep's own number
+    InputError for what cannot be used, ExecutionError where every trial failed or the sweep was
+    interrupted.
+    """
     sweep = with_absolute_paths(replace(sweep, name=name, trials=trials or sweep.trials))
     check_uris(sweep)
     with (
@@ -115,7 +123,12 @@ def run_sweep(
 
 
 def resume_sweep(name: str, runs: str | Path = RUNS, address: str | None = None) -> ParetoFront:
-    """Finishes a sweep after any crash; finished trials are not run again."""
+    """Finishes a sweep after any crash and returns its front; finished trials are not run again.
+
+    runs     the folder of all runs, a path or a URI
+    address  Ray cluster, where it is another one now; None: as launched
+    InputError and ExecutionError as in run_sweep.
+    """
     found = run_folder(runs, name).require()
     with working_copy(found) as run, _graceful_shutdown(run), only_driver(run) as lease:
         run.pull()

@@ -37,7 +37,7 @@ Progress = Callable[[float], None]
 class Evaluation:
     """What was measured.
 
-    metrics    what objectives and constraints see, named as in search/tasks.py
+    metrics    what objectives and constraints see, named as in config/tasks.py
     per_class  the same by class: AP.car, AMOTA.bus, IoU.walkway, AP3D.cyclist, ...
     tp_errors  the five true-positive errors of nuScenes; empty for other tasks
     """
@@ -64,7 +64,7 @@ def evaluate(
     tracker: links detections into tracks, for AMOTA and AMOTP; masked: modalities whose input is
     zeroed; progress is called with a fraction after each frame; workers read ahead. Frames that
     could not be read and may be skipped are not scored. `results` is written only where given: a
-    submission file, or a folder of KITTI's (measuring/results.py); then data without labels (a
+    submission file, or a folder of KITTI's (results.py); then data without labels (a
     test split) give no metrics instead of an error. InputError for a model, data and tracker that
     do not go together, or where no frame could be read.
     """

@@ -42,7 +42,8 @@ def check_names(name: str, alias: str) -> None:
 
 def register(folder: Path, sweep: str, runs: str | Path, name: str, alias: str) -> str:
     """Logs an exported folder to the sweep's MLflow, makes it the next version of the registered
-    model and moves the alias there; says how to fetch it. Failed where MLflow does not answer.
+    model and moves the alias there; says how to fetch it. ExecutionError where MLflow does not
+    answer.
     """
     manifest = read_manifest(folder)
     run = run_folder(runs, sweep)

@@ -63,8 +63,8 @@ class Optimizer:
     sampler     "auto": a Gaussian process up to 150 trials, then NSGA-II
     first       values tried before any are proposed; fields left out are drawn at random. None:
                 where nothing is predicted, four of "auto" and "gp" along the ranges
-                (proposals/diagonal.py), which are the uniform ones of a space of sparsities
-    prediction  what importance scores predict (proposals/prediction.py): allocations tried where
+                (diagonal.py), which are the uniform ones of a space of sparsities
+    prediction  what importance scores predict (prediction.py): allocations tried where
                 the predicted front, recalibrated on what was measured, promises most; other
                 fields are the sampler's
     integers    fields that take whole numbers only; None: those with whole bounds

@@ -208,8 +208,8 @@ class MlflowLogger:
         self._client.set_terminated(self.parent_id, "KILLED")
 
     def finish(self, front: ParetoFront) -> None:
-        """The front as table, picture, page and description; the parent ends FINISHED. Failed where
-        MLflow does not answer.
+        """The front as table, picture, page and description; the parent ends FINISHED.
+        ExecutionError where MLflow does not answer.
         """
         try:
             if self._behind_since is not None and self._optimizer is not None:

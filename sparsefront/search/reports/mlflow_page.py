@@ -80,8 +80,8 @@ def free_port(wanted: int | None) -> int:
 
 @contextmanager
 def serve(page: MlflowPage, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """MLflow's server, ready; it and whatever it started has ended when this ends. Failed in one
-    line where it does not come up.
+    """MLflow's server, ready; it and whatever it started has ended when this ends.
+    ExecutionError in one line where it does not come up.
     """
     with tempfile.TemporaryFile() as log:
         process = _start(page, port, log)

@@ -36,7 +36,7 @@ class Checked:
 
 
 def write_onnx(part: Part, path: Path) -> Checked:
-    """Writes one part. Failed where onnxruntime and torch do not agree."""
+    """Writes one part. ExecutionError where onnxruntime and torch do not agree."""
     onnx = require_packages()
     with quietly(), torch.no_grad():
         torch.onnx.export(

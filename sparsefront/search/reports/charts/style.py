@@ -2,7 +2,7 @@
 
 The hues are Okabe and Ito's, which colour-blind people tell apart; each role has a mark of its own
 as well. Every one of them stands out from a white and from a dark page by 3:1 or more, what WCAG AA
-asks of graphics; texts have 4.5:1 (tests/search/inspection/test_style.py).
+asks of graphics; texts have 4.5:1 (tests/search/reports/charts/test_style.py).
 """
 
 from __future__ import annotations
