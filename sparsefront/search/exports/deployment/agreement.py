@@ -15,7 +15,7 @@ TOLERANCE = 1e-3
 
 
 def largest_error(part: Part, found: Sequence[Tensor], file: str) -> float:
-    """The largest absolute difference to the module's own outputs. ExecutionError above TOLERANCE."""
+    """Largest absolute difference to the module's own outputs. ExecutionError above TOLERANCE."""
     with torch.no_grad():
         own = part.module(*part.inputs.values())
     wanted = list(own) if isinstance(own, tuple) else [own]
