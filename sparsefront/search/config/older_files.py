@@ -18,4 +18,9 @@ def upgraded_sweep(sweep: Any) -> Any:
     """The same for the data of a sweep file."""
     if not isinstance(sweep, dict) or not isinstance(sweep.get("trial"), dict):
         return sweep
-    return {**sweep, "trial": upgraded_trial(sweep["trial"])}
+    found = {**sweep, "trial": upgraded_trial(sweep["trial"])}
+    space = sweep.get("space")
+    if isinstance(space, dict) and "trade_off.budgets" in space:
+        names = {"trade_off.budgets": "trade_off.groups"}
+        found["space"] = {names.get(name, name): dimension for name, dimension in space.items()}
+    return found
