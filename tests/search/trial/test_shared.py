@@ -82,6 +82,8 @@ def test_given_frames_are_not_read_again(
     """A process that was given them reads neither images nor annotations of the evaluation frames,
     whatever share it measures on, and finds the same.
     """
+    open_scenes.cache_clear()  # other tests have measured other things on these frames
+    share_of.cache_clear()
     spec = read_sweep(write_yaml(sweep_data)).trial
     expected = run_trial(spec).result.metrics
     shared = prepare_all([spec], [0.5])
