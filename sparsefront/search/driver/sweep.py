@@ -176,8 +176,8 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
 def _own_database(run: RunFolder) -> str:
     """MLflow's database where nobody named one for a sweep whose runs are behind a URI."""
     print(
-        f"MLflow: no tracking_uri in the sweep file, so its records are in {run.mlflow_database} "
-        "of this machine; `sparsefront resume` writes them elsewhere",
+        "MLflow: no tracking_uri in the sweep file, so its records are in "
+        f"{run.mlflow_database_file} of this machine; `sparsefront resume` writes them elsewhere",
         file=sys.stderr, flush=True,
     )  # fmt: skip
     return run.mlflow_database

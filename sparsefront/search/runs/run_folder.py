@@ -113,7 +113,11 @@ class RunFolder:
     @property
     def mlflow_database(self) -> str:
         """The tracking URI of that database."""
-        return f"{SQLITE}{self.mlflow_root.absolute() / 'mlflow.db'}"
+        return f"{SQLITE}{self.mlflow_database_file}"
+
+    @property
+    def mlflow_database_file(self) -> Path:
+        return self.mlflow_root.absolute() / "mlflow.db"
 
     def trial_dir(self, trial_id: int) -> Path:
         return self.trials / str(trial_id)

@@ -135,11 +135,11 @@ def test_interrupted_driver_stops_in_order_and_resumes(
     halfway = wait_for(lambda: in_mid_trial(run), 250, driver, log)
     tell(driver.pid, number)
     assert driver.wait(30) == 1, log.read_text()
-    last = log.read_text().splitlines()[-1]
-    assert last == (
+    ours = [line for line in log.read_text().splitlines() if line.startswith("sparsefront:")]
+    assert ours == [  # Ray's core may add lines of its own while it ends
         f"sparsefront: interrupted; `sparsefront resume hurt --runs {run.runs}` "
         "goes on with the sweep"
-    )
+    ]
     assert "Traceback" not in log.read_text()
     wait_for_none(log.parent)
     parents, children = runs_of(run.runs)
