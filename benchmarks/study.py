@@ -30,7 +30,7 @@ from sparsefront.scenes.loader import ImageSpec
 from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
 from sparsefront.search.trial import score_cache
-from sparsefront.search.trial.pruned_model import prune_model
+from sparsefront.search.trial.pruned_model import find_mask
 from sparsefront.search.trial.run_trial import run_trial
 from sparsefront.search.trial.shared import Shared, cost_key, dense_model, prepare
 
@@ -195,7 +195,9 @@ def allocation_of_cut(spec: TrialSpec, shared: Shared, cut: float) -> SparsityAl
 
 def _left(spec: TrialSpec, shared: Shared) -> float:
     model = dense_model(spec, shared)
-    prune_model(spec, shared, model, ModalityGroups.from_model(model), "cpu")
+    groups = ModalityGroups.from_model(model)
+    mask, _ = find_mask(spec, shared, model, groups, "cpu")
+    mask.apply(model)
     cost = shared.profiles[cost_key(spec)].cost(model)
     return cost.macs / cost.macs_dense
 

@@ -146,12 +146,18 @@ def hard_prune(
     """Runs the rounds of `admm` on the model, then prunes W to the support of the last Z, in place.
     Returns the mask, to hold while fine-tuning, and each round's residuals and terms.
     """
+    mask, log = last_support(rounds)
+    mask.apply(model)
+    return mask, log
+
+
+def last_support(rounds: Iterable[AdmmRound]) -> tuple[PruningMask, list[dict[str, float]]]:
+    """Runs the rounds and returns the support of the last Z; the model is left holding W."""
     log = []
     last: AdmmRound | None = None
     for last in rounds:
         log.append(last.log())
     assert last is not None
-    last.mask.apply(model)
     return last.mask, log
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from sparsefront.errors import InputError
@@ -65,12 +66,17 @@ class Loader:
         """The next `iter` begins after so many batches, counted over epochs."""
         self._epoch, self._first = divmod(batch, max(1, len(self)))
 
-    def __iter__(self) -> Iterator[SensorBatch]:
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        first, self._first = self._first, 0
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices of an epoch's frames, in turn."""
         order = self.frames.copy()
         if self.shuffle:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
+        return order
+
+    def __iter__(self) -> Iterator[SensorBatch]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        first, self._first = self._first, 0
+        order = self.order(epoch)
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         chosen = [
             [(epoch, int(index)) for index in order[start : start + self.batch_size]]

@@ -1,4 +1,4 @@
-"""Fields that earlier versions wrote under another name, brought up to date as they are read."""
+"""Fields that earlier versions wrote under another name or lacked, brought up to date."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ def upgraded_trial(trial: dict[str, Any]) -> dict[str, Any]:
     return {**trial, "trade_off": renamed}
 
 
-def upgraded_sweep(sweep: Any) -> Any:
-    """The same for the data of a sweep file."""
+def with_later_fields(trial: dict[str, Any]) -> dict[str, Any]:
+    """Of a trial as a version wrote it in full: what came later is off, as it was off then."""
+    if "norm_frames" in trial:
+        return trial
+    return {**trial, "norm_frames": 0, "repair": {"method": "none"}}
+
+
+def upgraded_sweep(sweep: Any, in_full: bool = False) -> Any:
+    """The same for the data of a sweep file, written in full or by a user."""
     if not isinstance(sweep, dict) or not isinstance(sweep.get("trial"), dict):
         return sweep
-    found = {**sweep, "trial": upgraded_trial(sweep["trial"])}
+    trial = upgraded_trial(sweep["trial"])
+    found = {**sweep, "trial": with_later_fields(trial) if in_full else trial}
     space = sweep.get("space")
     if isinstance(space, dict) and "trade_off.budgets" in space:
         names = {"trade_off.budgets": "trade_off.groups"}

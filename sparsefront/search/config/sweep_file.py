@@ -116,11 +116,13 @@ class Sweep:
         check_measured(self)
 
 
-def read_sweep(path: str | Path) -> Sweep:
+def read_sweep(path: str | Path, in_full: bool = False) -> Sweep:
     """The Sweep of a file, each `*` of its space written out. InputError with file, field, value
     and what is allowed, in one line.
+
+    in_full: the file is a run folder's, so a field that is not there came with a later version.
     """
-    data = upgraded_sweep(strict_yaml.read_yaml(path, AS_WRITTEN))
+    data = upgraded_sweep(strict_yaml.read_yaml(path, AS_WRITTEN), in_full)
     sweep = strict_yaml.from_data(data, Sweep, path)
     if not any("*" in name for name in sweep.space):
         return sweep

@@ -16,13 +16,14 @@ from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.crossprune import CrossPrune
 from sparsefront.pruning.latency import LatencySpec
+from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
-from sparsefront.search.config.older_files import upgraded_trial
+from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
 from sparsefront.search.config.strict_yaml import adapter, message_of
 from sparsefront.search.config.tasks import (
     LATENCY,
@@ -67,6 +68,9 @@ class TrialSpec:
                  the sparsities of `allocation` are not used, its rule is
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
                  scoring batches
+    repair       of the kept weights after the cut, before any training
+    norm_frames  training frames, not augmented, on which batch norms' running statistics are
+                 measured again after the cut and before every evaluation; 0: they stay
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
     latency      if given, the deployed model's forward pass is timed on the trial's device; a sweep
                  with latency_ms among its objectives or constraints gives it itself
@@ -87,6 +91,8 @@ class TrialSpec:
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
     trade_off: TradeOff | None = None
     cross_prune: CrossPrune | None = None
+    repair: Repair = field(default_factory=Repair)
+    norm_frames: int = 16
     tracker: TrackerSpec | None = None
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
@@ -99,7 +105,9 @@ class TrialSpec:
     on_bad_sample: OnBadSample = "raise"
 
     def __post_init__(self) -> None:
-        _at_least(self, score_batches=1, cost_frames=1, seed=0, threads=1, loader_workers=0)
+        _at_least(
+            self, score_batches=1, norm_frames=0, cost_frames=1, seed=0, threads=1, loader_workers=0
+        )
         self.measured()
         if self.trade_off is not None and self.allocation.pattern != "unstructured":
             raise InputError(
@@ -132,7 +140,7 @@ def spec_from_dict(data: dict[str, Any], source: str | Path = "trial") -> TrialS
     """TrialSpec from its JSON data, of earlier versions too. InputError, naming the source, for
     unknown fields and wrong values.
     """
-    data = upgraded_trial(data)
+    data = with_later_fields(upgraded_trial(data))
     try:
         spec: TrialSpec = adapter(TrialSpec).validate_json(json.dumps(data))
     except ValidationError as error:

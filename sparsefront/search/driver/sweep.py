@@ -135,7 +135,7 @@ def resume_sweep(name: str, runs: str | Path = RUNS, address: str | None = None)
         launch = Launch(**read_json(run.launch_file))
         if address is not None:
             launch = replace(launch, address=address)
-        sweep = read_sweep(run.sweep_file)
+        sweep = read_sweep(run.sweep_file, in_full=True)
         with ray_connection(launch.address, sweep):
             return _run(sweep, run, launch, lease)
 
@@ -280,7 +280,7 @@ def _graceful_shutdown(run: RunFolder) -> Iterator[None]:
             f"interrupted; {run.resume_command()} goes on with the sweep"
         ) from None
     except StudyLost as error:
-        storage = read_sweep(run.sweep_file).storage
+        storage = read_sweep(run.sweep_file, in_full=True).storage
         raise ExecutionError(
             f"{connection_error_message(storage, error)}; {run.resume_command()} goes on with the "
             "sweep"

@@ -122,7 +122,7 @@ def _write(
     spec = trial.spec
     pruned = PrunedCheckpoint(model=spec.model, image=spec.image, weights=trial.weights())
     write_pruned(folder, pruned)
-    document = allocation_document(trial, read_sweep(run.sweep_file), run)
+    document = allocation_document(trial, read_sweep(run.sweep_file, in_full=True), run)
     write_json(folder / ALLOCATION, document)
     notes: dict[str, Any] = {}
     if spec.allocation.pattern not in ("unstructured", "channel"):

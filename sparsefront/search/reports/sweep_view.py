@@ -83,7 +83,7 @@ def read_view(name: str, runs: str | Path) -> SweepView:
 
 def view_of(run: RunFolder) -> SweepView:
     """The same of what is on this machine."""
-    sweep = read_sweep(run.sweep_file)
+    sweep = read_sweep(run.sweep_file, in_full=True)
     trials = read_finished(run)
     study = read_study_trials(sweep, run)
     values = {t.trial_id: _values(sweep, t, study.get(t.trial_id)) for t in trials}

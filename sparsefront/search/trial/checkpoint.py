@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Checkpoint:
         admm: list[dict[str, float]],
         timings: Timings,
         left_out: set[str],
+        notes: Sequence[str],
     ) -> Checkpoint:
         tensors = {f"tuner.{name}": tensor for name, tensor in tuner.tensors().items()}
         tensors |= {f"{MASK}{name}": kept for name, kept in mask.by_weight.items()}
@@ -49,6 +51,7 @@ class Checkpoint:
             data={
                 "losses": tuner.losses, "admm": admm, "timings": timings.with_total(),
                 "channels": kept_to_json(mask.channels), "left_out": sorted(left_out),
+                "notes": list(notes),
             },
         )  # fmt: skip
 
@@ -60,6 +63,11 @@ class Checkpoint:
     def left_out(self) -> set[str]:
         """Training frames that could not be read so far."""
         return set(self.data["left_out"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the pruning; version 0.1 kept none."""
+        return tuple(self.data.get("notes", ()))
 
     def mask(self) -> PruningMask:
         return PruningMask(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.cost import ModelCost, combine_costs
-from sparsefront.pruning.crossprune import admm, hard_prune
+from sparsefront.pruning.crossprune import admm, last_support
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.repair.least_squares import refit_least_squares
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial import score_cache
@@ -23,11 +26,36 @@ from sparsefront.search.trial.shared import (
 )
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """mask   to hold while fine-tuning
+    admm   residuals and terms of CrossPrune's rounds, if it ran
+    notes  what the repair left as it was
+    """
+
+    mask: PruningMask
+    admm: list[dict[str, float]]
+    notes: tuple[str, ...]
+
+
 def prune_model(
     spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+) -> Pruned:
+    """Zeroes the model's least important weights or channels and repairs what stays, in place."""
+    mask, log = find_mask(spec, shared, model, groups, device)
+    if spec.repair.method == "none":
+        mask.apply(model)
+        return Pruned(mask, log, ())
+    moments = shared.moments[score_cache.moments_key(spec)]
+    report = refit_least_squares(model, mask, moments, spec.repair.damping)
+    return Pruned(mask, log, report.notes)
+
+
+def find_mask(
+    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
 ) -> tuple[PruningMask, list[dict[str, float]]]:
-    """Zeroes the model's least important weights or channels, in place. Returns the mask, to hold
-    while fine-tuning, and the residuals and terms of CrossPrune's rounds, if it ran.
+    """What the spec's allocation keeps, and the residuals and terms of CrossPrune's rounds, which
+    leave their weights in the model.
     """
     statistics = shared.statistics[score_cache.key_of(spec)]
     scores = score_cache.scores(spec, statistics, groups)
@@ -37,13 +65,11 @@ def prune_model(
             model, groups, spec.allocation, batches, score_cache.task_loss, _features,
             spec.cross_prune, scores=scores,
         )  # fmt: skip
-        return hard_prune(model, rounds)
+        return last_support(rounds)
     if spec.allocation.pattern == "channel":
-        mask = channel_mask(scores, spec.allocation, groups, shared.graphs[cost_key(spec)], model)
-    else:
-        mask = PruningMask.from_scores(scores, spec.allocation, groups, model)
-    mask.apply(model)
-    return mask, []
+        graph = shared.graphs[cost_key(spec)]
+        return channel_mask(scores, spec.allocation, groups, graph, model), []
+    return PruningMask.from_scores(scores, spec.allocation, groups, model), []
 
 
 def least_costs(spec: TrialSpec, shared: Shared) -> dict[str, float]:

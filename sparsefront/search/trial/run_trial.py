@@ -32,6 +32,7 @@ from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.training.fine_tune import FineTuner
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.trial import evaluation_frames
+from sparsefront.search.trial.calibration import Calibration
 from sparsefront.search.trial.checkpoint import Checkpoint
 from sparsefront.search.trial.latency import Timed, latency_metrics, latency_record, time_passes
 from sparsefront.search.trial.provenance import environment
@@ -97,38 +98,45 @@ class TrialRun:
         self._left_out = set() if checkpoint is None else checkpoint.left_out
         model = dense_model(spec, self.shared).to(self._device)
         self._groups = ModalityGroups.from_model(model)
+        self._calibration = Calibration(spec, self._device)
         with self.timings.stage("prune_s"):
             self._report("prune", 0.0)
             if checkpoint is None:
-                self._mask, self._admm = prune_model(
-                    spec, self.shared, model, self._groups, self._device
-                )
+                pruned = prune_model(spec, self.shared, model, self._groups, self._device)
+                self._mask, self._admm, self._notes = pruned.mask, pruned.admm, pruned.notes
+                self._calibration.update_norms(model)
             else:
                 self._mask, self._admm = checkpoint.mask(), checkpoint.admm
+                self._notes = checkpoint.notes
         self._tuner = FineTuner(
             model, self._mask, _train_loader(spec), spec.fine_tune,
             teacher=_teacher(spec, self.shared, self._device), device=self._device,
         )  # fmt: skip
         if checkpoint is not None:
             checkpoint.restore(self._tuner, self.timings)
-        self._model = model
+        self._model = self._measured = model
         self._mask.check(model)
         smaller = deployed(model, self._mask.channels)
         self.cost = deployed_cost(spec, self.shared, self._mask, smaller, self._device)
         self._timed = time_passes(spec, model, smaller, self._device)
 
     def train_and_evaluate(self, rung: Rung) -> Evaluation:
-        """Fine-tunes up to the rung's steps and evaluates on its share of the frames."""
+        """Fine-tunes up to the rung's steps, measures the norms again and evaluates on its share of
+        the frames. Training goes on from its own norms, as if nobody had looked.
+        """
         self.spec.train_scenes().skipped.clear()
         with self.timings.stage("fine_tune_s"):
             self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
         self._left_out |= set(self.spec.train_scenes().skipped)  # val may be the same scenes
-        self._mask.check(self._model)
+        with self.timings.stage("norms_s"):
+            if self._tuner.losses:  # else they fit already
+                self._measured = self._calibration.updated(self._tuner.measured())
+        self._mask.check(self._measured)
         spec = self.spec
         scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
         with self.timings.stage("evaluate_s"), torch.random.fork_rng():
             return evaluate(
-                deployed(self._tuner.measured(), self._mask.channels), scenes, self.spec.image,
+                deployed(self._measured, self._mask.channels), scenes, self.spec.image,
                 tracker=self.spec.tracker, device=self._device, workers=self.spec.loader_workers,
                 progress=lambda done: self._report("evaluate", done),
             )  # fmt: skip
@@ -152,8 +160,9 @@ class TrialRun:
         intermediate_results: Sequence[IntermediateResult] = (),
         notes: Sequence[str] = (),
     ) -> TrialOutcome:
-        """The trial's end, with what was measured at full fidelity and at the rungs before."""
-        self._tuner.finish()
+        """The trial's end, with what was measured at full fidelity and at the rungs before. The
+        weights are those of the model that was measured last.
+        """
         cost, mask = self.cost, self._mask
         result = TrialResult(
             metrics=self.metrics(scores),
@@ -171,7 +180,7 @@ class TrialRun:
             admm=self._admm,
             latency=latency_record(self._timed),
             intermediate_results=list(intermediate_results),
-            notes=list(notes),
+            notes=[*self._notes, *self._calibration.notes, *notes],
             environment=environment(self._device),
         )
         return TrialOutcome(
@@ -179,7 +188,7 @@ class TrialRun:
             spec=self.spec,
             requested=self.requested,
             weights=PrunedWeights(
-                state=_on_cpu(self._model.state_dict()),
+                state=_on_cpu(self._measured.state_dict()),
                 mask=_on_cpu(mask.by_weight),
                 channels=mask.channels,
             ),
@@ -187,7 +196,9 @@ class TrialRun:
 
     def checkpoint(self) -> Checkpoint:
         """All that going on elsewhere needs."""
-        return Checkpoint.capture(self._tuner, self._mask, self._admm, self.timings, self._left_out)
+        return Checkpoint.capture(
+            self._tuner, self._mask, self._admm, self.timings, self._left_out, self._notes
+        )
 
 
 def measure(

@@ -22,6 +22,8 @@ from sparsefront.pruning.channels.graph import ChannelGraph, channel_graph
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.cost import CostProfile, profile
 from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.repair.moments import second_moments
+from sparsefront.pruning.weights import prunable_weights
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.device import resolve_device
@@ -50,6 +52,7 @@ class Shared:
     state       dense state dict by checkpoint path
     fusers      projections of a fuser `add` that the checkpoint lacks, by score_cache.batches_key
     statistics  criterion statistics by score_cache.key_of
+    moments     second moments of the layers' inputs by score_cache.moments_key, where trials repair
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
     curves      loss curves by trade_off_key, where a trial is given by a trade-off
@@ -59,6 +62,7 @@ class Shared:
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     fusers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     statistics: dict[str, dict[str, dict[str, Tensor]]] = field(default_factory=dict)
+    moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     profiles: dict[str, CostProfile] = field(default_factory=dict)
     graphs: dict[str, ChannelGraph] = field(default_factory=dict)
     curves: dict[str, Curves] = field(default_factory=dict)
@@ -77,8 +81,8 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     shared = shared or Shared()
     shared = Shared(
         state=dict(shared.state), fusers=dict(shared.fusers), statistics=dict(shared.statistics),
-        profiles=dict(shared.profiles), graphs=dict(shared.graphs), curves=dict(shared.curves),
-        frames=dict(shared.frames),
+        moments=dict(shared.moments), profiles=dict(shared.profiles), graphs=dict(shared.graphs),
+        curves=dict(shared.curves), frames=dict(shared.frames),
     )  # fmt: skip
     if spec.checkpoint not in shared.state:
         shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
@@ -93,6 +97,9 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
     )
     for scoring in scored:
         _score(scoring, shared, device)
+    moments = score_cache.moments_key(spec)
+    if spec.repair.method != "none" and moments not in shared.moments:
+        shared.moments[moments] = _moments(spec, shared, device)
     if cost not in shared.profiles:
         model = dense_model(spec, shared).to(device).eval()
         shared.profiles[cost] = cost_profile(spec, model, device)
@@ -126,6 +133,18 @@ def _score(spec: TrialSpec, shared: Shared, device: str) -> None:
     model = dense_model(spec, shared).to(device)
     groups = ModalityGroups.from_model(model)
     shared.statistics[key] = score_cache.compute(spec, model, groups, spec.train_scenes(), device)
+
+
+def _moments(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
+    """H of every prunable weight's layer in the dense model, on the CPU."""
+    seed_everything(spec.seed, spec.threads)
+    model = dense_model(spec, shared).to(device).eval()
+    batches = score_cache.calibration_batches(spec, spec.train_scenes(), spec.repair.frames, device)
+    found = second_moments(
+        model, batches, score_cache.run, batch_size=score_cache.CALIBRATION_BATCH_SIZE
+    )
+    prunable = prunable_weights(model)
+    return {name: moment.cpu() for name, moment in found.items() if name in prunable}
 
 
 def with_allocation(spec: TrialSpec, shared: Shared) -> TrialSpec:
