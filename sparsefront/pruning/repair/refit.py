@@ -38,8 +38,11 @@ class Refit:
 
 @torch.no_grad()
 def refit(weight: Tensor, kept: Tensor, moment: Tensor, damping: float) -> Refit:
-    """weight, kept [outputs, columns]; moment H [columns, columns]. Computed in float64."""
-    w, h = weight.double(), moment.double()
+    """weight, kept [outputs, columns]; moment H [columns, columns]. In float32 or the weight's own
+    wider type.
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    w, h = weight.to(dtype), moment.to(dtype)
     a = h.clone()
     a.diagonal().add_(damping * h.diagonal().mean())
     cut = w.masked_fill(~kept, 0)
@@ -54,7 +57,7 @@ def refit(weight: Tensor, kept: Tensor, moment: Tensor, damping: float) -> Refit
     if many.any():
         _solve_going(found, w, a, kept, many)
     found = found.masked_fill(~kept, 0).to(weight.dtype)
-    before, after = _errors(cut - w, h), _errors(found.double() - w, h)
+    before, after = _errors(cut - w, h), _errors(found.to(w.dtype) - w, h)
     worse = ~(after <= before)
     found[worse] = cut[worse].to(weight.dtype)
     failed = int(after.isnan().sum())

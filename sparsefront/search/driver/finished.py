@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_result import TrialResult
+from sparsefront.search.runs.dense_file import read_dense
 from sparsefront.search.runs.front import ParetoFront, pareto_front
 from sparsefront.search.runs.run_folder import RunFolder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_trial
@@ -36,4 +37,7 @@ class FinishedTrials:
 
     def front(self) -> ParetoFront:
         trials = [self._trials[i] for i in sorted(self._trials)]
-        return pareto_front(self._run.name, trials, self._sweep.objectives, self._sweep.constraints)
+        sweep = self._sweep
+        return pareto_front(
+            self._run.name, trials, sweep.objectives, sweep.constraints, read_dense(self._run)
+        )

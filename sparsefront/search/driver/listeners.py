@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sparsefront.search.config.agreement import Agreement
 from sparsefront.search.config.trial_result import TrialEnd
+from sparsefront.search.driver.dense import DenseEvaluation
 from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.driver.live import Live
 from sparsefront.search.optimizer.ask_and_tell import Proposal
@@ -14,12 +15,19 @@ from sparsefront.search.reports.mlflow_logger import MlflowLogger
 
 
 class Listeners:
-    """finished: the trials on which front and hypervolume rest."""
+    """finished: the trials on which front and hypervolume rest
+    dense: the model that they are compared with
+    """
 
     def __init__(
-        self, finished: FinishedTrials, live: Live, logger: MlflowLogger, drawn: LiveFront
+        self,
+        finished: FinishedTrials,
+        live: Live,
+        logger: MlflowLogger,
+        drawn: LiveFront,
+        dense: DenseEvaluation,
     ) -> None:
-        self.finished = finished
+        self.finished, self.dense = finished, dense
         self._live, self._logger, self._drawn = live, logger, drawn
 
     def started(self, proposal: Proposal) -> None:
@@ -30,6 +38,7 @@ class Listeners:
         self._live.restarted(proposal.trial_id, reason)
 
     def ended(self, proposal: Proposal, end: TrialEnd) -> None:
+        self.dense.look()
         self._logger.log_end(end, proposal.values)
         front = self._live.ended(end)
         self._logger.log_hypervolume(front.hypervolume, self._live.done)

@@ -29,6 +29,7 @@ from sparsefront.search.config.sweep_file import TRADE_OFF, Sweep, read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.driver.absolute_paths import check_uris, with_absolute_paths
 from sparsefront.search.driver.connect import ray_connection
+from sparsefront.search.driver.dense import DenseEvaluation
 from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.driver.first_trials import needs_scores, predicts, prepare_search
 from sparsefront.search.driver.listeners import Listeners
@@ -156,7 +157,8 @@ def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> P
                 live.say(line)
             if optimizer.num_finished() < sweep.trials:
                 drawn = LiveFront(sweep, run, logger.log_front)
-                listeners = Listeners(finished, live, logger, drawn)
+                dense = DenseEvaluation(sweep, run, live)
+                listeners = Listeners(finished, live, logger, drawn, dense)
                 _tune(sweep, run, optimizer, listeners, live, again, lease)
         view = view_of(run)
         save_all(view, run.path)
@@ -230,7 +232,9 @@ def _tune(
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
     shares = [rung.frames for rung in sweep.halving.rungs] if sweep.halving is not None else []
-    shared = ray.get(prepared.remote(scored_specs(sweep), shares))
+    preparing = prepared.remote(scored_specs(sweep), shares)
+    listeners.dense.start()
+    shared = ray.get(preparing)
     prepare_search(sweep, optimizer, shared)
     actor = tune.with_parameters(TrialActor, shared=shared, sweep=sweep, run=run)
     del shared  # Ray's object store has it now
@@ -257,6 +261,7 @@ def _tune(
         ),
     )
     tuner.fit()
+    listeners.dense.look(wait_s=None)
     if watcher.stop is not None:
         raise ExecutionError(watcher.stop)
     agreement = optimizer.agreement()

@@ -228,6 +228,8 @@ class MlflowLogger:
         log_all(self._client, self.experiment_id, self.parent_id, front, self._run.path)
         self._client.log_artifact(self.parent_id, str(self._run.sweep_file))
         best = {f"best/{o.name}": _best(front, o) for o in front.objectives if front.points}
+        if front.dense is not None:
+            best |= {f"dense/{o.name}": o.function(front.dense) for o in front.objectives}
         for name, value in best.items():
             self._client.log_metric(self.parent_id, name, value)
         on_front = {p.trial_id for p in front.points}

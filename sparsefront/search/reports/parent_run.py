@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.reports.sweep_files import FRONT_FILES, REPORT_FILES
 from sparsefront.search.runs.front import ParetoFront, format_value
 
@@ -51,16 +52,20 @@ def _sentence(front: ParetoFront) -> str:
         f"**{len(front.points)} of {tried} trials on the Pareto front** of "
         f"{', '.join(o.name for o in front.objectives)}, hypervolume {front.hypervolume:.4f}."
     )
+    if front.dense is not None:
+        text += f" Dense model: {_values(front, front.dense)}."
     if not front.points:
         return text
     knee = front.knee()
-    values = ", ".join(
-        f"{o.name} {format_value(o.function(knee.result))}" for o in front.objectives
-    )
+    values = _values(front, knee.result)
     removed = knee.result.metrics["sparsity"]
     return (
         f"{text} Knee: trial {knee.trial_id}, {values}, {100 * removed:.0f} % of weights removed."
     )
+
+
+def _values(front: ParetoFront, result: TrialResult) -> str:
+    return ", ".join(f"{o.name} {format_value(o.function(result))}" for o in front.objectives)
 
 
 def _table(front: ParetoFront) -> str:

@@ -16,6 +16,7 @@ from sparsefront.search.config.trial_result import TrialEnd
 from sparsefront.search.optimizer.for_sweep import first_of, initial_grid
 from sparsefront.search.reports.study_trials import StudyTrial, read_study_trials
 from sparsefront.search.runs.agreement_file import read_agreement
+from sparsefront.search.runs.dense_file import read_dense
 from sparsefront.search.runs.front import ParetoFront, pareto_front
 from sparsefront.search.runs.run_folder import RunFolder, run_folder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_end, read_finished
@@ -88,7 +89,7 @@ def view_of(run: RunFolder) -> SweepView:
     study = read_study_trials(sweep, run)
     values = {t.trial_id: _values(sweep, t, study.get(t.trial_id)) for t in trials}
     return SweepView(
-        front=pareto_front(run.name, trials, sweep.objectives, sweep.constraints),
+        front=pareto_front(run.name, trials, sweep.objectives, sweep.constraints, read_dense(run)),
         sweep=sweep,
         values=values,
         baselines=baselines_of(sweep, values, study),

@@ -14,6 +14,8 @@ import numpy as np
 from sparsefront.errors import InputError
 from sparsefront.search.config.goals import read_goals
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, Objective, feasible
+from sparsefront.search.config.trial_result import TrialResult
+from sparsefront.search.runs.dense_file import read_dense
 from sparsefront.search.runs.run_folder import RUNS, RunFolder, run_folder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_finished
 
@@ -26,6 +28,7 @@ class ParetoFront:
 
     points       non-dominated trials within the constraints, dense to sparse
     others       the remaining finished trials, by id
+    dense        what the dense model measured; None where it has not been
     hypervolume  share in 0..1 of the box from each objective's worst to its best possible value
                  (1 for shares, 0 for costs; worst: 0, 2 m for AMOTP, the dense model's cost, the
                  largest where the trials' dense models differ)
@@ -36,6 +39,7 @@ class ParetoFront:
     points: tuple[StoredTrial, ...]
     others: tuple[StoredTrial, ...]
     hypervolume: float
+    dense: TrialResult | None = None
 
     def knee(self) -> StoredTrial:
         """The point closest to the ideal one, each objective scaled to the front's own range."""
@@ -68,11 +72,15 @@ class ParetoFront:
         )
 
     def table(self) -> str:
-        """The front as text, one line a point."""
+        """The front as text: the dense model, then one line a point."""
         modalities = sorted({m for p in self.points for m in p.result.per_modality_sparsity})
         names = [*(o.name for o in self.objectives), "sparsity", *modalities]
         widths = [max(8, len(name)) for name in names]
         lines = [f"{'trial':>5}" + _cells(names, widths)]
+        if self.dense is not None:
+            cells = [format_value(o.function(self.dense)) for o in self.objectives]
+            shares = [0.0] * (len(modalities) + 1)
+            lines.append("dense" + _cells([*cells, *(f"{s:.1%}" for s in shares)], widths))
         knee = self.knee().trial_id if self.points else None
         for point in self.points:
             removed = point.result.per_modality_sparsity
@@ -92,6 +100,7 @@ class ParetoFront:
             "name": self.name,
             "objectives": {o.name: o.direction for o in self.objectives},
             "hypervolume": self.hypervolume,
+            "dense": None if self.dense is None else self.dense.metrics,
             "knee": self.knee().trial_id if self.points else None,
             "points": [_point(p) for p in self.points],
             "others": [_point(p) for p in self.others],
@@ -148,6 +157,7 @@ def pareto_front(
     trials: Sequence[StoredTrial],
     objective_names: Sequence[str],
     constraints: Mapping[str, Bound],
+    dense: TrialResult | None = None,
 ) -> ParetoFront:
     """The front of the finished trials of the sweep `name`."""
     objectives = tuple(OBJECTIVES[o] for o in objective_names)
@@ -167,6 +177,7 @@ def pareto_front(
         points=tuple(ordered),
         others=tuple(t for t in trials if t.trial_id not in ids),
         hypervolume=volume,
+        dense=dense,
     )
 
 
@@ -182,7 +193,9 @@ def load_front(name: str, runs: str | Path = RUNS) -> ParetoFront:
 def front_of(run: RunFolder) -> ParetoFront:
     """The same of what is on this machine."""
     goals = read_goals(run.sweep_file)
-    return pareto_front(run.name, read_finished(run), goals.objectives, goals.constraints)
+    return pareto_front(
+        run.name, read_finished(run), goals.objectives, goals.constraints, read_dense(run)
+    )
 
 
 def gains_of(front: ParetoFront) -> Any:

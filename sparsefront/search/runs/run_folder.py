@@ -88,6 +88,11 @@ class RunFolder:
         return older if older.is_file() else self.path / "mlflow.json"
 
     @property
+    def dense_file(self) -> Path:
+        """What the dense model measured."""
+        return self.path / "dense.json"
+
+    @property
     def agreement_file(self) -> Path:
         return self.path / "agreement.json"
 

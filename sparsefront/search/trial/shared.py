@@ -179,10 +179,15 @@ def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
 
 def trained_model(spec: TrialSpec, shared: Shared) -> FusionModel:
     """The checkpoint's own model, with the fuser that it was trained with."""
-    state = shared.state[spec.checkpoint]
-    if isinstance(spec.model, (BEVFusionSmall, BEVFusionMIT)):
-        spec = replace(spec, model=replace(spec.model, fuser=trained_fuser(state)))
-    return dense_model(spec, shared)
+    return dense_model(trained_spec(spec, shared), shared)
+
+
+def trained_spec(spec: TrialSpec, shared: Shared) -> TrialSpec:
+    """The spec with the fuser that its checkpoint was trained with."""
+    if not isinstance(spec.model, (BEVFusionSmall, BEVFusionMIT)):
+        return spec
+    fuser = trained_fuser(shared.state[spec.checkpoint])
+    return replace(spec, model=replace(spec.model, fuser=fuser))
 
 
 def _fitted(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:

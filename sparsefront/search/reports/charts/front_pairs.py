@@ -15,8 +15,18 @@ from sparsefront.search.config.tasks import quality
 from sparsefront.search.reports.charts import on_page, on_paper
 from sparsefront.search.reports.charts.hover import hover
 from sparsefront.search.reports.charts.panel import Axis, Line, Panel, Region, Series
-from sparsefront.search.reports.charts.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, axis_of
+from sparsefront.search.reports.charts.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    SKY,
+    axis_of,
+)
 from sparsefront.search.reports.sweep_view import SweepView
+from sparsefront.search.runs.front import format_value
 from sparsefront.search.runs.trial_reader import StoredTrial
 
 NAME, HEADING = "front", "The Pareto front"
@@ -24,7 +34,8 @@ READING = (
     "Each panel shows two objectives. Filled points are the sweep's front: no other trial is at "
     "least as good in every objective. The stepped line is the best that was found of the two "
     "objectives of the panel alone, so a filled point below it is on the front for a third one. "
-    "The ring is the knee, the point closest to the best of everything. Shaded: a constraint is "
+    "The ring is the knee, the point closest to the best of everything. The star is the dense "
+    "model, before any pruning. Shaded: a constraint is "
     "broken there."
 )
 BASELINES = {
@@ -130,6 +141,7 @@ def _panel(view: SweepView, pair: Pair) -> Panel:
         *(_baseline(view, pair, label) for label in dict.fromkeys(view.baselines.values())),
     ]  # fmt: skip
     ringed = view.ringed()
+    series.append(_dense_point(view, pair))
     if ringed is not None:
         name = "knee" if view.marked is None else f"trial {ringed.trial_id}"
         series.append(_points(view, pair, [ringed], name, ORANGE, draw="ring"))
@@ -159,13 +171,27 @@ def _baseline(view: SweepView, pair: Pair, label: str) -> Series:
     return _points(view, pair, trials, f"baseline: {label}", colour, symbol)
 
 
+def _dense_point(view: SweepView, pair: Pair) -> Series:
+    """The dense model, where both were measured."""
+    x, y = pair
+    dense = view.front.dense
+    known = dense is not None and x.name in dense.metrics and y.name in dense.metrics
+    at = [dense] if known and dense is not None else []
+    values = ", ".join(f"{o.name} {format_value(o.function(d))}" for d in at for o in pair)
+    return Series(
+        name="dense model", colour=INK, symbol="star", size=11,
+        x=[x.function(d) for d in at], y=[y.function(d) for d in at],
+        hover=[f"<b>dense model</b><br>{values}" for _ in at],
+    )  # fmt: skip
+
+
 def _dense(view: SweepView, x: Objective) -> tuple[Line, ...]:
     """The dense model's cost, where it is known and the same for all."""
     if x.name not in DENSE:
         return ()
     metric, factor = DENSE[x.name]
     known = {factor * t.result.metrics[metric] for t in view.trials if metric in t.result.metrics}
-    return (Line(name="dense model", x=known.pop()),) if len(known) == 1 else ()
+    return (Line(name="dense cost", x=known.pop()),) if len(known) == 1 else ()
 
 
 def _partner(view: SweepView, lone: Objective) -> Objective:

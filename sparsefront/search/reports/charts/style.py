@@ -13,7 +13,7 @@ from itertools import pairwise
 from sparsefront.search.config.objectives import Objective
 
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#00926b", "#a95c8b", "#3f8fc4"
-GREY = "#7b8794"
+GREY, INK = "#7b8794", "#1f2933"
 HUES = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")
 MARKERS = {

@@ -67,7 +67,7 @@ def front_table(view: SweepView) -> str:
     names = [o.name for o in view.front.objectives]
     costs = [] if "GFLOPs" in names else ["GFLOPs"]
     head = ["trial", *names, *costs, "removed", *modalities, "note"]
-    rows = []
+    rows = [] if view.front.dense is None else [_dense_row(view, names + costs, modalities)]
     for point in points:
         metrics, removed = point.result.metrics, point.result.per_modality_sparsity
         shares = [metrics["sparsity"], *(removed[m] for m in modalities)]
@@ -83,6 +83,13 @@ def front_table(view: SweepView) -> str:
     return table(
         "Dense to sparse; weights removed in all and of each modality", head, rows, marked
     ) + paragraph(GFLOPS, "reading")
+
+
+def _dense_row(view: SweepView, names: list[str], modalities: list[str]) -> list[str]:
+    dense = view.front.dense
+    assert dense is not None
+    values = [format_value(dense.metrics[n]) if n in dense.metrics else "" for n in names]
+    return ["dense", *values, *("0.0 %" for _ in range(len(modalities) + 1)), "before pruning"]
 
 
 def _chart(view: SweepView, chart: Chart) -> Section:
