@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -68,15 +68,22 @@ class Apply:
     """Criterion that chooses the weights, with its defaults; default: the allocation's own. All but
     magnitude, lamp and random need --data."""
     data: str | None = None
-    """Root of the frames that the criterion scores on; the allocation says which data set."""
+    """Root of the frames that the criterion scores on, and on which the model is repaired after the
+    cut; the allocation says which data set."""
+    repair: Literal["least_squares", "none"] = "least_squares"
+    """Of the kept weights, where --data is given."""
+    norm_frames: int = 16
+    """Frames on which batch norms are measured again, where --data is given; 0: they stay."""
 
     def run(self) -> str:
         require_new(self.out)
+        from sparsefront.pruning.repair.options import Repair
         from sparsefront.search.exports.apply import apply_allocation
 
         return apply_allocation(
             self.allocation, self.checkpoint, self.out,
             model_name=self.model, criterion_name=self.criterion, data_root=self.data,
+            repair=Repair(method=self.repair), norm_frames=self.norm_frames,
         )  # fmt: skip
 
 

@@ -30,6 +30,10 @@ from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.pruned_weights import PrunedWeights
+from sparsefront.pruning.repair.least_squares import refit_least_squares
+from sparsefront.pruning.repair.moments import second_moments
+from sparsefront.pruning.repair.norms import reestimate_norms
+from sparsefront.pruning.repair.options import Repair
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 from sparsefront.scenes.batch import SensorBatch
@@ -40,8 +44,9 @@ from sparsefront.search.config.checkpoint_model import (
     image_in,
     model_in,
 )
-from sparsefront.search.config.data import DataSpec, open_scenes, with_root
+from sparsefront.search.config.data import DataSpec, Scenes, open_scenes, with_root
 from sparsefront.search.config.model_names import model_spec
+from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 from sparsefront.search.exports.formats import original_dialect
 from sparsefront.search.exports.pruned import write_manifest, write_pruned
@@ -63,10 +68,15 @@ def apply_allocation(
     model_name: str | None = None,
     criterion_name: str | None = None,
     data_root: str | None = None,
+    repair: Repair | None = None,
+    norm_frames: int = 16,
 ) -> str:
     """Writes OUT, a folder or a checkpoint by its suffix; says what was removed. InputError, one
     line, for an allocation of another architecture or a criterion that lacks its data.
+
+    With data_root kept weights are refitted and norms measured again, as in a trial.
     """
+    repair = repair or Repair()
     allocation = read_allocation(file)
     criterion = _criterion(allocation, criterion_name, file)
     batches = _batches(allocation, criterion, data_root, file)
@@ -77,7 +87,7 @@ def apply_allocation(
     groups = ModalityGroups.from_model(model)
     scores = criterion.scores(model, groups, batches, task_loss)
     mask = _mask(allocation, scores, groups, model, synthetic_frame(image))
-    mask.apply(model)
+    repaired = _repair(model, mask, allocation, repair, norm_frames, data_root, file)
     mask.check(model)
     weights = PrunedWeights(
         state=dict(model.state_dict()), mask=dict(mask.by_weight), channels=mask.channels
@@ -86,8 +96,44 @@ def apply_allocation(
     _write(Path(out), pruned, allocation, mask, groups)
     return (
         f"{out}: {mask.sparsity():.1%} of {sum(m.numel() for m in mask.by_weight.values()):,} "
-        f"prunable weights removed by {criterion.name}, in {len(mask.by_weight)} layers"
+        f"prunable weights removed by {criterion.name}, in {len(mask.by_weight)} layers\n{repaired}"
     )
+
+
+def _repair(
+    model: FusionModel, mask: PruningMask, allocation: AllocationFile, repair: Repair,
+    norm_frames: int, root: str | None, file: Path,
+) -> str:  # fmt: skip
+    """Cuts the model down, repairs it where there are frames, and says what was done."""
+    if root is None:
+        mask.apply(model)
+        return "not repaired, as there are no frames: --data ROOT names those of the allocation"
+    scenes, image, seed = _frames(allocation, root, file)
+    said: list[str] = []
+    if repair.method == "none":
+        mask.apply(model)
+    else:
+        batches = calibration_batches(scenes, image, seed, repair.frames, "cpu")
+        moments = second_moments(model, batches, run, batch_size=BATCH_SIZE)
+        report = refit_least_squares(model, mask, moments, repair.damping)
+        said += [f"kept weights refitted on {repair.frames} frames", *report.notes]
+    if norm_frames > 0:
+        batches = calibration_batches(scenes, image, seed, norm_frames, "cpu")
+        unseen = reestimate_norms(model, batches, run)
+        said.append(f"norms measured again on {norm_frames} frames")
+        said += [f"norms that no frame reached: {', '.join(unseen)}"] if unseen else []
+    return "\n".join(said) or "not repaired, as asked"
+
+
+def _frames(allocation: AllocationFile, root: str, file: Path) -> tuple[Scenes, ImageSpec, int]:
+    """The trial's training frames under another root, their images' size, its seed."""
+    if allocation.found_by is None:
+        raise InputError(f"{file}: field found_by: none; allowed with --data: a trial's")
+    data = allocation.found_by.data
+    kinds: Any = DataSpec
+    frames: DataSpec = _read(data.get("train"), kinds, f"{file}: found_by.data.train")
+    image = _read(data.get("image"), ImageSpec, f"{file}: found_by.data.image")
+    return open_scenes(with_root(frames, root)), image, allocation.found_by.seeds["trial"]
 
 
 def require_layers(
@@ -134,17 +180,10 @@ def _batches(
             f"--data: criterion {criterion.name!r} scores on frames; allowed: --data ROOT, or "
             "--criterion magnitude, which needs none"
         )
-    if allocation.found_by is None:
-        raise InputError(f"{file}: field found_by: none; allowed with --data: a trial's")
-    data = allocation.found_by.data
-    kinds: Any = DataSpec
-    frames: DataSpec = _read(data.get("train"), kinds, f"{file}: found_by.data.train")
-    image = _read(data.get("image"), ImageSpec, f"{file}: found_by.data.image")
-    loader = Loader(
-        open_scenes(with_root(frames, root)), image, None, SCORE_BATCH_SIZE, shuffle=True,
-        seed=allocation.found_by.seeds["trial"], drop_last=False,
-    )  # fmt: skip
-    return list(islice(loader, int(data.get("score_batches", 1))))
+    scenes, image, seed = _frames(allocation, root, file)
+    assert allocation.found_by is not None
+    loader = Loader(scenes, image, None, SCORE_BATCH_SIZE, shuffle=True, seed=seed, drop_last=False)
+    return list(islice(loader, int(allocation.found_by.data.get("score_batches", 1))))
 
 
 def _dense(

@@ -25,14 +25,16 @@ from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import convert_fuser
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec, Loader
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
-from sparsefront.search.config.data import DataSpec, open_scenes
+from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 from sparsefront.search.config.tasks import measured, require_maps
+from sparsefront.search.evaluation.calibration import calibration_batches, run
 from sparsefront.search.training.final_metrics import Log, final_metrics
 from sparsefront.search.training.moving_average import MovingAverage
 from sparsefront.search.training.pruned_start import PrunedCheckpoint, start_from_pruned
@@ -62,6 +64,8 @@ class TrainSpec(GradientStepsSpec):
     init              checkpoint to start from (long fine-tuning), or one for each modality whose
                       branch was trained apart ({camera: A, lidar: B}); else random weights
     only              trains one branch with fusion and head, the other branch's map masked
+    norm_frames       training frames, not augmented, on which batch norms' running statistics are
+                      measured again at the end; 0: they stay as the steps left them
     modality_dropout  probability of a step with the camera or the LiDAR masked (half each)
     loader_workers    processes that read frames ahead; 0: this one
     on_bad_sample     a frame that cannot be read ends the run ("raise"), or is left out and
@@ -84,6 +88,7 @@ class TrainSpec(GradientStepsSpec):
     schedule: Literal["cosine", "one_cycle"] = "one_cycle"
     warmup: int | float = 0.3
     clip: float = 35.0
+    norm_frames: int = 0
     modality_dropout: float = 0.0
     seed: int = 0
     threads: int = 2
@@ -105,6 +110,8 @@ class TrainSpec(GradientStepsSpec):
             raise InputError(
                 f"modality_dropout: value {self.modality_dropout!r}; allowed: 0 <= x < 1"
             )
+        if self.norm_frames < 0:
+            raise InputError(f"norm_frames: value {self.norm_frames!r}; allowed: 0 and above")
         for name in ("threads", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
@@ -161,6 +168,8 @@ def train(
     for token, reason in scenes.skipped.items():
         log(f"skipped {token}: {reason}")
     model.load_state_dict(averaged)
+    if spec.norm_frames:
+        _update_norms(model, spec, scenes, device, log)
     held.check(model)
     minutes = (time.monotonic() - started) / 60
     store.save(out, model, _metadata(spec, len(losses)))
@@ -172,6 +181,17 @@ def train(
     return TrainResult(
         checkpoint=Path(out), steps=len(losses), minutes=minutes, losses=losses, metrics=metrics
     )
+
+
+def _update_norms(
+    model: FusionModel, spec: TrainSpec, scenes: Scenes, device: str, log: Log
+) -> None:
+    batches = calibration_batches(scenes, spec.image, spec.seed, spec.norm_frames, device)
+    unseen = reestimate_norms(model, batches, run)
+    found = sum(len(batch.tokens) for batch in batches)
+    log(f"norms measured again on {found} training frames")
+    if unseen:
+        log(f"norms that no frame reached keep their statistics: {', '.join(unseen)}")
 
 
 def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:

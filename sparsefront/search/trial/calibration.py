@@ -10,7 +10,7 @@ from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.trial import score_cache
+from sparsefront.search.evaluation.calibration import calibration_batches, run
 
 
 class Calibration:
@@ -26,7 +26,7 @@ class Calibration:
         if self._spec.norm_frames == 0:
             return
         with torch.random.fork_rng():
-            unseen = reestimate_norms(model, self.batches(), score_cache.run)
+            unseen = reestimate_norms(model, self.batches(), run)
         if unseen:
             self._note(f"norms that no frame reached keep their statistics: {', '.join(unseen)}")
 
@@ -43,8 +43,8 @@ class Calibration:
         if self._batches is None:
             wanted = self._spec.norm_frames
             scenes = self._spec.train_scenes()
-            self._batches = score_cache.calibration_batches(
-                self._spec, scenes, wanted, self._device
+            self._batches = calibration_batches(
+                scenes, self._spec.image, self._spec.seed, wanted, self._device
             )
             found = sum(len(batch.tokens) for batch in self._batches)
             if found < wanted:

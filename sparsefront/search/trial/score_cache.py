@@ -29,8 +29,6 @@ Statistics = Mapping[str, Mapping[str, Tensor]]
 
 SCORE_BATCH_SIZE = 2
 """Frames a scoring batch: enough for batch statistics, small enough for a laptop's memory."""
-CALIBRATION_BATCH_SIZE = 4
-"""Frames a batch without gradients."""
 
 
 def key_of(spec: TrialSpec) -> str:
@@ -76,21 +74,6 @@ def scoring_batches(spec: TrialSpec, scenes: Scenes, device: str) -> list[Sensor
     return found
 
 
-def calibration_batches(
-    spec: TrialSpec, scenes: Scenes, frames: int, device: str
-) -> list[SensorBatch]:
-    """So many training frames, or all there are, in the seeded order of the scoring batches, not
-    augmented.
-    """
-    shuffled = Loader(scenes, spec.image, None, 1, shuffle=True, seed=spec.seed)
-    loader = Loader(scenes, spec.image, None, CALIBRATION_BATCH_SIZE, shuffle=False, seed=spec.seed)
-    loader.frames = shuffled.order(epoch=0)[:frames]
-    found = [batch.to(device) for batch in loader]
-    if not found:
-        raise InputError(f"train: none of {len(loader.frames)} frames could be read")
-    return found
-
-
 def compute(
     spec: TrialSpec,
     model: FusionModel,
@@ -111,11 +94,6 @@ def scores(spec: TrialSpec, statistics: Statistics, groups: ModalityGroups) -> I
     """Importance of every weight for this spec's criterion."""
     plain = {name: dict(by_weight) for name, by_weight in statistics.items()}
     return spec.criterion.combine(plain, groups)
-
-
-def run(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
-    """A forward pass to the raw head outputs."""
-    return model.heads(model.features(batch))
 
 
 def task_loss(model: FusionModel, batch: SensorBatch) -> Tensor:

@@ -28,6 +28,7 @@ from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.device import resolve_device
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.trial import evaluation_frames, score_cache
 from sparsefront.search.trial.evaluation_frames import EvaluationFrames
@@ -139,10 +140,10 @@ def _moments(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
     """H of every prunable weight's layer in the dense model, on the CPU."""
     seed_everything(spec.seed, spec.threads)
     model = dense_model(spec, shared).to(device).eval()
-    batches = score_cache.calibration_batches(spec, spec.train_scenes(), spec.repair.frames, device)
-    found = second_moments(
-        model, batches, score_cache.run, batch_size=score_cache.CALIBRATION_BATCH_SIZE
+    batches = calibration_batches(
+        spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
     )
+    found = second_moments(model, batches, run, batch_size=BATCH_SIZE)
     prunable = prunable_weights(model)
     return {name: moment.cpu() for name, moment in found.items() if name in prunable}
 
