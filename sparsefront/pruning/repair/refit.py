@@ -64,6 +64,36 @@ def refit(weight: Tensor, kept: Tensor, moment: Tensor, damping: float) -> Refit
     return Refit(found, torch.where(worse, before, after), before, failed)
 
 
+@torch.no_grad()
+def refit_to(
+    now: Tensor, weight: Tensor, kept: Tensor, squares: Tensor, products: Tensor, damping: float
+) -> Tensor:
+    """Rows [outputs, columns] whose answers to the inputs X^ are nearest to those of `weight` to X.
+
+    now: the present rows, zero where not kept, which stay where nothing is nearer; squares X^ X^^T
+    and products X^ X^T [columns, columns].
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    w, h, c = weight.to(dtype), squares.to(dtype), products.to(dtype)
+    a = h.clone()
+    a.diagonal().add_(damping * h.diagonal().mean())
+    wanted = w @ c.T
+    found = now.to(dtype)
+    rows = kept.any(1)
+    if rows.any():
+        _solve_kept(found, wanted + damping * h.diagonal().mean() * w, a, kept, rows)
+    found = found.masked_fill(~kept, 0).to(weight.dtype)
+    before, after = _distances(now.to(dtype), h, wanted), _distances(found.to(dtype), h, wanted)
+    worse = ~(after <= before)
+    found[worse] = now[worse]
+    return found
+
+
+def _distances(rows: Tensor, h: Tensor, wanted: Tensor) -> Tensor:
+    """|X^ w' - X w|^2 of each row, less what is the same for all w'."""
+    return ((rows @ h - 2 * wanted) * rows).sum(1)
+
+
 def _solve_kept(found: Tensor, target: Tensor, a: Tensor, kept: Tensor, rows: Tensor) -> None:
     """w'_S = A_SS^-1 (target)_S for the rows, in place."""
     for some, index, filled in _systems(kept, rows):

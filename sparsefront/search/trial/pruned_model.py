@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,8 +15,10 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares
+from sparsefront.pruning.repair.refine import refine
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
 from sparsefront.search.trial import score_cache
 from sparsefront.search.trial.shared import (
     Shared,
@@ -46,8 +49,17 @@ def prune_model(
     if spec.repair.method == "none":
         mask.apply(model)
         return Pruned(mask, log, ())
+    before = copy.deepcopy(model) if spec.repair.refine else None
     moments = shared.moments[score_cache.moments_key(spec)]
     report = refit_least_squares(model, mask, moments, spec.repair.damping)
+    if before is not None:
+        batches = calibration_batches(
+            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
+        )
+        refine(
+            model.eval(), before.eval(), mask, batches, run, damping=spec.repair.damping,
+            batch_size=BATCH_SIZE,
+        )  # fmt: skip
     return Pruned(mask, log, report.notes)
 
 
