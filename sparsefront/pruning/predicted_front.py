@@ -8,12 +8,13 @@ Research 1963), and a sweep over trade-offs is the front.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sparsefront.pruning.allocation import Rule, SparsityAllocation
 from sparsefront.pruning.cost import CostProfile
@@ -95,20 +96,36 @@ def group_curve(
     """
     every = predicted.by_weight
     total = sum(float(score.clamp(min=0).sum(dtype=torch.double)) for score in every.values())
-    part = ImportanceScores({name: scores.by_weight[name] for name in names})
     mass = {name: every[name].clamp(min=0).double() for name in names}
-    uses = {name: profile.layers[name] for name in names if name in profile.layers}
-    one_group = ModalityGroups({"all": tuple(names)})
     loss, saved = [], []
-    for sparsity in sparsities:
-        shared = SparsityAllocation(overall=sparsity, rule=rule, min_keep=min_keep)
-        kept = PruningMask.from_scores(part, shared, one_group).by_weight
+    for kept in group_masks(scores, names, sparsities, rule, min_keep):
         gone = sum(float(mass[name][~stays].sum()) for name, stays in kept.items())
         loss.append(gone / max(total, 1e-300))
-        saved.append(sum(use.macs(None) - use.macs(kept[name]) for name, use in uses.items()))
+        saved.append(saved_macs(profile, kept))
     return GroupCurve(
         sparsities=np.array(sparsities, float), loss=np.array(loss), saved=np.array(saved)
     )
+
+
+def group_masks(
+    scores: ImportanceScores,
+    names: Sequence[str],
+    sparsities: Sequence[float],
+    rule: Rule = "global",
+    min_keep: int = 1,
+) -> Iterator[dict[str, Tensor]]:
+    """What of a group's weights stays at each sparsity: name -> bool."""
+    part = ImportanceScores({name: scores.by_weight[name] for name in names})
+    one_group = ModalityGroups({"all": tuple(names)})
+    for sparsity in sparsities:
+        shared = SparsityAllocation(overall=sparsity, rule=rule, min_keep=min_keep)
+        yield dict(PruningMask.from_scores(part, shared, one_group).by_weight)
+
+
+def saved_macs(profile: CostProfile, kept: Mapping[str, Tensor]) -> float:
+    """MACs a frame that a cut saves."""
+    uses = {name: profile.layers[name] for name in kept if name in profile.layers}
+    return sum(use.macs(None) - use.macs(kept[name]) for name, use in uses.items())
 
 
 def predicted_front(

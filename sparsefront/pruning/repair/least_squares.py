@@ -61,6 +61,29 @@ def refit_least_squares(
     return RepairReport(errors, tuple(_notes(model, mask, moments, singular)))
 
 
+@torch.no_grad()
+def refitted(
+    model: nn.Module,
+    kept: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
+    damping: float = 0.01,
+) -> dict[str, Tensor]:
+    """How far cut and refit would move the weights of `kept` (name -> bool): w' - w, by name. The
+    model is unchanged.
+    """
+    parameters, layer_of = dict(model.named_parameters()), owners(model)
+    moved = {}
+    for name, stays in kept.items():
+        weight, keep = parameters[name].detach(), stays.to(parameters[name].device)
+        if name in moments:
+            moment = moments[name].to(weight.device)
+            new, _, _ = _layer(layer_of[name], weight, keep, moment, damping)
+        else:
+            new = weight.masked_fill(~keep, 0)
+        moved[name] = new - weight
+    return moved
+
+
 def _layer(
     module: nn.Module, weight: Tensor, kept: Tensor, moment: Tensor, damping: float
 ) -> tuple[Tensor, LayerErrors, int]:

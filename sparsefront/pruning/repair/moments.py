@@ -31,22 +31,19 @@ class PositionSampler:
     batch_size: int
     frames: int
     seed: int = 0
+    least: int = LEAST_POSITIONS
 
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def __call__(self, positions: int, columns: int) -> Tensor:
         """Rows [P] of positions, rising: one at random from each of P equal parts."""
-        wanted = self.batch_size * positions_per_frame(columns, self.frames)
+        per_frame = max(self.least, -(-POSITIONS_PER_COLUMN * columns // self.frames))
+        wanted = self.batch_size * per_frame
         if positions <= wanted:
             return torch.arange(positions)
         within = torch.rand(wanted, generator=self._generator, dtype=torch.float64)
         return ((torch.arange(wanted) + within) * (positions / wanted)).long()
-
-
-def positions_per_frame(columns: int, frames: int) -> int:
-    """How many positions of a layer one frame gives."""
-    return max(LEAST_POSITIONS, -(-POSITIONS_PER_COLUMN * columns // frames))
 
 
 def second_moments(

@@ -31,6 +31,10 @@ from sparsefront.pruning.repair.refit import refit_to
 
 TOGETHER = 6
 """Layers that are refitted from one look at their inputs: a pass over the frames each."""
+POSITIONS = 4000
+"""Of one layer and frame. Answers are fitted here that the inputs do not explain, so it takes more
+of them than a refit with the dense model's own inputs.
+"""
 
 
 @torch.no_grad()
@@ -94,7 +98,9 @@ class _Pairs:
         for model, names, rows in zip(self._models, self._names, seen, strict=True):
             # the same positions of both models
             choose = (
-                sampler_of_all if sampler is None else PositionSampler(*sampler, seed=self._looks)
+                sampler_of_all
+                if sampler is None
+                else PositionSampler(*sampler, seed=self._looks, least=POSITIONS)
             )
             with watched(model, names, choose, _into(rows)):
                 forward(model, batch)

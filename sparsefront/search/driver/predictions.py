@@ -18,8 +18,8 @@ from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.optimizer.prediction import LossPrediction
 from sparsefront.search.optimizer.trade_off_prediction import TradeOffPrediction
 from sparsefront.search.trial import score_cache
-from sparsefront.search.trial.loss_curves import curves_of, trade_off_key, with_criterion
-from sparsefront.search.trial.shared import Shared, cost_key, dense_model, prepare
+from sparsefront.search.trial.loss_curves import CurveRequest, trade_off_request
+from sparsefront.search.trial.shared import Shared, cost_key, dense_model, prepare, with_curves
 
 GFLOPS_A_MAC = 2e-9
 COST = "GFLOPs"
@@ -31,14 +31,20 @@ def prediction_of(sweep: Sweep, shared: Shared) -> LossPrediction:
     """
     if TRADE_OFF in sweep.space:
         return _over_trade_offs(sweep, shared)
+    request = curve_request(sweep)
+    shared = with_curves(request, shared)
+    found = _objectives(sweep, request.spec, shared)
+    return LossPrediction(curves=shared.curves[request.key()], **found)
+
+
+def curve_request(sweep: Sweep) -> CurveRequest:
+    """The curves of the searched sparsities."""
     ranges = searched_sparsities(sweep)
-    spec = with_values(sweep.trial, dict.fromkeys(ranges, 0.0))
-    shared = prepare(with_criterion(spec, sweep.predicted_by), prepare(spec, shared))
-    curves = curves_of(
-        spec, sweep.predicted_by, shared.statistics, shared.profiles[cost_key(spec)],
-        searched_groups(sweep), {name: (r.low, r.high) for name, r in ranges.items()},
+    return CurveRequest(
+        spec=with_values(sweep.trial, dict.fromkeys(ranges, 0.0)),
+        predicted_by=sweep.predicted_by, groups=searched_groups(sweep),
+        ranges={name: (r.low, r.high) for name, r in ranges.items()},
     )  # fmt: skip
-    return LossPrediction(curves=curves, **_objectives(sweep, spec, shared))
 
 
 def _over_trade_offs(sweep: Sweep, shared: Shared) -> LossPrediction:
@@ -54,8 +60,8 @@ def _over_trade_offs(sweep: Sweep, shared: Shared) -> LossPrediction:
     }
     dense = replace(spec, trade_off=None, allocation=SparsityAllocation())
     return TradeOffPrediction(
-        curves=shared.curves[trade_off_key(spec)], own=spec.trade_off, saved=(TRADE_OFF, saved),
-        tilts=tilts, **_objectives(sweep, dense, shared),
+        curves=shared.curves[trade_off_request(spec).key()], own=spec.trade_off,
+        saved=(TRADE_OFF, saved), tilts=tilts, **_objectives(sweep, dense, shared),
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.driver.first_trials import needs_scores, predicts, prepare_search
 from sparsefront.search.driver.listeners import Listeners
 from sparsefront.search.driver.live import Live
+from sparsefront.search.driver.predictions import curve_request
 from sparsefront.search.driver.tidy import tidy
 from sparsefront.search.driver.warm_start import take_over
 from sparsefront.search.optimizer.ask_and_tell import Optimizer, Proposal
@@ -232,7 +233,8 @@ def _tune(
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
     live.say("scoring the dense model")
     shares = [rung.frames for rung in sweep.halving.rungs] if sweep.halving is not None else []
-    preparing = prepared.remote(scored_specs(sweep), shares)
+    request = curve_request(sweep) if predicts(sweep) and TRADE_OFF not in sweep.space else None
+    preparing = prepared.remote(scored_specs(sweep), shares, request)  # type: ignore[call-arg]
     listeners.dense.start()
     shared = ray.get(preparing)
     prepare_search(sweep, optimizer, shared)

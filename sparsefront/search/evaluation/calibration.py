@@ -15,13 +15,18 @@ BATCH_SIZE = 4
 
 
 def calibration_batches(
-    scenes: Scenes, image: ImageSpec, seed: int, frames: int, device: str
+    scenes: Scenes,
+    image: ImageSpec,
+    seed: int,
+    frames: int,
+    device: str,
+    batch_size: int = BATCH_SIZE,
 ) -> list[SensorBatch]:
     """So many frames, or all there are, in the order of a first training epoch of that seed.
     InputError where none can be read.
     """
     shuffled = Loader(scenes, image, None, 1, shuffle=True, seed=seed)
-    loader = Loader(scenes, image, None, BATCH_SIZE, shuffle=False, seed=seed)
+    loader = Loader(scenes, image, None, batch_size, shuffle=False, seed=seed)
     loader.frames = shuffled.order(epoch=0)[:frames]
     found = [batch.to(device) for batch in loader]
     if not found:

@@ -4,50 +4,134 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
 
 from sparsefront.errors import InputError
 from sparsefront.models import build
+from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.cost import CostProfile
-from sparsefront.pruning.criteria import Criterion
+from sparsefront.pruning.criteria import Criterion, Fisher
 from sparsefront.pruning.groups import ModalityGroups, stage_of
-from sparsefront.pruning.predicted_front import GroupCurve, group_curve, predicted_front
+from sparsefront.pruning.predicted_front import (
+    GroupCurve,
+    group_curve,
+    group_masks,
+    predicted_front,
+    saved_macs,
+)
+from sparsefront.pruning.repair.predicted_loss import predicted_loss, repaired_products
+from sparsefront.pruning.scores import ImportanceScores
+from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.grouping import weights_of
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial import score_cache
 
-STEPS = 40
+STEPS, REPAIRED_STEPS = 40, 13
+NO_SPARSITIES: dict[str, Any] = {
+    "overall": 0.0, "per_modality": {}, "per_stage": {}, "per_layer": {}, "per_group": {},
+}  # fmt: skip
 
 Curves = dict[str, GroupCurve]
 AllStatistics = Mapping[str, score_cache.Statistics]
 """By score_cache.key_of."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CurveRequest:
+    """Curves of the groups (name -> weights) over their ranges of sparsities. The spec's criterion
+    says which weights go, `predicted_by` what that costs.
+    """
+
+    spec: TrialSpec
+    predicted_by: Criterion
+    groups: Mapping[str, Sequence[str]]
+    ranges: Mapping[str, tuple[float, float]]
+
+    def key(self) -> str:
+        """What the curves depend on, beside statistics and cost profile."""
+        parts = [
+            asdict(self.spec.criterion), asdict(self.predicted_by), asdict(self.spec.repair),
+            self.spec.allocation.rule, self.spec.allocation.min_keep, self.ranges,
+            {name: list(weights) for name, weights in self.groups.items()},
+            score_cache.key_of(self.spec),
+        ]  # fmt: skip
+        return json.dumps(parts, sort_keys=True)
+
+    def repaired(self) -> bool:
+        """Whether the loss is that which the repair leaves: Fisher's alone is known for it."""
+        return self.spec.repair.method != "none" and isinstance(self.predicted_by, Fisher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairInputs:
+    """The dense model, H of its layers, and batches of a frame for gradients."""
+
+    model: FusionModel
+    moments: Mapping[str, Tensor]
+    batches: Sequence[SensorBatch]
+
+
 def curves_of(
-    spec: TrialSpec,
-    predicted_by: Criterion,
+    request: CurveRequest,
     statistics: AllStatistics,
     profile: CostProfile,
-    groups: Mapping[str, Sequence[str]],
-    ranges: Mapping[str, tuple[float, float]],
+    repair: RepairInputs | None = None,
 ) -> Curves:
-    """Group -> curve over its range of sparsities; `groups` maps names to weight names. The
-    spec's criterion says which weights go, `predicted_by` what that costs.
-    """
+    """Group -> curve; with `repair`, of the loss that is left after it."""
+    spec = request.spec
     modalities = ModalityGroups.from_model(build(spec.model))
     scores = score_cache.scores(spec, statistics[score_cache.key_of(spec)], modalities)
-    other = with_criterion(spec, predicted_by)
+    if repair is not None:
+        return _repaired_curves(request, scores, profile, repair)
+    other = with_criterion(spec, request.predicted_by)
     predicted = score_cache.scores(other, statistics[score_cache.key_of(other)], modalities)
     return {
         name: group_curve(
-            scores, predicted, weights, profile, np.linspace(*ranges[name], STEPS).tolist(),
+            scores, predicted, weights, profile, _levels(request, name, STEPS),
             spec.allocation.rule, spec.allocation.min_keep,
         )
-        for name, weights in groups.items()
+        for name, weights in request.groups.items()
     }  # fmt: skip
+
+
+def _repaired_curves(
+    request: CurveRequest, scores: ImportanceScores, profile: CostProfile, repair: RepairInputs
+) -> Curves:
+    """Repaired at REPAIRED_STEPS sparsities, between them by monotone interpolation of each batch;
+    a loss never falls with the sparsity.
+    """
+    rule, min_keep = request.spec.allocation.rule, request.spec.allocation.min_keep
+    at = {name: _levels(request, name, REPAIRED_STEPS) for name in request.groups}
+    kept = {
+        name: list(group_masks(scores, weights, at[name], rule, min_keep))
+        for name, weights in request.groups.items()
+    }
+    products = repaired_products(
+        repair.model, kept, repair.moments, repair.batches, score_cache.task_loss,
+        request.spec.repair.damping,
+    )  # fmt: skip
+    curves = {}
+    for name, weights in request.groups.items():
+        levels = _levels(request, name, STEPS)
+        between = PchipInterpolator(at[name], products[name], axis=1)(levels)
+        masks = group_masks(scores, weights, levels, rule, min_keep)
+        curves[name] = GroupCurve(
+            sparsities=np.array(levels),
+            loss=np.maximum.accumulate(predicted_loss({name: between})),
+            saved=np.array([saved_macs(profile, kept) for kept in masks]),
+        )
+    return curves
+
+
+def _levels(request: CurveRequest, group: str, count: int) -> list[float]:
+    found: list[float] = np.linspace(*request.ranges[group], count).tolist()
+    return found
 
 
 def with_criterion(spec: TrialSpec, criterion: Criterion) -> TrialSpec:
@@ -55,23 +139,15 @@ def with_criterion(spec: TrialSpec, criterion: Criterion) -> TrialSpec:
     return replace(spec, criterion=criterion)
 
 
-def trade_off_key(spec: TrialSpec) -> str:
-    """What the curves behind a trade-off depend on, beside statistics and cost profile."""
-    assert spec.trade_off is not None
-    parts = [
-        asdict(spec.criterion), asdict(spec.trade_off.predicted_by), spec.trade_off.groups,
-        spec.trade_off.most, spec.allocation.rule, spec.allocation.min_keep,
-        score_cache.key_of(spec),
-    ]  # fmt: skip
-    return json.dumps(parts, sort_keys=True)
-
-
-def trade_off_curves(spec: TrialSpec, statistics: AllStatistics, profile: CostProfile) -> Curves:
-    """The curves of all groups that the trade-off is over."""
+def trade_off_request(spec: TrialSpec) -> CurveRequest:
+    """The curves of all groups that the spec's trade-off is over."""
     assert spec.trade_off is not None
     groups = trade_off_groups(spec)
     most = dict.fromkeys(groups, (0.0, spec.trade_off.most))
-    return curves_of(spec, spec.trade_off.predicted_by, statistics, profile, groups, most)
+    return CurveRequest(
+        spec=replace(spec, trade_off=None, allocation=replace(spec.allocation, **NO_SPARSITIES)),
+        predicted_by=spec.trade_off.predicted_by, groups=groups, ranges=most,
+    )  # fmt: skip
 
 
 def trade_off_groups(spec: TrialSpec) -> dict[str, list[str]]:
@@ -100,7 +176,5 @@ def resolved(spec: TrialSpec, curves: Curves) -> SparsityAllocation:
     tilt = {name: trade_off.tilt_of(name) for name in curves}
     found = predicted_front(curves, tilt).at(trade_off.saved)
     by_modality = trade_off.groups == "modality"
-    return replace(
-        spec.allocation, overall=0.0, per_modality=found if by_modality else {},
-        per_stage={} if by_modality else found, per_layer={}, per_group={},
-    )  # fmt: skip
+    given = {"per_modality" if by_modality else "per_stage": found}
+    return replace(spec.allocation, **{**NO_SPARSITIES, **given})

@@ -34,10 +34,12 @@ from sparsefront.search.trial import evaluation_frames, score_cache
 from sparsefront.search.trial.evaluation_frames import EvaluationFrames
 from sparsefront.search.trial.fitted_fuser import fitted_projections
 from sparsefront.search.trial.loss_curves import (
+    CurveRequest,
     Curves,
+    RepairInputs,
+    curves_of,
     resolved,
-    trade_off_curves,
-    trade_off_key,
+    trade_off_request,
     with_criterion,
 )
 from sparsefront.search.trial.mapped import as_arrays, as_tensors
@@ -56,7 +58,7 @@ class Shared:
     moments     second moments of the layers' inputs by score_cache.moments_key, where trials repair
     profiles    cost profile by cost_key
     graphs      channel graph by cost_key, where a trial prunes channels
-    curves      loss curves by trade_off_key, where a trial is given by a trade-off
+    curves      loss curves by CurveRequest.key, where a trade-off or the search follows them
     frames      what is read of the evaluation frames, by evaluation_frames.key_of; in a sweep
     """
 
@@ -106,11 +108,35 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
         shared.profiles[cost] = cost_profile(spec, model, device)
     if spec.allocation.pattern == "channel" and cost not in shared.graphs:
         shared.graphs[cost] = dense_graph(spec, dense_model(spec, shared).to(device), device)
-    if spec.trade_off is not None and trade_off_key(spec) not in shared.curves:
-        shared.curves[trade_off_key(spec)] = trade_off_curves(
-            spec, shared.statistics, shared.profiles[cost]
-        )
+    if spec.trade_off is not None:
+        request = trade_off_request(spec)
+        if request.key() not in shared.curves:
+            shared.curves[request.key()] = _curves(request, shared, device)
     return shared
+
+
+def with_curves(request: CurveRequest, shared: Shared) -> Shared:
+    """Shared with the curves that are asked for."""
+    if request.key() in shared.curves:
+        return shared
+    spec = request.spec
+    shared = prepare(with_criterion(spec, request.predicted_by), prepare(spec, shared))
+    shared.curves[request.key()] = _curves(request, shared, resolve_device(spec.device))
+    return shared
+
+
+def _curves(request: CurveRequest, shared: Shared, device: str) -> Curves:
+    spec, repair = request.spec, None
+    if request.repaired():
+        seed_everything(spec.seed, spec.threads)
+        repair = RepairInputs(
+            model=dense_model(spec, shared).to(device).eval(),
+            moments=shared.moments[score_cache.moments_key(spec)],
+            batches=calibration_batches(
+                spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device, 1
+            ),
+        )
+    return curves_of(request, shared.statistics, shared.profiles[cost_key(spec)], repair)
 
 
 def trim(shared: Shared, base: Shared) -> Shared:
@@ -152,19 +178,23 @@ def with_allocation(spec: TrialSpec, shared: Shared) -> TrialSpec:
     """The spec with its trade-off turned into the allocation that it stands for."""
     if spec.trade_off is None:
         return spec
-    allocation = resolved(spec, shared.curves[trade_off_key(spec)])
+    allocation = resolved(spec, shared.curves[trade_off_request(spec).key()])
     return replace(spec, allocation=allocation, trade_off=None)
 
 
-def prepare_all(specs: list[TrialSpec], shares: Sequence[float]) -> Shared:
-    """Shared with all that these specs need, measured on these shares of the evaluation frames."""
+def prepare_all(
+    specs: list[TrialSpec], shares: Sequence[float], request: CurveRequest | None = None
+) -> Shared:
+    """Shared with all that these specs need, measured on these shares of the evaluation frames, and
+    with the curves that are asked for.
+    """
     shared = Shared()
     for spec in specs:
         shared = prepare(spec, shared)
         key = evaluation_frames.key_of(spec)
         if key not in shared.frames:
             shared.frames[key] = evaluation_frames.read(spec, shares)
-    return shared
+    return shared if request is None else with_curves(request, shared)
 
 
 def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
