@@ -12,6 +12,7 @@ from benchmarks import (
     map_score,
     masks,
     pooling,
+    repair,
     scoring,
     store,
     tracking_score,
@@ -25,6 +26,7 @@ def main() -> None:
     torch.set_num_threads(2)
     masks.speed()
     pooling.speed()
+    repair.speed()
     detection_score.speed()
     map_raster.speed()
     map_score.speed()
