@@ -25,9 +25,8 @@ from sparsefront.pruning.predicted_front import (
     predicted_front,
     saved_macs,
 )
-from sparsefront.pruning.repair.predicted_loss import predicted_loss, repaired_products
+from sparsefront.pruning.repair.predicted_loss import repaired_losses
 from sparsefront.pruning.scores import ImportanceScores
-from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.grouping import weights_of
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial import score_cache
@@ -70,11 +69,11 @@ class CurveRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairInputs:
-    """The dense model, H of its layers, and batches of a frame for gradients."""
+    """The dense model, and H and G of its layers (pruning/repair)."""
 
     model: FusionModel
     moments: Mapping[str, Tensor]
-    batches: Sequence[SensorBatch]
+    weighted: Mapping[str, Tensor]
 
 
 def curves_of(
@@ -103,28 +102,27 @@ def curves_of(
 def _repaired_curves(
     request: CurveRequest, scores: ImportanceScores, profile: CostProfile, repair: RepairInputs
 ) -> Curves:
-    """Repaired at REPAIRED_STEPS sparsities, between them by monotone interpolation of each batch;
-    a loss never falls with the sparsity.
+    """Repaired at REPAIRED_STEPS sparsities, between them by monotone interpolation; a loss never
+    falls with the sparsity.
     """
     rule, min_keep = request.spec.allocation.rule, request.spec.allocation.min_keep
-    at = {name: _levels(request, name, REPAIRED_STEPS) for name in request.groups}
-    kept = {
-        name: list(group_masks(scores, weights, at[name], rule, min_keep))
-        for name, weights in request.groups.items()
-    }
-    products = repaired_products(
-        repair.model, kept, repair.moments, repair.batches, score_cache.task_loss,
-        request.spec.repair.damping,
-    )  # fmt: skip
     curves = {}
     for name, weights in request.groups.items():
-        levels = _levels(request, name, STEPS)
-        between = PchipInterpolator(at[name], products[name], axis=1)(levels)
-        masks = group_masks(scores, weights, levels, rule, min_keep)
+        at, levels = _levels(request, name, REPAIRED_STEPS), _levels(request, name, STEPS)
+        known = repaired_losses(
+            repair.model, list(group_masks(scores, weights, at, rule, min_keep)), repair.moments,
+            repair.weighted, request.spec.repair.damping,
+        )  # fmt: skip
+        roots = np.sqrt(np.maximum.accumulate(known))  # straighter than the loss itself
         curves[name] = GroupCurve(
             sparsities=np.array(levels),
-            loss=np.maximum.accumulate(predicted_loss({name: between})),
-            saved=np.array([saved_macs(profile, kept) for kept in masks]),
+            loss=PchipInterpolator(at, roots)(levels) ** 2,
+            saved=np.array(
+                [
+                    saved_macs(profile, m)
+                    for m in group_masks(scores, weights, levels, rule, min_keep)
+                ]
+            ),
         )
     return curves
 

@@ -23,6 +23,7 @@ from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.cost import CostProfile, profile
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.repair.moments import second_moments
+from sparsefront.pruning.repair.weighted_moments import weighted_moments
 from sparsefront.pruning.weights import prunable_weights
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
@@ -129,12 +130,14 @@ def _curves(request: CurveRequest, shared: Shared, device: str) -> Curves:
     spec, repair = request.spec, None
     if request.repaired():
         seed_everything(spec.seed, spec.threads)
+        model = dense_model(spec, shared).to(device).eval()
+        frames = calibration_batches(
+            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device, batch_size=1
+        )
         repair = RepairInputs(
-            model=dense_model(spec, shared).to(device).eval(),
+            model=model,
             moments=shared.moments[score_cache.moments_key(spec)],
-            batches=calibration_batches(
-                spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device, 1
-            ),
+            weighted=weighted_moments(model, frames, score_cache.task_loss),
         )
     return curves_of(request, shared.statistics, shared.profiles[cost_key(spec)], repair)
 

@@ -2,45 +2,107 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares, refitted
 from sparsefront.pruning.repair.moments import second_moments
-from sparsefront.pruning.repair.predicted_loss import predicted_loss, repaired_products
+from sparsefront.pruning.repair.predicted_loss import repaired_losses
+from sparsefront.pruning.repair.weighted_moments import loss_of_changes, weighted_moments
 from tests.helpers.one_layer import linear
 
 
-def squared(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    x, y = batch
-    loss: Tensor = (model(x) - y).square().sum() / 2
+def half_square(model: nn.Module, x: Tensor) -> Tensor:
+    loss: Tensor = model(x).square().sum() / 2
     return loss
 
 
-def test_products_are_gradients_times_changes() -> None:
-    """One row w = (1, 2) and X = ((1, 1), (0, 1)), so H X^T X = ((1, 1), (1, 2)). Without the first
-    weight the second becomes (H w)_2 / H_22 = 2.5; without the second the first becomes 3.
+def test_positions_count_by_their_gradient() -> None:
+    """Outputs y = w x, loss y^2 / 2, so g = y: with w = (1, 2) and inputs (1, 1) and (0, 1) the
+    gradients are 3 and 2, and G = 9 (1, 1)(1, 1)^T + 4 (0, 1)(0, 1)^T.
     """
     model = linear([1.0, 2.0])
     x = torch.tensor([[1.0, 1.0], [0.0, 1.0]]).double()
-    moments = second_moments(model, [x], all_positions=True)
-    levels = [{"weight": torch.tensor([[False, True]])}, {"weight": torch.tensor([[True, False]])}]
-    batches = [(x[:1], torch.zeros(1, 1).double()), (x[1:], torch.zeros(1, 1).double())]
-    found = repaired_products(model, {"all": levels}, moments, batches, squared, damping=0.0)
-    # gradients (w x) x: (3, 3) and (0, 2); changes (-1, 0.5) and (2, -2)
-    np.testing.assert_allclose(found["all"], [[-1.5, 0.0], [1.0, -4.0]], atol=1e-12)
-    np.testing.assert_allclose(predicted_loss(found), [(2.25 + 1) / 4, 16 / 4])
+    found = weighted_moments(model, [x], half_square)["weight"][0]
+    torch.testing.assert_close(found, torch.tensor([[9.0, 9.0], [9.0, 13.0]]).double())
+    # changes d = (-1, 0.5): 1/2 d^T G d = (9 - 9 + 3.25) / 2
+    change = {"weight": torch.tensor([[-1.0, 0.5]]).double()}
+    assert loss_of_changes(model, change, {"weight": found[None]}) == pytest.approx(1.625)
 
 
-def test_groups_add_before_they_are_squared() -> None:
-    """What two groups undo together costs nothing; what both lose costs more than twice."""
-    camera, lidar = np.array([[1.0, 1.0]]), np.array([[-1.0, 1.0]])
-    np.testing.assert_allclose(predicted_loss({"camera": camera, "lidar": lidar}), [0.0, 2.0])
-    np.testing.assert_allclose(predicted_loss({"camera": camera}), [0.5, 0.5])
+def test_weights_are_a_mean_over_outputs_and_frames() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, groups=2), nn.ReLU(inplace=True), nn.Conv2d(4, 3, 1)
+    ).double()  # fmt: skip
+    frames = [torch.randn(1, 2, 5, 6).double() for _ in range(3)]
+    found = weighted_moments(model, frames, half_square)
+    wanted = torch.zeros(4, 4).double()
+    for x in frames:
+        hidden = model[:2](x).detach().movedim(1, -1).flatten(0, 2)
+        gradient = model(x).detach().movedim(1, -1).flatten(0, 2)  # of its own square
+        each = gradient.square().mean(1)
+        wanted += (hidden * each[:, None]).T @ hidden / len(frames)
+    torch.testing.assert_close(found["2.weight"][0], wanted)
+    assert found["0.weight"].shape == (2, 9, 9)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_sparse_layers_are_weighted_site_by_site() -> None:
+    torch.manual_seed(0)
+    layer = spconv.SubMConv3d(2, 3, 3, bias=False, algo=ALGORITHM)
+    sites = (torch.rand(1, 4, 5, 6) < 0.4).nonzero().int().contiguous()
+    features = torch.randn(len(sites), 2)
+
+    def loss(model: Any, given: Tensor) -> Tensor:
+        x = spconv.SparseConvTensor(given, sites, [4, 5, 6], 1)
+        total: Tensor = model(x).features.square().sum() / 2
+        return total
+
+    found = weighted_moments(layer, [features], loss)["weight"][0]
+    x = spconv.SparseConvTensor(features, sites, [4, 5, 6], 1)
+    with torch.no_grad():
+        each = layer(x).features.square().mean(1)
+    rows: list[Tensor] = []
+    rows_of = second_moments_rows(layer, x, rows)
+    torch.testing.assert_close(found, (rows_of * each[:, None]).T @ rows_of)
+
+
+def second_moments_rows(layer: Any, x: Any, seen: list[Tensor]) -> Tensor:
+    from sparsefront.pruning.repair.moments import sampler_of_all, watched, weight_names
+
+    with watched(layer, weight_names(layer), sampler_of_all, lambda n, r: seen.append(r[0])):
+        layer(x)
+    return seen[0]
+
+
+def test_losses_are_those_of_what_the_repair_leaves() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    x = torch.randn(30, 5).double()
+    moments = second_moments(model, [x])
+    weighted = weighted_moments(model, [x[i : i + 1] for i in range(30)], half_square)
+    levels = [
+        {n: torch.rand(p.shape) > share for n, p in model.named_parameters() if p.ndim > 1}
+        for share in (0.0, 0.3, 0.8)
+    ]
+    found = repaired_losses(model, levels, moments, weighted)
+    assert found[0] == 0
+    assert 0 < found[1] < found[2]
+    cut = {
+        n: p.detach() * levels[2][n] - p.detach() for n, p in model.named_parameters() if p.ndim > 1
+    }
+    assert found[2] < loss_of_changes(model, cut, weighted)
+    np.testing.assert_allclose(
+        found[2], loss_of_changes(model, refitted(model, levels[2], moments), weighted)
+    )
 
 
 def test_changes_are_those_of_the_repair_itself() -> None:
@@ -59,4 +121,4 @@ def test_changes_are_those_of_the_repair_itself() -> None:
 
 def test_no_frames_are_an_error() -> None:
     with pytest.raises(InputError, match="batches: none given"):
-        repaired_products(linear([1.0]), {}, {}, [], squared, 0.0)
+        weighted_moments(linear([1.0]), [], half_square)
