@@ -101,8 +101,8 @@ class PruningMask:
         return {name: self._sparsity((name,)) for name in self.by_weight}
 
     def sparsity(self) -> float:
-        """Fraction removed of all prunable weights."""
-        return self._sparsity(tuple(self.by_weight))
+        """Fraction removed of all prunable weights; 0 where there are none."""
+        return self._sparsity(tuple(self.by_weight)) if self.by_weight else 0.0
 
     def _sparsity(self, names: tuple[str, ...]) -> float:
         total = sum(self.by_weight[name].numel() for name in names)

@@ -18,7 +18,8 @@ def with_later_fields(trial: dict[str, Any]) -> dict[str, Any]:
     """Of a trial as a version wrote it in full: what came later is off, as it was off then."""
     if "norm_frames" in trial:
         return trial
-    return {**trial, "norm_frames": 0, "repair": {"method": "none"}}
+    tuning = {**trial.get("fine_tune", {}), "sparsity_power": 0.0}
+    return {**trial, "norm_frames": 0, "repair": {"method": "none"}, "fine_tune": tuning}
 
 
 def upgraded_sweep(sweep: Any, in_full: bool = False) -> Any:

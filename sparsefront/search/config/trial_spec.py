@@ -39,6 +39,8 @@ from sparsefront.search.config.trade_off import TradeOff
 class FineTuneSpec(GradientStepsSpec):
     """Training of the surviving weights after pruning; GradientStepsSpec has the rest.
 
+    sparsity_power    the highest rate is lr x (share of prunable weights removed) ^ sparsity_power, as
+                      a model that lost little has little to learn and much to forget; 0: always lr
     fuser_lr          factor of the learning rate for the weights of the fuser (fusion.fuser), which
                       are new where the checkpoint was trained with another one
     distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative
@@ -47,7 +49,8 @@ class FineTuneSpec(GradientStepsSpec):
 
     steps: int = 50
     batch_size: int = 2
-    lr: float = 2e-4
+    lr: float = 4e-4
+    sparsity_power: float = 2.0
     schedule: Literal["cosine", "one_cycle"] = "cosine"
     warmup: int | float = 5
     clip: float = 10.0
@@ -57,7 +60,8 @@ class FineTuneSpec(GradientStepsSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least(self, steps=0, fuser_lr=0.0, distill_features=0.0, distill_heads=0.0)
+        _at_least(self, steps=0, sparsity_power=0.0, fuser_lr=0.0)
+        _at_least(self, distill_features=0.0, distill_heads=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -67,6 +68,7 @@ class FineTuner:
     ) -> None:
         channels_last(model)
         self.losses: list[float] = []
+        spec = replace(spec, lr=spec.lr * mask.sparsity() ** spec.sparsity_power)
         self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
         self._teacher, self._device = teacher, device
         self._optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)
