@@ -25,7 +25,7 @@ from sparsefront.pruning.repair.matrices import as_rows
 from sparsefront.pruning.repair.moments import Moments, owners, weight_names
 from sparsefront.pruning.weights import is_sparse_convolution, prunable_weights, weight_fields
 
-MOST_POSITIONS = 2000
+MOST_POSITIONS = 600
 """Of one layer and batch, among those whose gradient is not zero."""
 
 

@@ -39,8 +39,8 @@ from sparsefront.search.config.trade_off import TradeOff
 class FineTuneSpec(GradientStepsSpec):
     """Training of the surviving weights after pruning; GradientStepsSpec has the rest.
 
-    sparsity_power    the highest rate is lr x (share of prunable weights removed) ^ sparsity_power, as
-                      a model that lost little has little to learn and much to forget; 0: always lr
+    sparsity_power    the highest rate is lr x (share of prunable weights removed)^power, as a model
+                      that lost little has little to learn and much to forget; 0: always lr
     fuser_lr          factor of the learning rate for the weights of the fuser (fusion.fuser), which
                       are new where the checkpoint was trained with another one
     distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative

@@ -31,7 +31,9 @@ from sparsefront.search.config.grouping import weights_of
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial import score_cache
 
-STEPS, REPAIRED_STEPS = 40, 13
+STEPS = 40
+REPAIRED_AT = (0.0, 0.3, 0.5, 0.65, 0.77, 0.86, 0.93, 1.0)
+"""Shares of a range of sparsities at which cuts are repaired: closer where losses rise steeply."""
 NO_SPARSITIES: dict[str, Any] = {
     "overall": 0.0, "per_modality": {}, "per_stage": {}, "per_layer": {}, "per_group": {},
 }  # fmt: skip
@@ -92,7 +94,7 @@ def curves_of(
     predicted = score_cache.scores(other, statistics[score_cache.key_of(other)], modalities)
     return {
         name: group_curve(
-            scores, predicted, weights, profile, _levels(request, name, STEPS),
+            scores, predicted, weights, profile, _levels(request, name),
             spec.allocation.rule, spec.allocation.min_keep,
         )
         for name, weights in request.groups.items()
@@ -102,13 +104,14 @@ def curves_of(
 def _repaired_curves(
     request: CurveRequest, scores: ImportanceScores, profile: CostProfile, repair: RepairInputs
 ) -> Curves:
-    """Repaired at REPAIRED_STEPS sparsities, between them by monotone interpolation; a loss never
+    """Repaired at some sparsities, between them by monotone interpolation; a loss never
     falls with the sparsity.
     """
     rule, min_keep = request.spec.allocation.rule, request.spec.allocation.min_keep
     curves = {}
     for name, weights in request.groups.items():
-        at, levels = _levels(request, name, REPAIRED_STEPS), _levels(request, name, STEPS)
+        low, high = request.ranges[name]
+        at, levels = [low + share * (high - low) for share in REPAIRED_AT], _levels(request, name)
         known = repaired_losses(
             repair.model, list(group_masks(scores, weights, at, rule, min_keep)), repair.moments,
             repair.weighted, request.spec.repair.damping,
@@ -127,8 +130,8 @@ def _repaired_curves(
     return curves
 
 
-def _levels(request: CurveRequest, group: str, count: int) -> list[float]:
-    found: list[float] = np.linspace(*request.ranges[group], count).tolist()
+def _levels(request: CurveRequest, group: str) -> list[float]:
+    found: list[float] = np.linspace(*request.ranges[group], STEPS).tolist()
     return found
 
 

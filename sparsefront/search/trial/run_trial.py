@@ -104,7 +104,8 @@ class TrialRun:
             if checkpoint is None:
                 pruned = prune_model(spec, self.shared, model, self._groups, self._device)
                 self._mask, self._admm, self._notes = pruned.mask, pruned.admm, pruned.notes
-                self._calibration.update_norms(model)
+                if spec.fine_tune.batch_norm != "train":  # else each step has its batch's own
+                    self._calibration.update_norms(model)
             else:
                 self._mask, self._admm = checkpoint.mask(), checkpoint.admm
                 self._notes = checkpoint.notes
@@ -129,8 +130,7 @@ class TrialRun:
             self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
         self._left_out |= set(self.spec.train_scenes().skipped)  # val may be the same scenes
         with self.timings.stage("norms_s"):
-            if self._tuner.losses:  # else they fit already
-                self._measured = self._calibration.updated(self._tuner.measured())
+            self._measured = self._calibration.updated(self._tuner.measured())
         self._mask.check(self._measured)
         spec = self.spec
         scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)

@@ -121,7 +121,9 @@ def with_curves(request: CurveRequest, shared: Shared) -> Shared:
     if request.key() in shared.curves:
         return shared
     spec = request.spec
-    shared = prepare(with_criterion(spec, request.predicted_by), prepare(spec, shared))
+    shared = prepare(spec, shared)
+    if not request.repaired():
+        shared = prepare(with_criterion(spec, request.predicted_by), shared)
     shared.curves[request.key()] = _curves(request, shared, resolve_device(spec.device))
     return shared
 
