@@ -34,13 +34,17 @@ from sparsefront.search.config.tasks import (
 )
 from sparsefront.search.config.trade_off import TradeOff
 
+LR_SPARSITY = 0.8
+"""At which `fine_tune.lr` is the highest rate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneSpec(GradientStepsSpec):
     """Training of the surviving weights after pruning; GradientStepsSpec has the rest.
 
-    sparsity_power    the highest rate is lr x (share of prunable weights removed)^power, as a model
-                      that lost little has little to learn and much to forget; 0: always lr
+    lr                highest learning rate, of a model that lost 80 % of its prunable weights
+    sparsity_power    where single weights go, the highest rate is lr x (share removed / 0.8)^power:
+                      a model that lost little has little to learn and much to forget; 0: always lr
     fuser_lr          factor of the learning rate for the weights of the fuser (fusion.fuser), which
                       are new where the checkpoint was trained with another one
     distill_features, distill_heads  weight of the distance to the dense model's BEV maps (relative
@@ -49,19 +53,23 @@ class FineTuneSpec(GradientStepsSpec):
 
     steps: int = 50
     batch_size: int = 2
-    lr: float = 4e-4
-    sparsity_power: float = 2.0
+    lr: float = 2e-4
+    sparsity_power: float = 8.0
     schedule: Literal["cosine", "one_cycle"] = "cosine"
     warmup: int | float = 5
     clip: float = 10.0
     fuser_lr: float = 1.0
-    distill_features: float = 0.0
+    distill_features: float = 2.0
     distill_heads: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least(self, steps=0, sparsity_power=0.0, fuser_lr=0.0)
         _at_least(self, distill_features=0.0, distill_heads=0.0)
+
+    def rate_at(self, sparsity: float) -> float:
+        """The highest learning rate where such a share of the single weights is removed."""
+        return self.lr * (sparsity / LR_SPARSITY) ** self.sparsity_power
 
 
 @dataclass(frozen=True, kw_only=True)

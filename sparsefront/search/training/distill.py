@@ -25,10 +25,9 @@ def distillation(
     """
     with torch.no_grad():
         wanted_features = teacher.features(batch)
-        wanted_outputs = teacher.heads(wanted_features)
-    return feature_weight * _relative(features, wanted_features) + head_weight * _relative(
-        outputs, wanted_outputs
-    )
+        wanted_outputs = teacher.heads(wanted_features) if head_weight > 0 else {}
+    found = feature_weight * _relative(features, wanted_features)
+    return found if head_weight == 0 else found + head_weight * _relative(outputs, wanted_outputs)
 
 
 def _relative(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:

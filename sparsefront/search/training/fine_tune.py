@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -66,9 +65,10 @@ class FineTuner:
         teacher: FusionModel | None = None,
         device: str = "cpu",
     ) -> None:
-        channels_last(model)
+        for network in (model, teacher):
+            if network is not None:
+                channels_last(network)
         self.losses: list[float] = []
-        spec = replace(spec, lr=spec.lr * mask.sparsity() ** spec.sparsity_power)
         self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
         self._teacher, self._device = teacher, device
         self._optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)

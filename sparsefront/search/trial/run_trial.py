@@ -8,6 +8,7 @@ in Shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from sparsefront.search.config.halving import Rung
 from sparsefront.search.config.tasks import SKIPPED_TRAINING
 from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import IntermediateResult, TrialResult, check_finite
-from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.training.fine_tune import FineTuner
@@ -110,7 +111,7 @@ class TrialRun:
                 self._mask, self._admm = checkpoint.mask(), checkpoint.admm
                 self._notes = checkpoint.notes
         self._tuner = FineTuner(
-            model, self._mask, _train_loader(spec), spec.fine_tune,
+            model, self._mask, _train_loader(spec), _fine_tuning(spec, self._mask),
             teacher=_teacher(spec, self.shared, self._device), device=self._device,
         )  # fmt: skip
         if checkpoint is not None:
@@ -266,6 +267,15 @@ def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None
     if tune.distill_features == 0 and tune.distill_heads == 0:
         return None
     return trained_model(spec, shared).to(device).eval()
+
+
+def _fine_tuning(spec: TrialSpec, mask: PruningMask) -> FineTuneSpec:
+    """With the rate that goes with what was removed. A share of channels or N:M says too little of
+    what they cost: there it is always lr.
+    """
+    if spec.allocation.pattern != "unstructured":
+        return spec.fine_tune
+    return replace(spec.fine_tune, lr=spec.fine_tune.rate_at(mask.sparsity()))
 
 
 def _train_loader(spec: TrialSpec) -> Loader:
