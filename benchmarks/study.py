@@ -2,9 +2,10 @@
 
 From one dense checkpoint whose branches were trained apart, with one budget of fine-tuning and
 three seeds: unstructured at 80, 85 and 90 %, AlterMOMA's beta / alpha curve, channels at 30 and
-50 % less FLOPs; with one seed, what the AlterMOMA paper leaves open. All methods prune under their
-papers' own global threshold. Finished runs are kept in study/results.jsonl and not repeated; tables
-go to stdout.
+50 % less FLOPs; with one seed, what the AlterMOMA paper leaves open. Norm statistics are measured
+again for all; each table is there once with the kept weights as they were and once refitted. All
+methods prune under their papers' own global threshold. Finished runs are kept in
+study/results.jsonl and not repeated; tables go to stdout.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.criteria import IMP, SNIP, AlterMOMA, Criterion, Magnitude, ProsPr, SynFlow
 from sparsefront.pruning.crossprune import CrossPrune
 from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
@@ -43,7 +45,11 @@ SEEDS = (0, 1, 2)
 SPARSITIES = (0.8, 0.85, 0.9)
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 FLOPS_CUTS = (0.3, 0.5)
-BUDGET = FineTuneSpec(steps=40, batch_size=4, lr=4e-4, warmup=3)
+BUDGET = FineTuneSpec(
+    steps=40, batch_size=4, lr=4e-4, warmup=3, sparsity_power=0, distill_features=0
+)
+REPAIRS = {"": Repair(method="none"), ", refitted": Repair()}
+"""After a table's name: what is done to the kept weights."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,24 @@ def main() -> None:
 
 
 def all_runs() -> list[Run]:
-    runs = [Run("dense", "dense", 0.0, s, spec_of(Magnitude(), s)) for s in SEEDS]
+    unchanged = [Run("dense", "dense", 0.0, s, spec_of(Magnitude(), s)) for s in SEEDS]
+    runs = [_without_steps(run) for run in unchanged[:1]]
+    runs += unchanged
+    for suffix, repair in REPAIRS.items():
+        runs += [
+            replace(run, table=run.table + suffix, spec=replace(run.spec, repair=repair))
+            for run in _tables()
+        ]
+    return runs
+
+
+def _without_steps(run: Run) -> Run:
+    tuned = replace(run.spec.fine_tune, steps=0)
+    return replace(run, method="dense, no steps", spec=replace(run.spec, fine_tune=tuned))
+
+
+def _tables() -> list[Run]:
+    runs = []
     for seed in SEEDS:
         for level in SPARSITIES:
             for method, criterion in methods(level).items():

@@ -320,7 +320,8 @@ def scored_specs(sweep: Sweep) -> list[TrialSpec]:
     if len(together) > MOST_TOGETHER:
         together = [{name: value} for name, values in chosen.items() for value in values]
     own = [sweep.trial] if needs_scores(sweep) or not chosen else []
-    if predicts(sweep) and TRADE_OFF not in sweep.space:
+    guided = predicts(sweep) and TRADE_OFF not in sweep.space
+    if guided and not curve_request(sweep).repaired():
         own.append(with_criterion(sweep.trial, sweep.predicted_by))
     return own + [spec for values in together if values and (spec := _spec_of(sweep, values))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from sparsefront.errors import InputError
 from sparsefront.search.config.objectives import Bound, feasible, violations
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.trial_result import TrialResult
+from sparsefront.search.runs.dense_file import read_dense, write_dense
 from sparsefront.search.runs.front import ParetoFront
+from sparsefront.search.runs.run_folder import RunFolder
 from sparsefront.search.runs.trial_reader import StoredTrial
 from tests.helpers.synthetic_sweep import front_of_sweep, stored_trial
 
@@ -121,6 +124,23 @@ def test_table_and_json_agree(front: ParetoFront) -> None:
     for line, point in zip(lines[1:], points, strict=False):
         assert line.split()[:2] == [str(point["trial"]), f"{point['metrics']['mAP']:.4f}"]
     assert lines[2].endswith("knee")
+
+
+def test_dense_model_is_the_first_row(front: ParetoFront) -> None:
+    with_dense = replace(front, dense=result(0.85, 10.0))
+    head, dense, *rest = with_dense.table().splitlines()
+    assert dense.split() == ["dense", "0.8500", "10.0000", "0.0%", "0.0%", "0.0%"]
+    assert [head, *rest] == front.table().splitlines()
+    found = with_dense.to_dict()["dense"]
+    assert found["mAP"] == 0.85 and front.to_dict()["dense"] is None
+
+
+def test_dense_model_is_read_from_its_file(tmp_path: Path) -> None:
+    run = RunFolder(runs=tmp_path, name="one")
+    assert read_dense(run) is None
+    write_dense(run, {"mAP": 0.75, "GFLOPs": 5.0})
+    found = read_dense(run)
+    assert found is not None and found.metrics == {"mAP": 0.75, "GFLOPs": 5.0}
 
 
 def test_larger_dense_model_is_the_reference_of_all(sweep: Sweep) -> None:

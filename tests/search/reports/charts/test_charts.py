@@ -52,6 +52,17 @@ def test_panel_holds_front_dominated_and_knee(view: SweepView) -> None:
     assert "camera: 0.5" in by_name["front"].hover[2]
 
 
+def test_dense_model_is_a_point(view: SweepView) -> None:
+    """Where both objectives of the panel were measured."""
+    assert "dense model" not in {series.name for series in panels(view)[0].series}
+    dense = synthetic_result(0.9, 10.0, 0.8)
+    shown = panels(replace(view, front=replace(view.front, dense=dense)))
+    for panel in shown:
+        (point,) = [series for series in panel.series if series.name == "dense model"]
+        assert list(point.x) != list(point.y) and len(point.x) == 1
+    assert "mAP 0.9000" in point.hover[0] and "NDS 0.8000" in point.hover[0]
+
+
 def test_lone_objective_is_shown_against_the_cost(view_of: Any, sweep: Sweep) -> None:
     for name, wanted in (("mAP", ("GFLOPs", "mAP")), ("GFLOPs", ("GFLOPs", "mAP"))):
         view = view_of([(0.8, 9.0, 0.5)], of=replace(sweep, objectives=[name]))
