@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -33,7 +34,7 @@ def main() -> int:
     options = parsed()
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    task = demo_task(str(options.scenes.absolute()))
+    task = replace(demo_task(str(options.scenes.absolute())), norm_frames=options.norm_frames)
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, gone with this process
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     about = {
@@ -42,6 +43,7 @@ def main() -> int:
         "workers": options.workers,
         "reuse_actors": options.reuse_actors,
         "seed": options.seed,
+        "norm_frames": options.norm_frames,
     }
     records = Records(out / "records.jsonl", about)
     results = tuner(task, options, out, records).fit()
@@ -85,6 +87,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2, help="trials at once, a CPU each")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
+    parser.add_argument(
+        "--norm-frames", type=int, default=0, help="measure batch norms again on so many frames"
+    )
     parser.add_argument(
         "--reuse-actors", action="store_true", help="processes that run several trials"
     )

@@ -75,6 +75,20 @@ def fine_tune(model: FusionModel, scenes: NuScenesScenes, task: Task) -> None:
     model.eval()
 
 
+def measure_norms(model: FusionModel, scenes: NuScenesScenes, task: Task) -> None:
+    """Running statistics as plain averages over some training frames."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    loader = Loader(scenes, task.image, None, task.batch_size, shuffle=True, seed=task.seed)
+    with torch.no_grad():
+        for batch in islice(loader, task.norm_frames // task.batch_size):
+            model(batch)
+    model.eval()
+
+
 def rate(step: int, task: Task) -> float:
     """Factor of the learning rate."""
     if step < task.warmup:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.by_hand.evaluation import NO_BOX, devkit_score, write_results
 from benchmarks.by_hand.task import MODALITIES, Task, dense_model, opened
-from benchmarks.by_hand.training import fine_tune, make_permanent, prune_model
+from benchmarks.by_hand.training import fine_tune, make_permanent, measure_norms, prune_model
 from sparsefront.pruning.cost import CostProfile
 
 _cpu_at_end = 0.0
@@ -51,6 +51,8 @@ def run(
     laps.end("prune")
     if task.steps:
         fine_tune(model, data.train, task)
+    if task.norm_frames:
+        measure_norms(model, data.train, task)
     make_permanent(model)
     torch.save(model.state_dict(), folder / "weights.pt")
     laps.end("train")

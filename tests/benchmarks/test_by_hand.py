@@ -25,6 +25,7 @@ from sparsefront.pruning.weights import prunable_weights
 from sparsefront.scenes.batch import Detections
 from sparsefront.scenes.loader import Loader
 from sparsefront.scenes.scoring.nuscenes_frames import score_detections
+from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial.run_trial import run_trial
@@ -36,7 +37,10 @@ SPARSITY = {"camera": 0.5, "lidar": 0.3, "fusion": 0.0}
 
 @pytest.fixture
 def spec(sweep_data: dict[str, Any], write_yaml: Any) -> TrialSpec:
-    spec = read_sweep(write_yaml(sweep_data)).trial
+    """What one writes by hand: a cut and plain steps."""
+    plain = {"norm_frames": 0, "repair": {"method": "none"}}
+    plain |= {"fine_tune.sparsity_power": 0.0, "fine_tune.distill_features": 0.0}
+    spec = with_values(read_sweep(write_yaml(sweep_data)).trial, plain)
     return replace(spec, allocation=SparsityAllocation(per_modality=SPARSITY, min_keep=0))
 
 

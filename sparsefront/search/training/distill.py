@@ -10,6 +10,9 @@ from torch import Tensor
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.scenes.batch import SensorBatch
 
+MOST = 100.0
+"""About the largest distance of one map."""
+
 
 def distillation(
     features: Mapping[str, Tensor],
@@ -31,9 +34,15 @@ def distillation(
 
 
 def _relative(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-    terms = [
-        (student[name].float() - wanted.float()).square().sum()
-        / wanted.float().square().sum().clamp(min=1e-12)
-        for name, wanted in teacher.items()
-    ]
-    return torch.stack(terms).mean()
+    return torch.stack(
+        [_distance(student[n].float(), t.float()) for n, t in teacher.items()]
+    ).mean()
+
+
+def _distance(student: Tensor, wanted: Tensor) -> Tensor:
+    """|student - wanted|^2 / |wanted|^2; of a map that is (nearly) all zero, such as a LiDAR's that
+    saw nothing, in units of the student's own, so that it does not drown all else.
+    """
+    own = student.detach().square().sum()
+    scale = torch.maximum(wanted.square().sum(), own / MOST)
+    return (student - wanted).square().sum() / scale.clamp(min=1e-12)

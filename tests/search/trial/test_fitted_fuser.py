@@ -131,7 +131,8 @@ def test_distillation_is_from_the_checkpoints_own_model(spec: TrialSpec) -> None
     losses = {}
     for kind in KINDS:
         values = {"model.fuser": kind, "allocation.per_modality": {"camera": 0.0}}
-        plain = run_trial(with_values(spec, values | {"fine_tune.steps": 1})).result.losses[0]
+        none = {"fine_tune.distill_features": 0.0, "fine_tune.steps": 1}
+        plain = run_trial(with_values(spec, values | none)).result.losses[0]
         losses[kind] = run_trial(with_values(spec, values | distils)).result.losses[0] - plain
     assert losses["gated"] == losses["concat"]
     assert losses["add"] > losses["concat"] + 1e-3

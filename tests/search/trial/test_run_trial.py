@@ -119,6 +119,7 @@ def test_fine_tuning_options_change_weights_and_hold_the_mask(
     spec: TrialSpec, options: dict[str, Any]
 ) -> None:
     """Each option changes the weights, none lets a pruned weight live."""
+    spec = with_values(spec, {"fine_tune.distill_features": 0.0})
     tuned = replace(spec, fine_tune=replace(spec.fine_tune, **options))
     shared = prepare(spec)
     plain, other = run_trial(spec, shared), run_trial(tuned, shared)
