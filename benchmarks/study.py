@@ -45,9 +45,7 @@ SEEDS = (0, 1, 2)
 SPARSITIES = (0.8, 0.85, 0.9)
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 FLOPS_CUTS = (0.3, 0.5)
-BUDGET = FineTuneSpec(
-    steps=40, batch_size=4, lr=4e-4, warmup=3, sparsity_power=0, distill_features=0
-)
+BUDGET = FineTuneSpec(steps=40, batch_size=4, lr=4e-4, warmup=4)
 REPAIRS = {"": Repair(method="none"), ", refitted": Repair()}
 """After a table's name: what is done to the kept weights."""
 
