@@ -5,6 +5,8 @@ What a script or a notebook calls; each name is imported when it is first used, 
 
     prune, shrink, profile                       score, mask, cut and count any torch model
     SparsityAllocation, ModalityGroups, PruningMask
+    second_moments, refit_least_squares          mend what a cut breaks, without training
+    reestimate_norms
     Optimizer                                    ask and tell, without a sweep
     read_sweep, run_sweep, resume_sweep          a sweep file to a Pareto front
     load_front, load_export, load_small          what a sweep found, and what was exported
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from sparsefront.pruning.groups import ModalityGroups
     from sparsefront.pruning.mask import PruningMask
     from sparsefront.pruning.prune import prune
+    from sparsefront.pruning.repair.least_squares import refit_least_squares
+    from sparsefront.pruning.repair.moments import second_moments
+    from sparsefront.pruning.repair.norms import reestimate_norms
     from sparsefront.search.config.sweep_file import read_sweep
     from sparsefront.search.driver.sweep import resume_sweep, run_sweep
     from sparsefront.search.exports.export import load_export, load_small
@@ -41,8 +46,11 @@ _HOMES = {
     "profile": "sparsefront.pruning.cost",
     "prune": "sparsefront.pruning.prune",
     "read_sweep": "sparsefront.search.config.sweep_file",
+    "reestimate_norms": "sparsefront.pruning.repair.norms",
+    "refit_least_squares": "sparsefront.pruning.repair.least_squares",
     "resume_sweep": "sparsefront.search.driver.sweep",
     "run_sweep": "sparsefront.search.driver.sweep",
+    "second_moments": "sparsefront.pruning.repair.moments",
     "shrink": "sparsefront.pruning.channels.removal",
 }
 
@@ -58,8 +66,11 @@ __all__ = [
     "profile",
     "prune",
     "read_sweep",
+    "reestimate_norms",
+    "refit_least_squares",
     "resume_sweep",
     "run_sweep",
+    "second_moments",
     "shrink",
 ]
 

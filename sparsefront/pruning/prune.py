@@ -17,6 +17,9 @@ from sparsefront.pruning.forward import Forward, call
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.repair.least_squares import refit_least_squares
+from sparsefront.pruning.repair.moments import second_moments
+from sparsefront.pruning.repair.norms import reestimate_norms
 
 
 def prune(
@@ -27,12 +30,17 @@ def prune(
     loss: Loss,
     groups: ModalityGroups | None = None,
     forward: Forward = call,
+    *,
+    repair: bool = False,
 ) -> PruningMask:
     """Zeroes the least important weights of `model` in place; returns the mask, to hold while
     fine-tuning. Groups default to the first part of each weight's name.
 
     With pattern "channel" whole channels go, found by running forward(model, batch) on the first
     batch; channels.removal.shrink(model, mask.channels) takes them out.
+
+    repair: kept weights are refitted and batch norms measured again on the batches, so that each
+    layer answers as before as nearly as it can (pruning/repair).
     InputError for what does not fit, ArithmeticError for a loss that is not finite; the model is
     then unchanged.
     """
@@ -46,5 +54,10 @@ def prune(
         mask = channel_mask(scores, allocation, groups, graph, model)
     else:
         mask = PruningMask.from_scores(scores, allocation, groups, model)
-    mask.apply(model)
+    if not repair:
+        mask.apply(model)
+        return mask
+    moments = second_moments(model, batches, forward)
+    refit_least_squares(model, mask, moments)
+    reestimate_norms(model, batches, forward)
     return mask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.criteria import Magnitude
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.prune import prune
+from sparsefront.pruning.repair.norms import reestimate_norms
 
 
 def test_prune_zeroes_the_smallest_weights() -> None:
@@ -43,3 +46,27 @@ def test_prune_removes_channels_of_any_model() -> None:
     assert torch.allclose(smaller(x), wanted)
     with pytest.raises(InputError, match="batches"):
         prune(model, Magnitude(), half, [], lambda m, b: m(b).sum(), groups)
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "channel"])
+def test_repaired_model_answers_more_nearly_as_before(pattern: str) -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1),
+        nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1),
+    ).eval()  # fmt: skip
+    mixed = torch.randn(4, 4)
+    batches = [torch.einsum("bchw,cd->bdhw", torch.randn(4, 4, 9, 8), mixed) for _ in range(4)]
+    reestimate_norms(dense, batches)
+    groups = ModalityGroups({"all": ("0", "3", "6")})
+    allocation = SparsityAllocation(overall=0.5, pattern=pattern)  # type: ignore[arg-type]
+    errors = []
+    for repair in (False, True):
+        model = copy.deepcopy(dense)
+        mask = prune(
+            model, Magnitude(), allocation, batches, lambda m, b: m(b).sum(), groups, repair=repair
+        )
+        mask.check(model)
+        with torch.no_grad():
+            errors.append(sum(float((model(x) - dense(x)).square().sum()) for x in batches))
+    assert errors[1] < 0.8 * errors[0]
