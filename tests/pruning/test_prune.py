@@ -69,4 +69,4 @@ def test_repaired_model_answers_more_nearly_as_before(pattern: str) -> None:
         mask.check(model)
         with torch.no_grad():
             errors.append(sum(float((model(x) - dense(x)).square().sum()) for x in batches))
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
