@@ -27,6 +27,7 @@ from sparsefront.pruning.repair.moments import (
     watched,
     weight_names,
 )
+from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.pruning.repair.refit import refit_to
 
 TOGETHER = 6
@@ -50,7 +51,7 @@ def refine(
     all_positions: bool = False,
 ) -> None:
     """Refits the kept weights of `model`, already cut to the mask, in place, towards the answers of
-    `dense`. An output stays as it is where that would not lessen its error on the frames.
+    `dense`; batch norms are measured again on the way. An output stays as it is where that would not lessen its error on the frames.
 
     batch_size, all_positions: as in moments.second_moments. InputError for no batches.
     """
@@ -61,6 +62,7 @@ def refine(
     layer_of = owners(model)
     for start in range(0, len(order), TOGETHER):
         names = order[start : start + TOGETHER]
+        reestimate_norms(model, batches, forward)  # as later layers will see these
         pairs = _Pairs(model, dense, names)
         sampler = (batch_size, batch_size * len(batches))
         for batch in batches:
