@@ -51,7 +51,8 @@ def refine(
     all_positions: bool = False,
 ) -> None:
     """Refits the kept weights of `model`, already cut to the mask, in place, towards the answers of
-    `dense`; batch norms are measured again on the way. An output stays as it is where that would not lessen its error on the frames.
+    `dense`; batch norms are measured again on the way. An output stays as it is where that would
+    not lessen its error on the frames.
 
     batch_size, all_positions: as in moments.second_moments. InputError for no batches.
     """
