@@ -59,8 +59,8 @@ def tiny_sweep(root: Path, checkpoint: Path) -> dict[str, Any]:
             "allocation": {"per_modality": {"camera": 0.5, "lidar": 0.3, "fusion": 0.2}},
             "score_batches": 1,
             "fine_tune": {"steps": 2, "batch_size": 2, "warmup": 1},
-            "norm_frames": 4,
-            "repair": {"frames": 4},
+            "norm_frames": 2,
+            "repair": {"frames": 2},
             "cost_frames": 1,
         },
         "space": {
