@@ -106,7 +106,8 @@ def watched(
 
     def hook(module: nn.Module, inputs: Any, kwargs: Any, output: Any) -> None:
         for part in inputs_of(module, inputs, kwargs, output, choose):
-            see(names[module, part.field], part.rows)
+            if (module, part.field) in names:
+                see(names[module, part.field], part.rows)
 
     layers = dict.fromkeys(module for module, _ in names if weight_fields(module))
     handles = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]

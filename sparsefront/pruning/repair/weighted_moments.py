@@ -34,13 +34,15 @@ def weighted_moments(
 ) -> Moments:
     """G of every weight that multiplies, over the batches; the model is unchanged.
 
-    Give batches of one frame: the gradient of a mean over frames is not theirs. Attention's fused
-    projections, whose outputs nobody sees, are left out. InputError for no batches,
-    ArithmeticError for a loss that is not finite.
+    Give batches of one frame: the gradient of a mean over frames is not theirs. Where a layer's
+    outputs are not seen (attention's projections, kinds that layer_inputs does not know), G is
+    diagonal: the weight's own squared gradients, their mean over outputs. InputError for no
+    batches, ArithmeticError for a loss that is not finite.
     """
     if len(batches) == 0:
         raise InputError("batches: none given; allowed: at least one")
     found: Moments = {}
+    unseen: dict[str, Any] = {}
     random = torch.Generator().manual_seed(0)
     hook = _Watcher(weight_names(model), found, random, most)
     layers = [
@@ -50,14 +52,20 @@ def weighted_moments(
     ]
     handles = [layer.register_forward_hook(hook.after, with_kwargs=True) for layer in layers]
     try:
-        with scoring_mode(model, prunable_weights(model), weights_too=False):
+        weights, layer_of = prunable_weights(model), owners(model)
+        with scoring_mode(model, weights, weights_too=False):
             for batch in batches:
                 with torch.enable_grad():
                     finite_loss(model, batch, loss).backward()
+                for name, weight in weights.items():
+                    if name not in found and weight.grad is not None:
+                        each = as_rows(layer_of[name], weight.grad.square()).mean(1)
+                        unseen[name] = unseen.get(name, 0) + each
                 model.zero_grad(set_to_none=True)
     finally:
         for handle in handles:
             handle.remove()
+    found |= {n: torch.diag_embed(each) for n, each in unseen.items() if n not in found}
     return {name: moment / len(batches) for name, moment in found.items()}
 
 
@@ -109,7 +117,9 @@ class _Watcher:
             share = self._most / len(chosen)
             chosen = chosen[order.sort().values.to(chosen.device)]
         for part in inputs_of(module, inputs, kwargs, held, lambda positions, columns: chosen):
-            name = self._names[module, part.field]
+            name = self._names.get((module, part.field))
+            if name is None:
+                continue
             rows = part.rows.detach() * (mattering[chosen] / share).sqrt()[None, :, None]
             sum_ = rows.transpose(1, 2) @ rows
             self._found[name] = self._found[name] + sum_ if name in self._found else sum_

@@ -38,7 +38,7 @@ class TrialResult:
     tp_errors              the five true-positive errors of nuScenes detection
     per_layer_sparsity     the allocation as resolved: fraction removed of each prunable weight
     cost                   ModelCost as JSON data, with the frames it was counted on
-    timings                seconds: prepare_s, prune_s, fine_tune_s, evaluate_s, total_s
+    timings                seconds: prepare_s, prune_s, fine_tune_s, norms_s, evaluate_s, total_s
     losses                 fine-tuning loss, one value a step
     admm                   residuals and terms of CrossPrune's rounds
     intermediate_results   what was measured at each rung before full fidelity

@@ -116,13 +116,17 @@ def _repair(
         batches = calibration_batches(scenes, image, seed, repair.frames, "cpu")
         moments = second_moments(model, batches, run, batch_size=BATCH_SIZE)
         report = refit_least_squares(model, mask, moments, repair.damping)
-        said += [f"kept weights refitted on {repair.frames} frames", *report.notes]
+        said += [f"kept weights refitted on {_count_frames(batches)} frames", *report.notes]
     if norm_frames > 0:
         batches = calibration_batches(scenes, image, seed, norm_frames, "cpu")
         unseen = reestimate_norms(model, batches, run)
-        said.append(f"norms measured again on {norm_frames} frames")
+        said.append(f"norms measured again on {_count_frames(batches)} frames")
         said += [f"norms that no frame reached: {', '.join(unseen)}"] if unseen else []
     return "\n".join(said) or "not repaired, as asked"
+
+
+def _count_frames(batches: list[SensorBatch]) -> int:
+    return sum(len(batch.tokens) for batch in batches)
 
 
 def _frames(allocation: AllocationFile, root: str, file: Path) -> tuple[Scenes, ImageSpec, int]:

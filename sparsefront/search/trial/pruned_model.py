@@ -60,7 +60,9 @@ def prune_model(
             model.eval(), before.eval(), mask, batches, run, damping=spec.repair.damping,
             batch_size=BATCH_SIZE,
         )  # fmt: skip
-    return Pruned(mask, log, report.notes)
+    there = len(spec.train_scenes().tokens)
+    few = f"repair.frames: value {spec.repair.frames}; train has {there}"
+    return Pruned(mask, log, (*((few,) if there < spec.repair.frames else ()), *report.notes))
 
 
 def find_mask(

@@ -119,6 +119,26 @@ def test_changes_are_those_of_the_repair_itself() -> None:
         torch.testing.assert_close(before[name] + change, dict(model.named_parameters())[name])
 
 
+def test_unseen_outputs_have_the_weight_s_own_gradients() -> None:
+    """Attention's projections: the mean over a projection's outputs of its squared gradients."""
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(4, 2, batch_first=True).double()
+    frames = [torch.randn(1, 5, 4).double() for _ in range(3)]
+
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        total: Tensor = model(x, x, x)[0].square().sum()
+        return total
+
+    found = weighted_moments(layer, frames, loss)
+    squares = torch.zeros(12, 4).double()
+    for x in frames:
+        (gradient,) = torch.autograd.grad(loss(layer, x), [layer.in_proj_weight])
+        squares += gradient.square() / len(frames)
+    wanted = torch.diag_embed(squares.unflatten(0, (3, 4)).mean(1))
+    torch.testing.assert_close(found["in_proj_weight"], wanted)
+    assert found["out_proj.weight"].shape == (1, 4, 4) and found["out_proj.weight"].any()
+
+
 def test_no_frames_are_an_error() -> None:
     with pytest.raises(InputError, match="batches: none given"):
         weighted_moments(linear([1.0]), [], half_square)

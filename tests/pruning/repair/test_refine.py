@@ -63,6 +63,24 @@ def test_model_s_error_falls_below_that_of_the_layers_alone() -> None:
     mask.check(model)
 
 
+def test_attention_may_lie_across_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsefront.pruning.repair.refine.TOGETHER", 1)
+    torch.manual_seed(0)
+    model = nn.MultiheadAttention(4, 2, batch_first=True).double()
+    dense = copy.deepcopy(model)
+    batches = [torch.randn(2, 9, 4).double() for _ in range(3)]
+    mask = PruningMask({
+        name: torch.rand(weight.shape) > 0.4
+        for name, weight in model.named_parameters() if weight.ndim > 1
+    })  # fmt: skip
+    mask.apply(model)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    refine(model, dense, mask, batches, lambda m, x: m(x, x, x))
+    mask.check(model)
+    moved = {n for n, w in model.named_parameters() if not torch.equal(w, before[n])}
+    assert moved == {"in_proj_weight", "out_proj.weight"}
+
+
 def test_no_frames_are_an_error() -> None:
     model, _ = network()
     with pytest.raises(InputError, match="no batches given"):
