@@ -129,6 +129,8 @@ class MlflowLogger:
         self._attempt(lambda: self._log_end(end, values))
 
     def _log_end(self, end: TrialEnd, values: Mapping[str, Any]) -> None:
+        if end.trial_id in self._children:  # what was missed had it already: its worker was done
+            return
         if end.status == "finished":
             trial = read_trial(self._run, end.trial_id)
             return self._write(finished_run(trial, values), trial)
