@@ -1,11 +1,12 @@
 """`make study`: the papers' methods side by side on the procedural scenes (docs/replication.md).
 
 From one dense checkpoint whose branches were trained apart, with one budget of fine-tuning and
-three seeds: unstructured at 80, 85 and 90 %, AlterMOMA's beta / alpha curve, channels at 30 and
-50 % less FLOPs; with one seed, what the AlterMOMA paper leaves open. Norm statistics are measured
-again for all; each table is there once with the kept weights as they were and once refitted. All
-methods prune under their papers' own global threshold. Finished runs are kept in
-study/results.jsonl and not repeated; tables go to stdout.
+three seeds: unstructured at 80, 85 and 90 % and channels at 30 and 50 % less FLOPs, once with the
+kept weights as they were and once refitted; refitted, AlterMOMA's beta / alpha curve and, with one
+seed, what its paper leaves open. From a second checkpoint, trained for longer, which loses little
+at 80 %: the two papers' methods again. Norm statistics are measured again for all. All methods
+prune under their papers' own global threshold. Finished runs are kept in study/results.jsonl and
+not repeated; tables go to stdout. STUDY_WORKERS: processes, 2.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from sparsefront.search.trial.run_trial import run_trial
 from sparsefront.search.trial.shared import Shared, cost_key, dense_model, prepare
 
 CHECKPOINT = "examples/checkpoints/study.safetensors"
+LONGER = "examples/checkpoints/study_longer.safetensors"
 DATA = NuScenesSpec(
     root="demo-data/procedural", version="v1.0-procedural", split="procedural_train", num_sweeps=1
 )
@@ -80,23 +82,38 @@ def main() -> None:
 
 
 def all_runs() -> list[Run]:
-    unchanged = [Run("dense", "dense", 0.0, s, spec_of(Magnitude(), s)) for s in SEEDS]
-    runs = [_without_steps(run) for run in unchanged[:1]]
-    runs += unchanged
-    for suffix, repair in REPAIRS.items():
-        runs += [
-            replace(run, table=run.table + suffix, spec=replace(run.spec, repair=repair))
-            for run in _tables()
-        ]
+    runs = dense_runs("dense", CHECKPOINT) + dense_runs("dense, longer", LONGER)
+    runs += with_repairs(unstructured("unstructured", methods))
+    runs += with_repairs(from_longer(unstructured("longer", papers_methods)))
+    runs += with_repairs(channels())
+    runs += [refit(run) for run in beta_curve() + left_open()]
     return runs
 
 
-def _without_steps(run: Run) -> Run:
-    tuned = replace(run.spec.fine_tune, steps=0)
-    return replace(run, method="dense, no steps", spec=replace(run.spec, fine_tune=tuned))
+def dense_runs(table: str, checkpoint: str) -> list[Run]:
+    runs = [Run(table, "fine-tuned", 0.0, s, spec_of(Magnitude(), s)) for s in SEEDS]
+    untouched = replace(runs[0].spec, fine_tune=replace(BUDGET, steps=0))
+    runs.append(replace(runs[0], method="as it is", spec=untouched))
+    return [replace(run, spec=replace(run.spec, checkpoint=checkpoint)) for run in runs]
 
 
-def _tables() -> list[Run]:
+def with_repairs(runs: list[Run]) -> list[Run]:
+    return [
+        replace(run, table=run.table + suffix, spec=replace(run.spec, repair=repair))
+        for suffix, repair in REPAIRS.items()
+        for run in runs
+    ]
+
+
+def refit(run: Run) -> Run:
+    return replace(run, spec=replace(run.spec, repair=Repair()))
+
+
+def from_longer(runs: list[Run]) -> list[Run]:
+    return [replace(run, spec=replace(run.spec, checkpoint=LONGER)) for run in runs]
+
+
+def unstructured(table: str, methods: Callable[[float], Mapping[str, Criterion]]) -> list[Run]:
     runs = []
     for seed in SEEDS:
         for level in SPARSITIES:
@@ -104,17 +121,31 @@ def _tables() -> list[Run]:
                 spec = spec_of(criterion, seed, SparsityAllocation(overall=level))
                 if method == "CrossPrune":
                     spec = replace(spec, cross_prune=CrossPrune())
-                runs.append(Run("unstructured", method, level, seed, spec))
-        for beta in BETAS:
-            spec = spec_of(AlterMOMA(beta=beta), seed, SparsityAllocation(overall=0.8))
-            runs.append(Run("beta", "AlterMOMA", beta, seed, spec))
-        for cut in FLOPS_CUTS:
-            for method, criterion in channel_methods().items():
-                spec = spec_of(criterion, seed, SparsityAllocation(pattern="channel"))
-                runs.append(Run("channels", method, cut, seed, spec, cut))
-    for method, spec in variants().items():
-        runs.append(Run("variants", method, 0.8, 0, spec))
+                runs.append(Run(table, method, level, seed, spec))
     return runs
+
+
+def beta_curve() -> list[Run]:
+    allocation = SparsityAllocation(overall=0.8)
+    return [
+        Run("beta", "AlterMOMA", beta, seed, spec_of(AlterMOMA(beta=beta), seed, allocation))
+        for seed in SEEDS
+        for beta in BETAS
+    ]
+
+
+def channels() -> list[Run]:
+    allocation = SparsityAllocation(pattern="channel")
+    return [
+        Run("channels", method, cut, seed, spec_of(criterion, seed, allocation), cut)
+        for seed in SEEDS
+        for cut in FLOPS_CUTS
+        for method, criterion in channel_methods().items()
+    ]
+
+
+def left_open() -> list[Run]:
+    return [Run("variants", method, 0.8, 0, spec) for method, spec in variants().items()]
 
 
 def variants() -> dict[str, TrialSpec]:
@@ -142,6 +173,17 @@ def methods(sparsity: float) -> dict[str, Criterion]:
         "magnitude": Magnitude(),
         "AlterMOMA": AlterMOMA(),
         "CrossPrune": Magnitude(),
+    }
+
+
+def papers_methods(sparsity: float) -> dict[str, Criterion]:
+    """AlterMOMA as it is, by its DeCI alone, and with redundancy measured by masking."""
+    return {
+        "magnitude": Magnitude(),
+        "CrossPrune": Magnitude(),
+        "AlterMOMA": AlterMOMA(),
+        "AlterMOMA, DeCI alone": AlterMOMA(beta=0.0),
+        "AlterMOMA, by masking": AlterMOMA(redundancy="masking"),
     }
 
 

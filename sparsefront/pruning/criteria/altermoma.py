@@ -23,6 +23,7 @@ from sparsefront.pruning.weights import filter_axis, prunable_weights
 
 DECI = "deci"
 RERI = "reri_without_"
+ALONE = "deci_without_"
 SIZE = "filter_size"
 Weights = Mapping[str, nn.Parameter]
 
@@ -42,6 +43,10 @@ class AlterMOMA(CriterionBase):
                    over each filter before the absolute value, sums run over filters
     masked         "parameters" zeroes all of the masked group, biases and norms too, so that it
                    contributes nothing; "weights" only its prunable weights
+    redundancy     "reactivation": the paper's ReRI. "masking", of this project: DeCI measured with
+                   the other modality masked against DeCI with both, r = (alone - both) / (alone +
+                   both); score alpha DeCI / sum DeCI (1 - beta max(0, r)), a mean over the maskings
+                   for fusion. Nothing is trained for it.
     """
 
     name: Literal["altermoma"] = "altermoma"
@@ -54,6 +59,7 @@ class AlterMOMA(CriterionBase):
     data: Literal["mean", "first"] = "mean"
     last_gradient: Literal["after", "before"] = "after"
     masked: Literal["parameters", "weights"] = "parameters"
+    redundancy: Literal["reactivation", "masking"] = "reactivation"
     structured: bool = False
 
     def __post_init__(self) -> None:
@@ -75,12 +81,13 @@ class AlterMOMA(CriterionBase):
             others = {n: w for n, w in weights.items() if n not in by_group[group]}
             with scoring_mode(model, weights) as initial:
                 self._mask(model, groups, group)
+                if self.redundancy == "masking":
+                    found[ALONE + group] = self._deci(model, others, batches, loss, axes)
+                    continue
                 change = self._change(model, others, initial, batches, loss)
             found[RERI + group] = _magnitudes(change, axes)
         with scoring_mode(model, weights):  # last, so that it never adds to a reactivation's memory
-            slope = self._initial_gradient(model, weights, batches, loss)
-            products = {n: slope[n].mul_(w.detach()) for n, w in weights.items()}
-            found[DECI] = _magnitudes(products, axes)  # eq. 6
+            found[DECI] = self._deci(model, weights, batches, loss, axes)
         if self.structured:
             sizes = {n: w.numel() / w.shape[axes[n]] for n, w in weights.items()}
             found[SIZE] = {n: torch.full_like(w, sizes[n]) for n, w in weights.items()}
@@ -97,6 +104,12 @@ class AlterMOMA(CriterionBase):
                 m for m in masked if m != group
             ]  # one for a backbone of two, two for fusion
             importance = _share(deci, names, sizes)
+            if self.redundancy == "masking":
+                alone = [statistics[ALONE + m] for m in maskings]
+                for name in names:
+                    spared = _made_up_for(deci[name], [each[name] for each in alone])
+                    scores[name] = self.alpha * importance[name] * (1 - self.beta * spared)
+                continue
             redundancy = [_share(statistics[RERI + m], names, sizes) for m in maskings]
             for name in names:
                 score = self.alpha * importance[name]
@@ -117,6 +130,19 @@ class AlterMOMA(CriterionBase):
                 "allowed: 1 and above, at most the batches given"
             )
         return batches[:wanted]
+
+    def _deci(
+        self,
+        model: nn.Module,
+        weights: Weights,
+        batches: Sequence[Any],
+        loss: Loss,
+        axes: Mapping[str, int],
+    ) -> dict[str, Tensor]:
+        """|theta g(theta)| of the model as it is, eq. 6."""
+        slope = self._initial_gradient(model, weights, batches, loss)
+        products = {n: slope[n].mul_(w.detach()) for n, w in weights.items()}
+        return _magnitudes(products, axes)
 
     def _initial_gradient(
         self, model: nn.Module, weights: Weights, batches: Sequence[Any], loss: Loss
@@ -190,6 +216,12 @@ def _magnitudes(products: Mapping[str, Tensor], axes: Mapping[str, int]) -> dict
         others = [a for a in range(product.ndim) if a != axes[name]]
         found[name] = product.sum(others, keepdim=True).abs().expand_as(product).clone()
     return found
+
+
+def _made_up_for(both: Tensor, alone: Sequence[Tensor]) -> Tensor:
+    """0..1: how much of what a weight is worth alone the other modality makes up for."""
+    shares = [((a - both) / (a + both).clamp_min(1e-30)).clamp_min(0) for a in alone]
+    return torch.stack(shares).mean(0)
 
 
 def _share(

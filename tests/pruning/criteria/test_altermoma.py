@@ -89,6 +89,20 @@ def test_scores_by_hand() -> None:
     assert scores["fusion.weight"].item() == pytest.approx(1 - 0.25 - 0.25, abs=1e-12)
 
 
+def test_redundancy_by_masking_by_hand() -> None:
+    """D_1 = ((1, 1), (-1, 0)): both give y = 3 - 1 = 2; DeCI camera 2, 4; lidar 2, 0; fusion 4.
+    Without lidar y = 3: 3, 6, fusion 9. Without camera y = -1: lidar 1, 0, fusion 1.
+    r: camera 1/5, 1/5; lidar below 0; fusion 5/13 and below 0, mean 5/26.
+    """
+    model = TwoBranches()
+    criterion = AlterMOMA(redundancy="masking", beta=0.5)
+    batches = [batch([1, 1], [-1, 0])]
+    scores = criterion.scores(model, ModalityGroups.from_model(model), batches, loss).by_weight
+    assert scores["camera.weight"].flatten().tolist() == pytest.approx([0.9 / 3, 0.9 * 2 / 3])
+    assert scores["lidar.weight"].flatten().tolist() == pytest.approx([1, 0])
+    assert scores["fusion.weight"].item() == pytest.approx(1 - 0.5 * 5 / 26)
+
+
 def test_last_gradient_can_follow_its_own_update() -> None:
     """Without lidar the second step, on D_2: wc_1 = 0.7 - 0.1 * 0.007 = 0.6993,
     wf = 0.1 - 0.1 * 0.049 = 0.0951; y = wf * wc_1, dL/dwc_1 = y * wf; ReRI = |3 - that|.
