@@ -124,8 +124,9 @@ def removals_of(
 
 
 @torch.no_grad()
-def loss(model: nn.Module, frames: list[Any]) -> float:
-    return sum(float(score_cache.task_loss(model, batch)) for batch in frames) / len(frames)
+def loss(model: Any, frames: list[Any]) -> float:
+    losses = [float(score_cache.task_loss(model, batch)) for batch in frames]
+    return sum(losses) / len(losses)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from sparsefront.pruning.groups import stage_of
 from sparsefront.pruning.nm_pattern import parse_pattern
 
 SCHEMA_VERSION = 1
+OTHERS = "all other weights"
 Rule = Literal["global", "uniform", "erk", "lamp"]
 
 
@@ -86,6 +87,12 @@ class SparsityAllocation:
                 members.setdefault(self._entry_of(modality, name, own), []).append(name)
         return [SparsityGroup(label, tuple(names), s) for (label, s), names in members.items()]
 
+    def spared(self, weights: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+        """The weights (of modality -> names) of which an entry of their own says 0."""
+        groups = self.sparsity_groups(weights)
+        named = [g for g in groups if g.sparsity == 0 and g.label != OTHERS]
+        return frozenset(name for group in named for name in group.names)
+
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2)
 
@@ -128,7 +135,7 @@ class SparsityAllocation:
             return stage, self.per_stage[stage]
         if modality in self.per_modality:
             return modality, self.per_modality[modality]
-        return "all other weights", self.overall
+        return OTHERS, self.overall
 
     def _own_groups(self, weights: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
         """Weight -> its group, for those in one."""

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.gradients import Loss, finite_loss
+from sparsefront.pruning.gradients import Loss, check_reached, finite_loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.preserved import eval_with_gradients
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -186,9 +187,12 @@ def _w_step(
                 distortion = (maps[group] - target).square().sum() / target.square().sum()
                 total = total + options.lambdas[group] * distortion
                 terms[group] = float(distortion.detach())
-        for name, weight in weights.items():
-            total = total + rho[name] / 2 * (weight - Z[name] + U[name]).square().sum()
         total.backward()
+    check_reached(dict(model.named_parameters()))
+    with torch.no_grad():
+        for name, weight in weights.items():
+            penalty = rho[name] * (weight - Z[name] + U[name])
+            weight.grad = penalty if weight.grad is None else weight.grad + penalty
     return float(value.detach()), terms
 
 
@@ -200,7 +204,7 @@ def _keep_modes(model: nn.Module) -> Iterator[None]:
     start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     modes = {module: module.training for module in model.modules()}
     slopes = {p: p.grad for p in model.parameters()}
-    model.eval()
+    eval_with_gradients(model)
     for parameter in model.parameters():
         parameter.grad = None
     try:
@@ -256,7 +260,8 @@ def _support(
 
 
 def _project(values: Tensors, mask: PruningMask) -> Tensors:
-    return {name: value.masked_fill(~mask.by_weight[name], 0) for name, value in values.items()}
+    kept = mask.by_weight
+    return {n: value.masked_fill(~kept[n].to(value.device), 0) for n, value in values.items()}
 
 
 def _optimizer(model: nn.Module, options: CrossPrune) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.pruning.groups import stage_of
 
 Loss = Callable[[Any, Any], Tensor]
 """loss(model, batch) -> scalar."""
@@ -62,6 +63,21 @@ def gradients(
         name: torch.zeros_like(weight) if gradient is None else gradient.detach()
         for (name, weight), gradient in zip(weights.items(), found, strict=True)
     }
+
+
+def check_reached(parameters: Mapping[str, nn.Parameter]) -> None:
+    """InputError where no parameter of a whole stage has a gradient after a backward pass."""
+    reached: dict[str, bool] = {}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            stage = stage_of(name)
+            reached[stage] = reached.get(stage, False) or parameter.grad is not None
+    missed = [stage for stage, found in reached.items() if not found]
+    if missed:
+        raise InputError(
+            f"loss: no gradient reaches {', '.join(missed)}; allowed: a loss that the weights of "
+            "every stage change"
+        )
 
 
 def finite_loss(model: nn.Module, batch: Any, loss: Loss) -> Tensor:

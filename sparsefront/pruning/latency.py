@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from sparsefront.errors import InputError
+from sparsefront.pruning.device import device_name, device_of, wait_for
 from sparsefront.pruning.forward import Forward, call
 
 
@@ -68,44 +67,26 @@ def latency(
             f"latency: {len(batches)} batches, repeats {repeats}, warmup {warmup}; allowed: at "
             "least one batch, two repeats, no negative warm-up"
         )
-    device = next(model.parameters()).device
+    device = device_of(model)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     modes = {module: module.training for module in model.modules()}
     model.eval()
     times = []
+    torch.use_deterministic_algorithms(False)  # as deployed: sums may come in any order
     try:
         with torch.no_grad():
             for number in range(warmup + repeats):
                 batch = batches[number % len(batches)]
-                _wait_for(device)
+                wait_for(device)
                 started = time.perf_counter()
                 forward(model, batch)
-                _wait_for(device)
+                wait_for(device)
                 if number >= warmup:
                     times.append(1000 * (time.perf_counter() - started))
     finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         for module, mode in modes.items():
             module.training = mode
     first, _, third = statistics.quantiles(times, n=4, method="inclusive")
     return Latency(statistics.median(times), first, third, repeats, warmup, device_name(device))
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's with the threads that torch uses."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

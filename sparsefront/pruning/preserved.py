@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sparsefront.pruning.device import device_of, random_state, set_random_state
+from sparsefront.pruning.weights import is_sparse_convolution
+
 
 @contextmanager
 def preserve_model(model: nn.Module, *, weights_too: bool = True) -> Iterator[dict[str, Tensor]]:
@@ -22,7 +25,8 @@ def preserve_model(model: nn.Module, *, weights_too: bool = True) -> Iterator[di
     state = {name: tensor.detach().clone() for name, tensor in tensors}
     modes = {module: module.training for module in model.modules()}
     needs_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
-    generators = _random_state()
+    device = device_of(model)
+    generators = _random_state(device)
     try:
         yield state
     finally:
@@ -34,23 +38,34 @@ def preserve_model(model: nn.Module, *, weights_too: bool = True) -> Iterator[di
         for parameter, (required, gradient) in needs_grad.items():
             parameter.requires_grad_(required)
             parameter.grad = gradient
-        _restore_random(generators)
+        _restore_random(device, generators)
 
 
 def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _random_state() -> tuple[object, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
+def eval_with_gradients(model: nn.Module) -> None:
+    """Eval mode in which gradients can be taken. spconv's fast kernels build no graph in eval mode,
+    and cuDNN's recurrent ones refuse to; both compute the same in either (but for a recurrent
+    layer's dropout, which is why such a layer stays in eval mode).
+    """
+    model.eval()
+    for module in model.modules():
+        recurrent = isinstance(module, nn.RNNBase) and module.dropout == 0
+        if recurrent or is_sparse_convolution(module):
+            module.training = True
 
 
-def _restore_random(state: tuple[object, ...]) -> None:
-    cpu, cuda, python, numpy = state
+def _random_state(device: torch.device) -> tuple[object, ...]:
+    own = random_state(device)
+    return torch.get_rng_state(), own, random.getstate(), np.random.get_state()
+
+
+def _restore_random(device: torch.device, state: tuple[object, ...]) -> None:
+    cpu, own, python, numpy = state
     torch.set_rng_state(cpu)  # type: ignore[arg-type]
-    if cuda:
-        torch.cuda.set_rng_state_all(cuda)  # type: ignore[arg-type]
+    set_random_state(device, own)  # type: ignore[arg-type]
     random.setstate(python)  # type: ignore[arg-type]
     np.random.set_state(numpy)  # type: ignore[arg-type]
 
@@ -61,7 +76,7 @@ def scoring_mode(
 ) -> Iterator[dict[str, Tensor]]:
     """preserve_model with the model in eval mode and gradients on for the weights."""
     with preserve_model(model, weights_too=weights_too) as state:
-        model.eval()
+        eval_with_gradients(model)
         for weight in weights.values():
             weight.requires_grad_(True)
         yield state

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsefront.errors import InputError
-from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.models.lidar.sparse_conv import NATIVE, spconv
 from sparsefront.pruning.cost import profile
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
@@ -150,7 +150,7 @@ def test_sparse_pairs_equal_brute_force_and_spconv(kind: str) -> None:
     subm = kind == "subm"
     make = spconv.SubMConv3d if subm else spconv.SparseConv3d
     stride = 1 if subm else 2
-    layer = make(3, 5, 3, stride=stride, padding=1, bias=False, indice_key="k", algo=ALGORITHM)
+    layer = make(3, 5, 3, stride=stride, padding=1, bias=False, indice_key="k", algo=NATIVE)
     shape = (6, 7, 9)
     x, sites = sparse_input(3, shape)
     pairs = pairs_per_offset(layer, x.indices, shape)
@@ -164,7 +164,7 @@ def test_sparse_pairs_equal_brute_force_and_spconv(kind: str) -> None:
 
 def test_sparse_macs_count_pairs_of_kept_weights() -> None:
     """Sum over offsets of pairs times non-zeros of that offset."""
-    layer = spconv.SparseConv3d(3, 5, 3, stride=2, padding=1, bias=False, algo=ALGORITHM)
+    layer = spconv.SparseConv3d(3, 5, 3, stride=2, padding=1, bias=False, algo=NATIVE)
     x, _ = sparse_input(3, (6, 7, 9))
     torch.manual_seed(0)
     mask = PruningMask({"weight": torch.rand(layer.weight.shape) > 0.6})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.models.lidar.sparse_conv import NATIVE, spconv
 from sparsefront.pruning.sparse_autograd import plain_sparse_layers, sparse_convolution
 
 
@@ -17,10 +17,10 @@ def cloud(dtype: torch.dtype = torch.float32) -> spconv.SparseConvTensor:
 
 
 LAYERS = {
-    "subm": lambda: spconv.SubMConv3d(3, 5, 3, bias=True, indice_key="a", algo=ALGORITHM),
-    "strided": lambda: spconv.SparseConv3d(3, 5, 3, stride=2, padding=1, algo=ALGORITHM),
+    "subm": lambda: spconv.SubMConv3d(3, 5, 3, bias=True, indice_key="a", algo=NATIVE),
+    "strided": lambda: spconv.SparseConv3d(3, 5, 3, stride=2, padding=1, algo=NATIVE),
     "flat": lambda: spconv.SparseConv3d(
-        3, 5, (1, 1, 3), stride=(1, 1, 2), padding=(0, 0, 1), bias=False, algo=ALGORITHM
+        3, 5, (1, 1, 3), stride=(1, 1, 2), padding=(0, 0, 1), bias=False, algo=NATIVE
     ),
 }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparsefront.models.precision import full_precision
 from sparsefront.scenes.batch import SensorBatch
 
 
@@ -33,6 +34,7 @@ class Ground:
         return round(2 * self.half_width / self.cell_m), round(self.length / self.cell_m)
 
 
+@full_precision
 def points_in_image(batch: SensorBatch, frame: int) -> Tensor:
     """The frame's points that project into its image, as boxes are labelled only there."""
     points = batch.points[frame]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparsefront.models.avod.bev_maps import Ground
+from sparsefront.models.precision import full_precision
 
 NEAREST_M = 0.5
 """Corners behind or next to the camera are projected from this depth, so that areas stay finite."""
@@ -37,6 +38,7 @@ def areas_from_above(boxes: Tensor, ground: Ground) -> Tensor:
     return torch.cat([(low + shift) / extent, (high + shift) / extent], dim=1)
 
 
+@full_precision
 def areas_in_image(boxes: Tensor, lidar_to_image: Tensor, size: tuple[int, int]) -> Tensor:
     """The rectangles around their eight corners in the image: [M, 4]"""
     signs = torch.cartesian_prod(*[boxes.new_tensor([-0.5, 0.5])] * 3)  # [8, 3]

@@ -14,6 +14,7 @@ from sparsefront.errors import InputError
 from sparsefront.models.camera.depth_lss import depth_image, last_on_pixels, project_points
 from sparsefront.models.camera.lift_splat import LiftGrid, LiftSplat, conv_layers
 from sparsefront.models.camera.resnet import BasicBlock
+from sparsefront.models.precision import full_precision
 from sparsefront.scenes.batch import SensorBatch
 
 CALIBRATION = 27
@@ -138,6 +139,7 @@ class BevDepth(LiftSplat):
         out: Tensor = self.depthnet(features, calibration_inputs(batch))
         return out
 
+    @full_precision
     def depth_loss(self, logits: Tensor, batch: SensorBatch) -> Tensor:
         """Binary cross entropy of the distributions [B * N, D, h, w] against the bin of the nearest
         LiDAR point of the key frame in each feature pixel, a mean over pixels that have one.
@@ -209,6 +211,7 @@ def nearest_bins(depth: Tensor, stride: int, bounds: tuple[float, float, float])
     return torch.where((index < count + 1) & (index >= 0), index, torch.zeros_like(index)).long()
 
 
+@full_precision
 def radar_image(batch: SensorBatch, image_size: tuple[int, int], bins: int) -> Tensor:
     """Radar on pixels [B, N, bins + F, H, W]: the bin (whole metres) of each point that falls on a
     pixel, and the F fields of the last one. Points stand at eight heights.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.models.camera.lift_splat import LiftGrid, LiftSplat, conv_layers
+from sparsefront.models.precision import full_precision
 from sparsefront.scenes.batch import SensorBatch
 
 
@@ -34,8 +35,7 @@ class DepthLss(LiftSplat):
         return self.to_bev(predicted, batch.lidar_to_image)
 
 
-@torch.autocast("cuda", enabled=False)
-@torch.autocast("cpu", enabled=False)
+@full_precision
 def depth_image(batch: SensorBatch, image_size: tuple[int, int]) -> Tensor:
     """LiDAR depth in metres at each pixel, 0 where no point falls: [B, N, 1, H, W].
 
@@ -66,6 +66,7 @@ def last_on_pixels(u: Tensor, v: Tensor, image_size: tuple[int, int]) -> list[Te
     return found
 
 
+@full_precision
 def project_points(batch: SensorBatch, frame: int, xyz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Projects points [P, 3] of a frame to u, v and depth [N, P]. With the calibration's parts, in
     the order of operations of the published code, so that no point rounds into another pixel.

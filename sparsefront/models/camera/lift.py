@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparsefront.models.bev_grid import BevGrid
 from sparsefront.models.camera.bev_pool import bev_pool, cell_index
 from sparsefront.models.camera.resnet import conv_bn_relu
-from sparsefront.models.precision import at_least_float32
+from sparsefront.models.precision import at_least_float32, full_precision
 
 STRIDE = 8
 """Image pixels a feature pixel: that of the small BEVFusion's neck."""
@@ -73,7 +73,7 @@ class DepthLift(nn.Module):
         out: Tensor = self.smooth(bev.view(frames, side, side, -1).permute(0, 3, 1, 2).contiguous())
         return out
 
-    @torch.autocast("cpu", enabled=False)
+    @full_precision
     def _cells(self, lidar_to_image: Tensor, height: int, width: int) -> Tensor:
         """Flat BEV cell over the batch of every lifted feature, -1 outside."""
         frames = lidar_to_image.shape[0]
@@ -97,7 +97,7 @@ class DepthLift(nn.Module):
         return torch.where(index >= 0, index + frame, index).flatten()
 
 
-@torch.autocast("cpu", enabled=False)
+@full_precision
 def nearest_depth_image(
     points: tuple[Tensor, ...], lidar_to_image: Tensor, image_size: tuple[int, int]
 ) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.models.camera.bev_pool import bev_pool, cell_index
-from sparsefront.models.precision import at_least_float32
+from sparsefront.models.precision import at_least_float32, full_precision
 
 Bounds = tuple[float, float, float]
 """First, last (excluded) and step, in metres."""
@@ -57,8 +57,7 @@ class LiftGeometry(nn.Module):
         x, y, z = self.nx.tolist()
         return x, y, z
 
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
+    @full_precision
     def points(self, lidar_to_image: Tensor) -> Tensor:
         """lidar_to_image [B, N, 4, 4] -> [B, N, D, h, w, 3] m"""
         pixels = self.frustum.double()

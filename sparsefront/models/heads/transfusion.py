@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsefront.models.conv_norm import conv1d_norm, conv2d_norm
-from sparsefront.models.precision import at_least_float32
+from sparsefront.models.precision import at_least_float32, full_precision
 
 REGRESSIONS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
 POINT_LIKE = (8, 9)
@@ -71,6 +71,7 @@ class PositionEmbedding(nn.Module):
             nn.Conv1d(channels, channels, 1),
         )  # fmt: skip
 
+    @full_precision
     def forward(self, positions: Tensor) -> Tensor:
         out: Tensor = self.position_embedding_head(positions.transpose(1, 2).contiguous())
         return out
@@ -161,7 +162,7 @@ class TransFusionHead(nn.Module):
         """
         x = self.shared_conv(bev)
         memory = x.flatten(2)
-        positions = grid_positions(x.shape[2], x.shape[3]).to(x)
+        positions = grid_positions(x.shape[2], x.shape[3]).to(at_least_float32(x))
         dense = self.heatmap_head(x)
         peaks = local_peaks(at_least_float32(dense.detach()).sigmoid()).flatten(2)  # [B, K, P]
         found = (best or stable_best)(peaks.flatten(1), self.proposals)
@@ -173,7 +174,7 @@ class TransFusionHead(nn.Module):
         everywhere = positions.expand(len(x), -1, -1)
         query = self.decoder[0](query, memory, at, everywhere)
         outputs: dict[str, Tensor] = self.prediction_heads[0](query)
-        outputs["center"] = outputs["center"] + at.transpose(1, 2)
+        outputs["center"] = at_least_float32(outputs["center"]) + at.transpose(1, 2)
         scores = peaks.gather(2, place.unsqueeze(1).expand(-1, self.classes, -1))
         return {
             **outputs, "query_heatmap_score": scores, "dense_heatmap": dense,

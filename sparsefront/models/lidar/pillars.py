@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.models.lidar.voxelize import GroupedPoints, group_points
+from sparsefront.models.precision import full_precision
 
 EPS, MOMENTUM = 1e-3, 0.01
 """Of the batch norms, as published."""
@@ -89,8 +90,7 @@ class Pillars(nn.Module):
             max_voxels=self.max_voxels[0 if self.training else 1],
         )  # fmt: skip
 
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
+    @full_precision
     def forward(self, points: tuple[Tensor, ...]) -> Tensor:
         """B tensors [P, fields] -> [B, C, X, Y]"""
         grouped = self.group(points)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.models.lidar.sparse_conv import SparseConv3d, SubMConv3d, spconv
 from sparsefront.models.lidar.sparse_encoder import to_dense
 from sparsefront.models.lidar.voxelize import voxelize
+from sparsefront.models.precision import full_precision
 
 EPS, MOMENTUM = 1e-3, 0.01
 """Of the batch norms, as published."""
@@ -75,8 +75,7 @@ class SecondEncoder(nn.Module):
         last = channels[-1]
         self.conv_out = _strided(last, last, (1, 1, 3), (1, 1, 2), (0, 0, 0), "out")
 
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
+    @full_precision
     def forward(self, points: tuple[Tensor, ...]) -> Tensor:
         """B tensors [P, 5] -> [B, C * Z, X, Y]"""
         features, coordinates = voxelize(
@@ -105,19 +104,15 @@ class SecondEncoder(nn.Module):
 
 
 def _submanifold(channels_in: int, channels_out: int, key: str) -> nn.Module:
-    conv: nn.Module = spconv.SubMConv3d(
-        channels_in, channels_out, 3, padding=1, bias=False, indice_key=key, algo=ALGORITHM
-    )
-    return conv
+    return SubMConv3d(channels_in, channels_out, 3, padding=1, bias=False, indice_key=key)
 
 
 def _strided(
     channels_in: int, channels_out: int, kernel: Triple, stride: Triple, padding: Triple, key: str
 ) -> nn.Module:
-    conv = spconv.SparseConv3d(
-        channels_in, channels_out, kernel, stride, padding, bias=False, indice_key=key,
-        algo=ALGORITHM,
-    )  # fmt: skip
+    conv = SparseConv3d(
+        channels_in, channels_out, kernel, stride, padding, bias=False, indice_key=key
+    )
     sequence: nn.Module = spconv.SparseSequential(conv, _norm(channels_out), nn.ReLU())
     return sequence
 

@@ -1,9 +1,9 @@
-"""spconv 2 layers that also run on a machine without a GPU.
+"""spconv 2 layers that compute where their input is, on the GPU or on the CPU.
 
-spconv's CPU kernels (ConvAlgo.Native) ask for the current CUDA stream in the backward pass even on
-the CPU; on a CPU-only torch that call is replaced by a null stream. On import it lists all of
-its CUDA kernels, which takes seconds; without a GPU the lists are emptied first. The CUDA path is
-untouched.
+spconv's fast kernels take CUDA tensors alone, its native ones (ConvAlgo.Native) either. These ask
+for the current CUDA stream in the backward pass even on the CPU; on a machine without a GPU that
+call is replaced by a null stream. On import spconv lists all of its CUDA kernels, which takes
+seconds; without a GPU the lists are emptied first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ with warnings.catch_warnings():  # spconv 2.3 decorates with names that torch ha
         core.ALL_IMPGEMM_PARAMS.clear()
     import spconv.pytorch as spconv
 
-ALGORITHM = ConvAlgo.Native if not torch.cuda.is_available() else None
+NATIVE = ConvAlgo.Native
 
 
 def _null_stream() -> int:
@@ -40,12 +41,32 @@ if not torch.cuda.is_available():
             setattr(_loaded, "get_current_stream", _null_stream)  # noqa: B010
 
 
+class _WhereItsInputIs(spconv.SparseModule):
+    """The algorithm by the input's device; spconv itself fixes one when the layer is made."""
+
+    algo: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._fast = self.algo
+
+    def forward(self, x: Any, add_input: Any = None) -> Any:
+        self.algo = NATIVE if x.features.device.type == "cpu" else self._fast
+        return super().forward(x, add_input)
+
+
+class SubMConv3d(_WhereItsInputIs, spconv.SubMConv3d):
+    """spconv's submanifold convolution."""
+
+
+class SparseConv3d(_WhereItsInputIs, spconv.SparseConv3d):
+    """spconv's strided convolution."""
+
+
 def submanifold(channels_in: int, channels_out: int, key: str) -> spconv.SparseSequential:
     """3x3x3 submanifold convolution, batch norm, ReLU; layers of one key share coordinates."""
     return spconv.SparseSequential(
-        spconv.SubMConv3d(
-            channels_in, channels_out, 3, padding=1, bias=False, indice_key=key, algo=ALGORITHM
-        ),
+        SubMConv3d(channels_in, channels_out, 3, padding=1, bias=False, indice_key=key),
         nn.BatchNorm1d(channels_out, eps=1e-3, momentum=0.01),
         nn.ReLU(),
     )
@@ -61,7 +82,7 @@ def strided(
 ) -> spconv.SparseSequential:
     """Strided sparse convolution, whose active sites are new ones, batch norm, ReLU."""
     return spconv.SparseSequential(
-        spconv.SparseConv3d(
+        SparseConv3d(
             channels_in,
             channels_out,
             kernel,
@@ -69,7 +90,6 @@ def strided(
             padding=padding,
             bias=False,
             indice_key=key,
-            algo=ALGORITHM,
         ),
         nn.BatchNorm1d(channels_out, eps=1e-3, momentum=0.01),
         nn.ReLU(),

@@ -5,12 +5,12 @@ Coordinates are (frame, x, y, z), x first, as in the published BEVFusion.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from sparsefront.models.bev_grid import BevGrid
 from sparsefront.models.lidar.sparse_conv import spconv, strided, submanifold
 from sparsefront.models.lidar.voxelize import voxelize
+from sparsefront.models.precision import full_precision
 
 INTENSITY_SCALE = 255.0
 """Intensities are 0..255 (scenes.batch)."""
@@ -45,7 +45,7 @@ class SparseEncoder(nn.Module):
     def channels_out(self) -> int:
         return int(self.conv_out[0].out_channels) * HEIGHTS_OUT
 
-    @torch.autocast("cpu", enabled=False)  # spconv has no bfloat16 kernels on the CPU
+    @full_precision
     def forward(self, points: tuple[Tensor, ...]) -> Tensor:
         """B tensors [P, 5] -> BEV [B, C, X, Y]; sparse channel c at height d is channel 2c + d."""
         grid = self.grid

@@ -33,6 +33,7 @@ from sparsefront.models.mit.parts import (
     TransFusionSpec,
     VoxelNetSpec,
 )
+from sparsefront.models.precision import full_precision
 from sparsefront.scenes.batch import DETECTION_CLASSES, Detections, SensorBatch, Targets
 
 Head = TransFusionHead | CenterTasksHead | AnchorHead
@@ -59,13 +60,18 @@ class HeightLift(LiftSplat):
 
     def forward(self, features: Tensor, batch: SensorBatch) -> Tensor:
         """features [B * N, Cin, h, w] -> BEV [B, C, X, Y]"""
+        lifted = self.to_bev(self.depthnet(features), self.lidar_to_plane(batch))
+        out: Tensor = self.bevencode(lifted)
+        return out
+
+    @full_precision
+    def lidar_to_plane(self, batch: SensorBatch) -> Tensor:
+        """[B, N, 4, 4]: lidar_to_image for images of image_size."""
         height, width = batch.images.shape[-2:]
         to_plane = torch.eye(4).to(batch.lidar_to_image)
         to_plane[0, 0] = self.image_size[1] / width
         to_plane[1, 1] = self.image_size[0] / height
-        lifted = self.to_bev(self.depthnet(features), to_plane @ batch.lidar_to_image)
-        out: Tensor = self.bevencode(lifted)
-        return out
+        return to_plane @ batch.lidar_to_image
 
 
 class CameraStream(nn.Module):

@@ -137,7 +137,7 @@ class Flow:
     def _map(self, inputs: Any) -> Any:
         """The same arguments with labels in place of activations; integers index as before."""
         if isinstance(inputs, Tensor):
-            return self.labels(inputs) if inputs.is_floating_point() else inputs
+            return self.labels(inputs) if inputs.is_floating_point() else inputs.cpu()
         if isinstance(inputs, (list, tuple)):
             return type(inputs)(self._map(value) for value in inputs)
         if isinstance(inputs, dict):
@@ -149,7 +149,7 @@ class Flow:
         if not target.is_floating_point():
             return
         labels = self.labels(target).clone()
-        labels[where] = self.labels(value) if isinstance(value, Tensor) else PINNED
+        labels[self._map(where)] = self.labels(value) if isinstance(value, Tensor) else PINNED
         pin_cuts(self.ties, "__getitem__", labels, (target, where), {})
         self.set(target, labels)
 

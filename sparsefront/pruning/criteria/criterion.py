@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.gradients import Loss
-from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.groups import ModalityGroups, stage_of
 from sparsefront.pruning.scores import ImportanceScores
+from sparsefront.pruning.weights import prunable_weights
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """Statistic -> weight name -> tensor shaped like the weight, in the weight's dtype."""
@@ -34,7 +36,34 @@ class CriterionBase(ABC):
         batches: any sequence; loss(model, batch) -> scalar. InputError for weights in no group or
         missing batches, ArithmeticError for a loss or score that is not finite.
         """
-        return self.combine(self.statistics(model, groups, batches, loss), groups)
+        scores = self.combine(self.statistics(model, groups, batches, loss), groups)
+        self.check_scored(scores, groups, model)
+        return scores
+
+    def check_scored(
+        self,
+        scores: ImportanceScores,
+        groups: ModalityGroups,
+        model: nn.Module,
+        spared: Collection[str] = (),
+    ) -> None:
+        """InputError where all of a group's or a stage's weights score 0 and are not 0 themselves:
+        which of them go would be decided by their position. `spared` weights need no score.
+        """
+        weights = prunable_weights(model)
+        parts: dict[str, list[str]] = {}
+        for name, weight in weights.items():
+            if name not in spared and weight.any():
+                for part in dict.fromkeys((groups.group_of(name), stage_of(name))):
+                    parts.setdefault(part, []).append(name)
+        silent = [p for p, ns in parts.items() if not any(scores.by_weight[n].any() for n in ns)]
+        if silent:
+            raise InputError(
+                f"criterion {getattr(self, 'name', type(self).__name__)}: every score of "
+                f"{', '.join(silent)} is 0, so nothing says what goes first there; allowed: "
+                "batches and a loss that tell its weights apart, another criterion, or sparsity 0 "
+                "there (per_stage)"
+            )
 
     @abstractmethod
     def statistics(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
-from sparsefront.pruning.gradients import Loss, finite_loss
+from sparsefront.pruning.gradients import Loss, check_reached, finite_loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask, top_masks
 from sparsefront.pruning.preserved import scoring_mode
@@ -102,6 +102,7 @@ class IMP(CriterionBase):
             for batch in islice(cycle(batches), steps):
                 optimizer.zero_grad()
                 finite_loss(model, batch, loss).backward()
+                check_reached(dict(model.named_parameters()))
                 optimizer.step()
         optimizer.zero_grad()
         optimizer.state.clear()  # now, not when the garbage collector comes by

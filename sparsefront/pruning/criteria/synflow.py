@@ -114,7 +114,9 @@ def all_ones(batch: Any) -> Any:
 def output_sum(output: Any) -> Tensor:
     """Sum of every floating tensor of an output, at any depth."""
     if torch.is_tensor(output):
-        return output.sum() if output.is_floating_point() else torch.zeros((), dtype=torch.float64)
+        if output.is_floating_point():
+            return output.sum()
+        return torch.zeros((), dtype=torch.float64, device=output.device)
     values = output.values() if isinstance(output, Mapping) else output
     return torch.stack([output_sum(value) for value in values]).sum()
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.pruning.gradients import Loss, finite_loss
+from sparsefront.pruning.gradients import Loss, check_reached, finite_loss
 from sparsefront.pruning.preserved import scoring_mode
 from sparsefront.pruning.repair.layer_inputs import inputs_of
 from sparsefront.pruning.repair.matrices import as_rows
@@ -57,6 +57,7 @@ def weighted_moments(
             for batch in batches:
                 with torch.enable_grad():
                     finite_loss(model, batch, loss).backward()
+                check_reached(weights)
                 for name, weight in weights.items():
                     if name not in found and weight.grad is not None:
                         each = as_rows(layer_of[name], weight.grad.square()).mean(1)

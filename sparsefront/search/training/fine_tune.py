@@ -70,7 +70,8 @@ class FineTuner:
                 channels_last(network)
         self.losses: list[float] = []
         self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
-        self._teacher, self._device = teacher, device
+        self.device = torch.device(device)
+        self._teacher = teacher
         self._optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)
         self._average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
         self._batches: Iterator[SensorBatch] | None = None
@@ -85,7 +86,7 @@ class FineTuner:
         self._model.train()
         with self._mask.hold(self._model, self._optimizer):
             for batch in islice(self._batches, step - len(self.losses)):
-                self._step(batch.to(self._device))
+                self._step(batch.to(self.device))
                 if progress is not None:
                     progress(len(self.losses) / self._spec.steps)
         self._model.eval()
@@ -103,6 +104,14 @@ class FineTuner:
         if self._average is not None and self.losses:
             self._average.copy_to(self._model)
         self._model.eval()
+        self.free()
+
+    def free(self) -> None:
+        """Forgets the optimizer's moments at once, which wait for the garbage collector else: two
+        copies of the model on its device. No step may follow.
+        """
+        self._optimizer.zero_grad()
+        self._optimizer.state.clear()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that going on needs, with the losses so far: weights, optimizer, average."""

@@ -7,6 +7,7 @@ import copy
 import torch
 
 from sparsefront.models.fusion_model import FusionModel
+from sparsefront.pruning.device import forked_random
 from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -25,7 +26,7 @@ class Calibration:
         """Measures the running statistics of batch norms on `norm_frames` frames, in place."""
         if self._spec.norm_frames == 0:
             return
-        with torch.random.fork_rng():
+        with forked_random(torch.device(self._device)):
             unseen = reestimate_norms(model, self.batches(), run)
         if unseen:
             self._note(f"norms that no frame reached keep their statistics: {', '.join(unseen)}")

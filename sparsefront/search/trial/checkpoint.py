@@ -14,13 +14,14 @@ from sparsefront.errors import InputError, one_line
 from sparsefront.files.atomic import read_json, write_json
 from sparsefront.files.tensors import read_tensors, write_tensors
 from sparsefront.pruning.channels.removal import kept_from_json, kept_to_json
+from sparsefront.pruning.device import random_state, set_random_state
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.search.config.trial_files import CHECKPOINT, PROMOTED
 from sparsefront.search.config.trial_result import IntermediateResult
 from sparsefront.search.training.fine_tune import FineTuner
 from sparsefront.search.trial.timings import Timings
 
-MASK, TIED, RANDOM = "mask.", "tied.", "random"
+MASK, TIED, RANDOM, DEVICE_RANDOM = "mask.", "tied.", "random", "device_random"
 
 
 class CorruptCheckpoint(Exception):
@@ -29,7 +30,7 @@ class CorruptCheckpoint(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """tensors: of the fine-tuning ("tuner."), the mask and torch's random state; data: the rest."""
+    """tensors: of the fine-tuning ("tuner."), the mask and the random states; data: the rest."""
 
     tensors: dict[str, Tensor]
     data: dict[str, Any]
@@ -46,8 +47,11 @@ class Checkpoint:
         tensors = {f"tuner.{name}": tensor for name, tensor in tuner.tensors().items()}
         tensors |= {f"{MASK}{name}": kept for name, kept in mask.by_weight.items()}
         tensors |= {f"{TIED}{name}": kept for name, kept in mask.tied.items()}
+        tensors[RANDOM] = torch.get_rng_state()
+        if (own := random_state(tuner.device)) is not None:
+            tensors[DEVICE_RANDOM] = own
         return Checkpoint(
-            tensors={**tensors, RANDOM: torch.get_rng_state()},
+            tensors=tensors,
             data={
                 "losses": tuner.losses, "admm": admm, "timings": timings.with_total(),
                 "channels": kept_to_json(mask.channels), "left_out": sorted(left_out),
@@ -79,6 +83,7 @@ class Checkpoint:
         try:
             tuner.load(self._below("tuner."), self.data["losses"])
             torch.set_rng_state(self.tensors[RANDOM])
+            set_random_state(tuner.device, self.tensors.get(DEVICE_RANDOM))
             timings.add(self.data["timings"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise CorruptCheckpoint(one_line(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from sparsefront.models.channels_last import channels_last
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.latency import Latency, latency
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -21,6 +22,8 @@ def time_passes(spec: TrialSpec, model: FusionModel, deployed: FusionModel, devi
     if spec.latency is None:
         return {}
     batches = [batch.to(device) for batch in cost_batches(spec)]
+    for network in (model, deployed):  # one layout, or they would be compared by that
+        channels_last(network)
 
     def timed(which: FusionModel) -> Latency:
         assert spec.latency is not None

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from sparsefront.pruning.device import accelerator_name
+
 PACKAGES = ("sparsefront", "torch", "spconv", "numpy")
 SPCONV_WHEELS = ("spconv-cu120", "spconv-cu126", "spconv")
 
@@ -36,9 +38,9 @@ def environment(device: str) -> dict[str, str]:
 
 def device_name(device: str) -> str:
     """The GPU's own name, or the processor's architecture."""
-    if torch.device(device).type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"cpu {platform.machine()}"
+    if torch.device(device).type == "cpu":
+        return f"cpu {platform.machine()}"
+    return accelerator_name(torch.device(device))
 
 
 def _version(*names: str) -> str:

@@ -17,6 +17,7 @@ from sparsefront.models import build
 from sparsefront.models.checkpoint import store
 from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.cost import ModelCost
+from sparsefront.pruning.device import forked_random
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
@@ -135,7 +136,7 @@ class TrialRun:
         self._mask.check(self._measured)
         spec = self.spec
         scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
-        with self.timings.stage("evaluate_s"), torch.random.fork_rng():
+        with self.timings.stage("evaluate_s"), forked_random(torch.device(self._device)):
             return evaluate(
                 deployed(self._measured, self._mask.channels), scenes, self.spec.image,
                 tracker=self.spec.tracker, device=self._device, workers=self.spec.loader_workers,

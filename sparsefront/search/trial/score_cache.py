@@ -84,6 +84,9 @@ def compute(
     """The criterion's statistics of a dense model, on the CPU. The model comes back unchanged."""
     batches = scoring_batches(spec, scenes, device)
     statistics = spec.criterion.statistics(model, groups, batches, task_loss)
+    found = scores(spec, statistics, groups)
+    spared = spec.allocation.spared(groups.assign(found.by_weight))
+    spec.criterion.check_scored(found, groups, model, spared)
     return {
         name: {weight: tensor.detach().cpu() for weight, tensor in by_weight.items()}
         for name, by_weight in statistics.items()

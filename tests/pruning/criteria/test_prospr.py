@@ -29,7 +29,8 @@ def test_prospr_differentiates_momentum_and_reads_new_data() -> None:
     """
     one, four = torch.ones(1, 1).double(), torch.full((1, 1), 4.0).double()
     ball = ProsPr(num_steps=2, lr=0.5, momentum=0.5)
-    assert scores(ball, linear([1.0]), [one], quadratic).item() == pytest.approx(0, abs=1e-12)
+    with pytest.raises(InputError, match="criterion prospr: every score of all"):
+        scores(ball, linear([1.0]), [one], quadratic)
     fresh = ProsPr(num_steps=1, lr=0.5, new_data=True)
     assert scores(fresh, linear([1.0]), [one, four], quadratic).item() == pytest.approx(1.0)
     with pytest.raises(InputError, match="at least 2"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.models.lidar.sparse_conv import NATIVE, spconv
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares, refitted
 from sparsefront.pruning.repair.moments import second_moments
@@ -57,7 +57,7 @@ def test_weights_are_a_mean_over_outputs_and_frames() -> None:
 
 def test_sparse_layers_are_weighted_site_by_site() -> None:
     torch.manual_seed(0)
-    layer = spconv.SubMConv3d(2, 3, 3, bias=False, algo=ALGORITHM)
+    layer = spconv.SubMConv3d(2, 3, 3, bias=False, algo=NATIVE)
     sites = (torch.rand(1, 4, 5, 6) < 0.4).nonzero().int().contiguous()
     features = torch.randn(len(sites), 2)
 

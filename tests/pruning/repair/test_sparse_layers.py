@@ -8,20 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsefront.models.lidar.sparse_conv import ALGORITHM, spconv
+from sparsefront.models.lidar.sparse_conv import NATIVE, spconv
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares
 from sparsefront.pruning.repair.moments import second_moments
 from sparsefront.pruning.sparse_autograd import plain_sparse_layers
 
 LAYERS = {
-    "subm": lambda: spconv.SubMConv3d(3, 4, 3, bias=True, indice_key="a", algo=ALGORITHM),
-    "subm, dilated": lambda: spconv.SubMConv3d(3, 4, 3, dilation=2, algo=ALGORITHM),
-    "strided": lambda: spconv.SparseConv3d(
-        3, 4, 3, stride=2, padding=1, bias=False, algo=ALGORITHM
-    ),
+    "subm": lambda: spconv.SubMConv3d(3, 4, 3, bias=True, indice_key="a", algo=NATIVE),
+    "subm, dilated": lambda: spconv.SubMConv3d(3, 4, 3, dilation=2, algo=NATIVE),
+    "strided": lambda: spconv.SparseConv3d(3, 4, 3, stride=2, padding=1, bias=False, algo=NATIVE),
     "flat": lambda: spconv.SparseConv3d(
-        3, 4, (1, 1, 3), stride=(1, 1, 2), padding=(0, 0, 1), bias=False, algo=ALGORITHM
+        3, 4, (1, 1, 3), stride=(1, 1, 2), padding=(0, 0, 1), bias=False, algo=NATIVE
     ),
 }
 
@@ -75,11 +73,9 @@ def test_inverse_layers_are_left_and_named() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.down = spconv.SparseConv3d(
-                3, 4, 3, stride=2, bias=False, indice_key="k", algo=ALGORITHM
+                3, 4, 3, stride=2, bias=False, indice_key="k", algo=NATIVE
             )
-            self.up = spconv.SparseInverseConv3d(
-                4, 2, 3, bias=False, indice_key="k", algo=ALGORITHM
-            )
+            self.up = spconv.SparseInverseConv3d(4, 2, 3, bias=False, indice_key="k", algo=NATIVE)
 
         def forward(self, x: Any) -> Any:
             return self.up(self.down(x))
