@@ -83,8 +83,8 @@ def main() -> None:
 
 def all_runs() -> list[Run]:
     runs = dense_runs("dense", CHECKPOINT) + dense_runs("dense, longer", LONGER)
-    runs += with_repairs(unstructured("unstructured", methods))
     runs += with_repairs(from_longer(unstructured("longer", papers_methods)))
+    runs += with_repairs(unstructured("unstructured", methods))
     runs += with_repairs(channels())
     runs += [refit(run) for run in beta_curve() + left_open()]
     return runs

@@ -3,6 +3,8 @@
 # that is tried again, on a new cluster too, repeats no finished trial.
 #
 #   launch.sh SWEEP.yaml NAME RUNS [ADDRESS]      RUNS: a path or a URI; ADDRESS: auto (default) or HOST:PORT
+#
+# WAIT_FOR_NODES: seconds (1800) until a node must be there that has room for a trial.
 set -euo pipefail
 
 if (($# < 3 || $# > 4)); then
@@ -24,7 +26,8 @@ exists() { # ends the script where that cannot be known: storage that fails is n
   exit "$status"
 }
 
+where=(--runs "$runs" --address "$address" --wait-for-nodes "${WAIT_FOR_NODES:-1800}")
 if exists; then
-  exec sparsefront resume "$name" --runs "$runs" --address "$address"
+  exec sparsefront resume "$name" "${where[@]}"
 fi
-exec sparsefront sweep "$sweep" --name "$name" --runs "$runs" --address "$address"
+exec sparsefront sweep "$sweep" --name "$name" "${where[@]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,95 +16,25 @@ from sparsefront.pruning.channels.graph import channel_graph
 from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.criteria import (
-    IMP,
-    LAMP,
-    SNIP,
     AlterMOMA,
     Criterion,
-    Fisher,
-    GraSP,
     Magnitude,
-    ProsPr,
-    Random,
-    SynFlow,
-    Taylor,
 )
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.weights import prunable_weights
-from sparsefront.scenes.batch import MAP_CLASSES, RADAR_FIELDS, MapProbabilities, SensorBatch
-from sparsefront.scenes.loader import ImageSpec, Loader
-from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
+from sparsefront.scenes.batch import MapProbabilities
 from sparsefront.search.config import strict_yaml
-
-CRITERIA: list[Criterion] = [
-    Magnitude(),
-    Random(),
-    SNIP(),
-    GraSP(),
-    SynFlow(num_iterations=3, sparsity=0.3),
-    ProsPr(num_steps=2, lr=1e-3),
-    ProsPr(num_steps=1, lr=1e-3, structured=True),
-    Taylor(),
-    Fisher(),
-    LAMP(),
-    IMP(rate=0.4, sparsity=0.5, steps=2),
-    AlterMOMA(),
-    AlterMOMA(structured=True),
-]
+from tests.helpers.catalogue import CRITERIA, MODELS, batches_for, smallest, without_a_score
 
 
-SMALL_MAP = "bevfusion-small, task map"
-FUSERS = {f"bevfusion-small, fuser {kind}": kind for kind in ("add", "gated")}
-
-
-def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
-    """The model's own spec, as small as the tests' other models where it has these fields."""
-    if name == SMALL_MAP:
-        small = smallest("bevfusion-small", tiny_model)
-        return replace(small, task="map", map_channels=8)
-    if name in FUSERS:
-        return replace(smallest("bevfusion-small", tiny_model), fuser=FUSERS[name])
-    spec = NAMES[name]()
-    if hasattr(spec, "tiny"):
-        return spec.tiny()
-    known = {k: v for k, v in tiny_model.items() if k in spec.__dataclass_fields__ and k != "name"}
-    return replace(spec, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
-
-
-TWINS = (
-    "mit_camera-resnet101-det",
-    "mit_lidar-voxelnet-0p1-det",
-    "mmdet3d_bevfusion_lidar-cam_mmcvops",
-    "mmdet3d_bevfusion_lidar-cam_spconv2",
-    "pcdet_bevfusion",
-    "pcdet_transfusion_lidar",
-)
-"""The same networks as others of the catalogue, only their files differ."""
-
-
-@pytest.fixture(scope="module", params=[*(n for n in NAMES if n not in TWINS), SMALL_MAP, *FUSERS])
+@pytest.fixture(scope="module", params=MODELS)
 def name(request: Any) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def batches(tiny_root: Path, name: str, tiny_model: dict[str, Any]) -> list[Any]:
-    data = NuScenesSpec(root=str(tiny_root), version="v1.0-procedural", split="procedural_train")
-    height, width = getattr(smallest(name, tiny_model), "image_size", None) or (32, 64)
-    image = ImageSpec(height=height, width=width)
-    found = Loader(NuScenesScenes(data), image, None, 1, shuffle=False, seed=0)
-    cells = 200 if name == SMALL_MAP else 20
-    return [with_radar_and_maps(batch, cells) for batch in found]
-
-
-def with_radar_and_maps(batch: SensorBatch, cells: int) -> SensorBatch:
-    """What the small data set lacks: 200 radar points around, a map of stripes."""
-    random = torch.Generator().manual_seed(0)
-    radar = torch.rand(200, RADAR_FIELDS, generator=random)
-    radar[:, :2] = radar[:, :2] * 40 - 20
-    maps = (torch.arange(cells) % 3 == 0).expand(len(MAP_CLASSES), cells, cells)
-    targets = tuple(replace(t, maps=maps) for t in batch.targets)
-    return replace(batch, radar=(radar,) * len(batch), targets=targets)
+    return batches_for(tiny_root, name, tiny_model)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
@@ -145,18 +74,6 @@ def test_criterion_scores_are_finite_repeatable_and_leave_the_model(
     assert torch.equal(generator, torch.get_rng_state())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not any("forward" in vars(m) for m in model.modules())
-
-
-def without_a_score(criterion: Criterion, name: str) -> str | None:
-    """What a criterion cannot rank: SynFlow's one threshold takes all of the radar, a sigmoid at 1
-    lets no flow through; AVOD's boxes have no loss in frames without an object.
-    """
-    if isinstance(criterion, SynFlow):
-        if name.startswith("pku_"):
-            return r"fusion\.gate"
-        return "radar" if "radar" in name else None
-    from_loss = not isinstance(criterion, (Magnitude, Random, LAMP, IMP))
-    return r"fusion\.offsets" if name == "avod-fpn" and from_loss else None
 
 
 def test_every_criterion_of_the_catalogue_is_tested() -> None:

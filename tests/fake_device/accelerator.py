@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import sysconfig
 import types
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def missing() -> str | None:
     """What keeps the extension from being compiled here; None where nothing does."""
     if shutil.which("c++") is None and shutil.which("g++") is None:
         return "no C++ compiler"
-    include = Path(sys.base_prefix) / "include" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    include = Path(sysconfig.get_paths()["include"])
     return None if (include / "Python.h").is_file() else f"no {include}/Python.h"
 
 
@@ -64,4 +65,5 @@ def _module(native: Any) -> types.ModuleType:
     module.max_memory_allocated = lambda device=None: native.max_memory_allocated()
     module.reset_peak_memory_stats = lambda device=None: native.reset_peak_memory_stats()
     module.empty_cache = lambda: None
+    module.limit_memory = native.limit_memory
     return module

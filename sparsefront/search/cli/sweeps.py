@@ -68,6 +68,8 @@ class SweepVerb:
     """Number of trials instead of the file's."""
     address: str | None = None
     """Ray cluster: auto, local or HOST:PORT; default: a local one."""
+    wait_for_nodes: float = 0.0
+    """Seconds until the cluster must have a node with room for a trial."""
     runs: str = RUNS
     """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
@@ -89,8 +91,9 @@ class SweepVerb:
         from sparsefront.search.driver.sweep import run_sweep
 
         front = run_sweep(
-            sweep, name=name, runs=self.runs, address=self.address, trials=self.trials
-        )
+            sweep, name=name, runs=self.runs, address=self.address, trials=self.trials,
+            wait_for_nodes=self.wait_for_nodes,
+        )  # fmt: skip
         return f"{front.table()}\n{where_to_look(name, self.runs)}"
 
 
@@ -102,6 +105,8 @@ class Resume:
     """Name of the sweep."""
     address: str | None = None
     """Ray cluster, where it is another one now; default: as launched."""
+    wait_for_nodes: float = 0.0
+    """Seconds until the cluster must have a node with room for a trial."""
     runs: str = RUNS
     """Folder of all runs, or a URI (s3://BUCKET/runs)."""
 
@@ -109,7 +114,7 @@ class Resume:
         require_sweep(self.name, self.runs)
         from sparsefront.search.driver.sweep import resume_sweep
 
-        front = resume_sweep(self.name, self.runs, self.address)
+        front = resume_sweep(self.name, self.runs, self.address, self.wait_for_nodes)
         return f"{front.table()}\n{where_to_look(self.name, self.runs)}"
 
 

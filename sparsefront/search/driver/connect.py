@@ -17,22 +17,24 @@ from pathlib import Path
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.driver.resources import require_resources
 
 CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_connection(address: str | None, sweep: Sweep) -> Iterator[None]:
+def ray_connection(address: str | None, sweep: Sweep, wait_s: float = 0.0) -> Iterator[None]:
     """Ray, started or joined, and left again. None and "local": started for this sweep, with a
     CPU slot for every worker. A cluster is joined with its token unless RAY_AUTH_MODE says
-    otherwise. InputError where the address does not answer, or refuses.
+    otherwise. InputError where the address does not answer, or refuses, or where no node has room
+    for a trial within `wait_s`.
     """
     local = address in (None, "local")
     if local:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else one in ~/.ray
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray listens on loopback
         os.environ.setdefault("RAY_worker_niceness", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # no GPU asked for: none is seen
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # a refusal is told in seconds
@@ -53,6 +55,7 @@ def ray_connection(address: str | None, sweep: Sweep) -> Iterator[None]:
         except ConnectionError as error:
             raise InputError(f"--address: value {address!r}: {_refusal(error)}") from error
     try:
+        require_resources(sweep, wait_s)
         yield
     finally:
         ray.shutdown()

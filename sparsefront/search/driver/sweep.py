@@ -35,6 +35,7 @@ from sparsefront.search.driver.first_trials import needs_scores, predicts, prepa
 from sparsefront.search.driver.listeners import Listeners
 from sparsefront.search.driver.live import Live
 from sparsefront.search.driver.predictions import curve_request
+from sparsefront.search.driver.resources import idle_gpus
 from sparsefront.search.driver.tidy import tidy
 from sparsefront.search.driver.warm_start import take_over
 from sparsefront.search.optimizer.ask_and_tell import Optimizer, Proposal
@@ -86,6 +87,7 @@ def run_sweep(
     runs: str | Path = RUNS,
     address: str | None = None,
     trials: int | None = None,
+    wait_for_nodes: float = 0.0,
 ) -> ParetoFront:
     """Runs a new sweep to its end and returns its front.
 
@@ -93,6 +95,7 @@ def run_sweep(
     runs     the folder of all runs, a path or a URI
     address  Ray cluster: "auto" or HOST:PORT; None or "local": an instance started for this sweep
     trials   how many, in place of the sweep's own number
+    wait_for_nodes   seconds until a node must be there that has room for a trial
     InputError for what cannot be used, ExecutionError where every trial failed or the sweep was
     interrupted.
     """
@@ -101,7 +104,7 @@ def run_sweep(
     with (
         working_copy(run_folder(runs, name)) as run,
         _graceful_shutdown(run),
-        ray_connection(address, sweep),
+        ray_connection(address, sweep, wait_for_nodes),
         only_driver(run) as lease,
     ):
         if run.exists():
@@ -124,11 +127,17 @@ def run_sweep(
         return _run(sweep, run, launch, lease)
 
 
-def resume_sweep(name: str, runs: str | Path = RUNS, address: str | None = None) -> ParetoFront:
+def resume_sweep(
+    name: str,
+    runs: str | Path = RUNS,
+    address: str | None = None,
+    wait_for_nodes: float = 0.0,
+) -> ParetoFront:
     """Finishes a sweep after any crash and returns its front; finished trials are not run again.
 
     runs     the folder of all runs, a path or a URI
     address  Ray cluster, where it is another one now; None: as launched
+    wait_for_nodes   seconds until a node must be there that has room for a trial
     InputError and ExecutionError as in run_sweep.
     """
     found = run_folder(runs, name).require()
@@ -138,7 +147,7 @@ def resume_sweep(name: str, runs: str | Path = RUNS, address: str | None = None)
         if address is not None:
             launch = replace(launch, address=address)
         sweep = read_sweep(run.sweep_file, in_full=True)
-        with ray_connection(launch.address, sweep):
+        with ray_connection(launch.address, sweep, wait_for_nodes):
             return _run(sweep, run, launch, lease)
 
 
@@ -231,6 +240,8 @@ def _tune(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the searcher gives the reasons
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
+    if idle := idle_gpus(sweep):
+        live.say(idle)
     live.say("scoring the dense model")
     shares = [rung.frames for rung in sweep.halving.rungs] if sweep.halving is not None else []
     request = curve_request(sweep) if predicts(sweep) and TRADE_OFF not in sweep.space else None

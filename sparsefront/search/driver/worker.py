@@ -18,6 +18,13 @@ from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_files import CHECKPOINT, SPEC
 from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.driver.gpu_memory import (
+    KEPT_BYTES,
+    allocated,
+    give_back,
+    out_of_memory_line,
+    take_what_ray_gave,
+)
 from sparsefront.search.driver.limits import Limits
 from sparsefront.search.optimizer.skipping import Costs, skip_reason
 from sparsefront.search.runs.run_folder import RunFolder, has_ended, working_copy
@@ -54,13 +61,17 @@ class TrialActor(Trainable):
         self.base, self.shared, self.sweep = shared, shared, sweep
         self.limits = Limits(self.run_folder, sweep.rung_timeout_s, sweep.max_memory_gb)
         self._held.callback(self.limits.close)
+        self.gpu_note = take_what_ray_gave()
+        self.open: OpenTrial | None = None
+        self._held_bytes = allocated()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial in this process: imports, data and dense weights stay."""
         self.number, self.values = int(new_config["trial_id"]), dict(new_config["values"])
         self.beaten_by: list[Costs] = new_config["beaten_by"]
-        self.open: OpenTrial | None = None
+        self.open = None
+        give_back()
         return True
 
     def step(self) -> StepResult:
@@ -82,6 +93,19 @@ class TrialActor(Trainable):
             return {"done": True, NO_STORAGE: str(lost)}
 
     def _advance(self) -> StepResult:
+        """The next rung. Where memory runs out the trial ends, and the memory comes back once the
+        error is gone, whose frames hold it.
+        """
+        try:
+            return self._attempt()
+        except OutOfGPUMemory as error:
+            ended = self._failed(str(error), error.spec)
+        self.open = None
+        if (held := give_back()) > self._held_bytes + KEPT_BYTES:
+            raise RuntimeError(f"{held} bytes of GPU memory are not given back")  # by its end
+        return ended
+
+    def _attempt(self) -> StepResult:
         folder = self.run_folder.trial_dir(self.number)
         if has_ended(folder):
             return {"done": True}  # by a worker that died before it could say so
@@ -96,19 +120,25 @@ class TrialActor(Trainable):
             return self.open.first_step()
         except StorageLost:
             raise
+        except torch.OutOfMemoryError as error:
+            line = out_of_memory_line(error, spec or self.sweep.trial)
+            raise OutOfGPUMemory(line, spec) from None
         except Exception as error:
-            failed = TrialEnd.failed(self.number, one_line_with_type(error))
             if is_disk_full(error):
                 return {"done": True, NO_SPACE: str(getattr(error, "filename", None) or folder)}
-            try:
-                write_end(self.run_folder, failed, spec)
-            except OSError as full:
-                if not is_disk_full(full):
-                    raise
-                return {"done": True, NO_SPACE: str(folder)}
-            if device_is_lost():
+            ended = self._failed(one_line_with_type(error), spec)
+            if NO_SPACE not in ended and device_is_lost():
                 raise  # the trial has ended; this process would fail all others
-            return {"done": True}
+            return ended
+
+    def _failed(self, reason: str, spec: TrialSpec | None) -> StepResult:
+        try:
+            write_end(self.run_folder, TrialEnd.failed(self.number, reason), spec)
+        except OSError as full:
+            if not is_disk_full(full):
+                raise
+            return {"done": True, NO_SPACE: str(self.run_folder.trial_dir(self.number))}
+        return {"done": True}
 
     def _skipped(self, spec: TrialSpec) -> bool:
         """Ends a trial that no mask of its allocation can save, before CrossPrune's rounds."""
@@ -129,6 +159,14 @@ class TrialActor(Trainable):
         return True
 
 
+class OutOfGPUMemory(Exception):
+    """A trial that needs more than the GPU has; the text says what to try."""
+
+    def __init__(self, line: str, spec: TrialSpec | None) -> None:
+        super().__init__(line)
+        self.spec = spec
+
+
 class OpenTrial:
     """A trial in this process, and what it measured at its rungs, here or before."""
 
@@ -137,7 +175,7 @@ class OpenTrial:
         self._run_folder = actor.run_folder
         self._folder: Path = actor.run_folder.trial_dir(actor.number)
         self._results: list[IntermediateResult] = []
-        self._notes: list[str] = []
+        self._notes = [actor.gpu_note] if actor.gpu_note and spec.device == "auto" else []
         self._trial = self._opened(spec, actor.shared)
         actor.shared = trim(self._trial.shared, actor.base)
         self._rungs = rungs_of(self._sweep, self._trial.full)

@@ -107,11 +107,13 @@ class FineTuner:
         self.free()
 
     def free(self) -> None:
-        """Forgets the optimizer's moments at once, which wait for the garbage collector else: two
-        copies of the model on its device. No step may follow.
+        """Lets go of the weights and of the optimizer's moments at once: torch's optimizers are in
+        a cycle, in which three copies of the model would wait on the device for the garbage
+        collector. No step may follow.
         """
         self._optimizer.zero_grad()
         self._optimizer.state.clear()
+        self._optimizer.param_groups.clear()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that going on needs, with the losses so far: weights, optimizer, average."""

@@ -163,9 +163,10 @@ class TrialRun:
         notes: Sequence[str] = (),
     ) -> TrialOutcome:
         """The trial's end, with what was measured at full fidelity and at the rungs before. The
-        weights are those of the model that was measured last.
+        weights are those of the model that was measured last; no training may follow.
         """
         cost, mask = self.cost, self._mask
+        self._tuner.free()
         result = TrialResult(
             metrics=self.metrics(scores),
             per_modality_sparsity=mask.sparsity_by_group(self._groups),

@@ -1,0 +1,60 @@
+"""A worker's GPU: which one Ray gave it, and memory that runs out."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+
+import torch
+
+from sparsefront.errors import one_line
+from sparsefront.search.config.device import usable_accelerator, why_no_gpu
+from sparsefront.search.config.trial_spec import TrialSpec
+
+KEPT_BYTES = 64 << 20
+"""What a process may hold beyond its beginning between two trials: libraries' workspaces."""
+
+
+def take_what_ray_gave() -> str | None:
+    """Hides every GPU where Ray gave this process none, whatever the node's environment says.
+    Returns a line where it gave one that torch does not see.
+    """
+    import ray
+
+    given: Sequence[int | str] = ray.get_gpu_ids()
+    if not given:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return None
+    if usable_accelerator() is not None:
+        return None
+    return f"Ray gave this trial a GPU, but {why_no_gpu()}: it ran on the CPU"
+
+
+def out_of_memory_line(error: torch.OutOfMemoryError, spec: TrialSpec) -> str:
+    """Why the trial failed, what was allocated, and what to try."""
+    batch = spec.fine_tune.batch_size
+    smaller = max(1, batch // 2)
+    return (
+        f"out of GPU memory with fine_tune.batch_size {batch}: {one_line(error, 300)}; try "
+        f"fine_tune.batch_size {smaller} with fine_tune.accumulate {-(-batch // smaller)}, "
+        "checkpoint_activations: true, or more of the GPU (gpus_per_trial)"
+    )
+
+
+def allocated() -> int:
+    """Bytes of tensors on this process's accelerator; 0 without one."""
+    kind = usable_accelerator()
+    if kind is None:
+        return 0
+    return int(torch.get_device_module(kind).memory_allocated())
+
+
+def give_back() -> int:
+    """Collects what is in cycles and returns cached blocks to the GPU; the bytes still in use."""
+    kind = usable_accelerator()
+    if kind is None:
+        return 0
+    gc.collect()
+    torch.get_device_module(kind).empty_cache()
+    return allocated()

@@ -1,0 +1,199 @@
+"""Every model of the catalogue on the stand-in: what it computes equals the CPU."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparsefront.errors import InputError
+from sparsefront.models import build
+from sparsefront.models.heads.transfusion import TransFusionHead
+from sparsefront.pruning.allocation import SparsityAllocation
+from sparsefront.pruning.channels.graph import channel_graph
+from sparsefront.pruning.channels.removal import shrink
+from sparsefront.pruning.channels.select import channel_mask
+from sparsefront.pruning.channels.verify import verify
+from sparsefront.pruning.cost import profile
+from sparsefront.pruning.criteria import AlterMOMA, Criterion, Magnitude
+from sparsefront.pruning.crossprune import CrossPrune, admm, hard_prune
+from sparsefront.pruning.forward import call
+from sparsefront.pruning.groups import ModalityGroups
+from sparsefront.pruning.mask import PruningMask
+from sparsefront.pruning.repair.least_squares import refit_least_squares
+from sparsefront.pruning.repair.moments import second_moments
+from sparsefront.pruning.repair.norms import reestimate_norms
+from sparsefront.pruning.repair.weighted_moments import weighted_moments
+from tests.fake_device.accelerator import NAME
+from tests.helpers.catalogue import CRITERIA, MODELS, batches_for, smallest, without_a_score
+from tests.helpers.on_device import assert_close, moved, same_scores
+
+
+def loss(model: Any, batch: Any) -> torch.Tensor:
+    found: torch.Tensor = model.loss(batch)
+    return found
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def name(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def batches(tiny_root: Path, name: str, tiny_model: dict[str, Any]) -> list[Any]:
+    return batches_for(tiny_root, name, tiny_model)
+
+
+@pytest.fixture
+def there(batches: list[Any]) -> list[Any]:
+    return [batch.to(NAME) for batch in batches]
+
+
+@pytest.fixture
+def model(name: str, tiny_model: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    found = build(smallest(name, tiny_model)).eval()
+    for module in found.modules():
+        if isinstance(module, TransFusionHead):  # else rounding chooses the proposals
+            torch.nn.init.normal_(module.heatmap_head[1].weight)
+    return found
+
+
+def test_model_computes_what_it_does_on_the_cpu(
+    model: Any, batches: list[Any], there: list[Any]
+) -> None:
+    other: Any = moved(model, NAME)
+    with torch.no_grad():
+        assert_close(other(there[0]), model(batches[0]), 1e-4)
+        assert_close(other.features(there[0]), model.features(batches[0]), 1e-4)
+    for found, wanted in zip(other.predict(there[0]), model.predict(batches[0]), strict=True):
+        assert_close(vars(found), vars(wanted), 1e-3)
+    model.train()
+    other.train()
+    for dropout in (m for net in (model, other) for m in net.modules() if hasattr(m, "drop_prob")):
+        dropout.drop_prob = 0.0
+    for network in (model, other):
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+    ours, theirs = other.loss(there[0]), model.loss(batches[0])
+    assert_close(ours, theirs, 1e-4, "loss")
+    ours.backward()
+    theirs.backward()
+    for (key, parameter), wanted in zip(other.named_parameters(), model.parameters(), strict=True):
+        assert (parameter.grad is None) == (wanted.grad is None), key
+        if wanted.grad is not None:
+            assert_close(parameter.grad, wanted.grad, 1e-3, key)
+
+
+def test_bfloat16_keeps_the_geometry(model: Any, there: list[Any]) -> None:
+    """A step under autocast; what is lifted falls into the cells that it does without."""
+    other: Any = moved(model, NAME).train()
+    with torch.autocast(NAME, dtype=torch.bfloat16):
+        found = other.loss(there[0])
+    found.backward()
+    assert torch.isfinite(found)
+    assert all(torch.isfinite(p.grad).all() for p in other.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
+def test_scores_equal_those_of_the_cpu(
+    criterion: Criterion, name: str, model: Any, batches: list[Any], there: list[Any]
+) -> None:
+    groups = ModalityGroups.from_model(model)
+    other = moved(model, NAME)
+    if isinstance(criterion, AlterMOMA) and len(groups.entries) < 3:
+        return
+    if silent := without_a_score(criterion, name):
+        with pytest.raises(InputError, match=f"every score of {silent}"):
+            criterion.scores(other, groups, there, loss)
+        return
+    if isinstance(criterion, AlterMOMA):  # Adam makes whole steps of a gradient's rounding
+        criterion = replace(criterion, optimizer="sgd")
+    found = criterion.scores(other, groups, there, loss).by_weight
+    assert all(score.device.type == NAME for score in found.values())
+    same_scores(found, criterion.scores(model, groups, batches, loss).by_weight)
+
+
+@pytest.mark.parametrize("rule", ["global", "uniform", "erk", "lamp"])
+def test_masks_equal_those_of_the_cpu(rule: Any, model: Any) -> None:
+    groups = ModalityGroups.from_model(model)
+    other = moved(model, NAME)
+    allocation = SparsityAllocation(overall=0.5, rule=rule)
+    masks = []
+    for network in (model, other):
+        scores = Magnitude().scores(network, groups, [], loss)
+        mask = PruningMask.from_scores(scores, allocation, groups, network)
+        mask.apply(network)
+        mask.check(network)
+        masks.append(mask.by_weight)
+    assert all(torch.equal(masks[1][n].cpu(), kept) for n, kept in masks[0].items())
+
+
+def test_channels_go_as_on_the_cpu(model: Any, batches: list[Any], there: list[Any]) -> None:
+    groups = ModalityGroups.from_model(model)
+    half = SparsityAllocation(overall=0.5, pattern="channel", rule="uniform")
+    kept = []
+    for network, batch in ((model, batches[0]), (moved(model, NAME), there[0])):
+        graph = channel_graph(network, batch)
+        verify(network, batch, graph)
+        scores = Magnitude().scores(network, groups, [], loss)
+        mask = channel_mask(scores, half, groups, graph, network)
+        mask.apply(network)
+        smaller = shrink(copy.deepcopy(network), mask.channels)
+        with torch.no_grad():
+            assert_close(smaller(batch), network(batch), 1e-4)
+        kept.append(mask.channels)
+    assert kept[0] == kept[1]
+
+
+def test_cost_is_that_of_the_cpu(model: Any, batches: list[Any], there: list[Any]) -> None:
+    with torch.no_grad():
+        wanted = profile(model, batches[:1]).cost(model)
+        found = profile(moved(model, NAME), there[:1]).cost(model)
+    assert found.to_json() == wanted.to_json()
+
+
+def test_crossprune_finds_a_mask(name: str, model: Any, there: list[Any]) -> None:
+    groups = ModalityGroups.from_model(model)
+    other: Any = moved(model, NAME)
+    scores = Magnitude().scores(model, groups, [], loss)  # on the CPU, as sweeps keep them
+    features = lambda network, batch: network.features(batch)  # noqa: E731
+    lambdas = dict.fromkeys(other.features(there[0]), 1.0)
+    lambdas = {key: 1.0 for key in lambdas if key in groups.entries}
+    options = CrossPrune(num_rounds=2, steps=1, lambdas=lambdas)
+    before = {n: p.detach().cpu().clone() for n, p in other.named_parameters()}
+    rounds = admm(
+        other, groups, SparsityAllocation(overall=0.5), there, loss, features, options,
+        scores=scores,
+    )  # fmt: skip
+    mask, _ = hard_prune(other, rounds)
+    mask.check(other)
+    for group, names in groups.assign(mask.by_weight).items():
+        changed = [n for n in names if not torch.equal(
+            dict(other.named_parameters())[n].cpu()[mask.by_weight[n].cpu()],
+            before[n][mask.by_weight[n].cpu()])]  # fmt: skip
+        assert changed or not names, f"{group} was not trained"
+
+
+def test_repair_equals_that_of_the_cpu(model: Any, batches: list[Any], there: list[Any]) -> None:
+    groups = ModalityGroups.from_model(model)
+    scores = Magnitude().scores(model, groups, [], loss)
+    mask = PruningMask.from_scores(scores, SparsityAllocation(overall=0.5), groups, model)
+    other = moved(model, NAME)
+    states = []
+    for network, frames in ((model, batches), (other, there)):
+        moments = second_moments(network, frames, call, all_positions=True)  # sites in any order
+        refit_least_squares(network, mask, {n: m.cpu() for n, m in moments.items()}, 0.01)
+        reestimate_norms(network, frames, call)
+        mask.check(network)
+        states.append(network.state_dict())
+    assert_close(states[1], states[0], 1e-2)
+    weighted = weighted_moments(other, there, loss)
+    assert all(torch.isfinite(moment).all() for moment in weighted.values())
