@@ -7,11 +7,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsefront.models.recompute import RecomputedBlock
+
 EXPANSION = 4
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(RecomputedBlock):
     """1 x 1, 3 x 3 and 1 x 1 convolutions and a shortcut, projected where it has to be."""
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from sparsefront.models.recompute import RecomputedBlock
+
 
 def conv_bn_relu(channels_in: int, channels_out: int, kernel: int, stride: int) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU; keeps the size at stride 1."""
@@ -17,7 +19,7 @@ def conv_bn_relu(channels_in: int, channels_out: int, kernel: int, stride: int) 
     )
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(RecomputedBlock):
     """Two 3x3 convolutions and a shortcut, projected where size or channels change."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparsefront.models.recompute import RecomputedBlock
+
 
 class DropPath(nn.Module):
     """Stochastic depth: drops a residual branch of a whole sample while training."""
@@ -97,7 +99,7 @@ class FeedForward(nn.Module):
         return out
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(RecomputedBlock):
     """x + attention(norm1(x)), then x + ffn(norm2(x))."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float) -> None:

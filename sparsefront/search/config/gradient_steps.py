@@ -12,7 +12,9 @@ from sparsefront.errors import InputError
 class GradientStepsSpec:
     """AdamW with gradient clipping under a schedule of the learning rate.
 
-    batch_size    frames a step
+    batch_size    frames a forward pass
+    accumulate    forward passes a step, whose gradients' mean is taken: a larger batch in the
+                  memory of one; losses and batch norms see each pass alone
     lr            highest learning rate
     weight_decay  of matrices and kernels; biases and norms have none
     schedule      "cosine": linear warm-up, then cosine to 0; "one_cycle": cosine from 1/25 up, then
@@ -26,6 +28,7 @@ class GradientStepsSpec:
     """
 
     batch_size: int
+    accumulate: int = 1
     lr: float
     weight_decay: float = 0.01
     schedule: Literal["cosine", "one_cycle"]
@@ -36,7 +39,8 @@ class GradientStepsSpec:
     batch_norm: Literal["train", "eval"] | float = "train"
 
     def __post_init__(self) -> None:
-        for name, low in (("batch_size", 1), ("lr", 0), ("weight_decay", 0), ("warmup", 0)):
+        lowest = {"batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "warmup": 0}
+        for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: {low} and above")
         if not 0 <= self.ema < 1:

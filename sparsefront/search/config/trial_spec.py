@@ -86,6 +86,8 @@ class TrialSpec:
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
     latency      if given, the deployed model's forward pass is timed on the trial's device; a sweep
                  with latency_ms among its objectives or constraints gives it itself
+    checkpoint_activations  the camera backbone's are computed again in each backward pass, of
+                 scores and of training, and not kept: less memory, more time, the same numbers
     loader_workers  processes that read frames ahead; 0: the trial's own
     on_bad_sample   a frame that cannot be read ends the trial ("raise"), or is left out and counted
                     in the metrics skipped_samples and skipped_training_samples ("skip")
@@ -113,6 +115,7 @@ class TrialSpec:
     seed: int = 0
     threads: int = 1
     device: Device = "auto"
+    checkpoint_activations: bool = False
     loader_workers: int = 0
     on_bad_sample: OnBadSample = "raise"
 

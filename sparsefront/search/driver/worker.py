@@ -38,7 +38,7 @@ from sparsefront.search.trial.checkpoint import (
 )
 from sparsefront.search.trial.pruned_model import least_costs
 from sparsefront.search.trial.run_trial import TrialRun
-from sparsefront.search.trial.shared import Shared, prepare, trim
+from sparsefront.search.trial.shared import Shared, forget_dense_models, prepare, trim
 
 StepResult = dict[str, Any]
 """What Ray hears of a step: whether the trial is done, and its objectives at the rung."""
@@ -101,6 +101,7 @@ class TrialActor(Trainable):
         except OutOfGPUMemory as error:
             ended = self._failed(str(error), error.spec)
         self.open = None
+        forget_dense_models()
         if (held := give_back()) > self._held_bytes + KEPT_BYTES:
             raise RuntimeError(f"{held} bytes of GPU memory are not given back")  # by its end
         return ended

@@ -81,12 +81,12 @@ class FineTuner:
         if len(self.losses) >= step:
             return
         if self._batches is None:
-            self._loader.start_at(len(self.losses))
+            self._loader.start_at(len(self.losses) * self._spec.accumulate)
             self._batches = endless(self._loader)
         self._model.train()
         with self._mask.hold(self._model, self._optimizer):
-            for batch in islice(self._batches, step - len(self.losses)):
-                self._step(batch.to(self.device))
+            while len(self.losses) < step:
+                self._step(b.to(self.device) for b in islice(self._batches, self._spec.accumulate))
                 if progress is not None:
                     progress(len(self.losses) / self._spec.steps)
         self._model.eval()
@@ -144,12 +144,12 @@ class FineTuner:
         self.losses = list(losses)
         self._batches = None
 
-    def _step(self, batch: SensorBatch) -> None:
+    def _step(self, batches: Iterator[SensorBatch]) -> None:
         step, steps = len(self.losses), self._spec.steps
         set_learning_rate(self._optimizer, self._spec, step, steps)
         if not self._spec.norms_move(step, steps):
             freeze_norms(self._model)
-        loss, _ = take_step(self._model, batch, self._optimizer, self._spec, self._loss)
+        loss, _ = take_step(self._model, batches, self._optimizer, self._spec, self._loss)
         self.losses.append(loss)
         if self._average is not None:
             self._average.update(self._model)

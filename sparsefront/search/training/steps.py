@@ -17,24 +17,28 @@ from sparsefront.search.config.gradient_steps import GradientStepsSpec
 
 def take_step(
     model: FusionModel,
-    batch: SensorBatch,
+    batches: Iterable[SensorBatch],
     optimizer: torch.optim.Optimizer,
     spec: GradientStepsSpec,
     loss_of: Callable[[SensorBatch], Tensor],
 ) -> tuple[float, float]:
-    """One step down the scalar `loss_of(batch)`; returns the loss and the norm of the gradients
-    before clipping. ArithmeticError for a loss that is not finite: the weights are as before.
+    """One step down the mean of the scalar `loss_of(batch)` over `spec.accumulate` batches; returns
+    that loss and the norm of the gradients before clipping. ArithmeticError for a loss that is not
+    finite: the weights are as before.
     """
     optimizer.zero_grad(set_to_none=True)
     half = spec.precision == "bfloat16"
-    with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
-        loss = loss_of(batch)
-    if not torch.isfinite(loss):
-        raise ArithmeticError(f"training loss is not finite: {loss.item()}")
-    loss.backward()
+    total = 0.0
+    for batch in batches:
+        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
+            loss = loss_of(batch)
+        if not torch.isfinite(loss):
+            raise ArithmeticError(f"training loss is not finite: {loss.item()}")
+        (loss / spec.accumulate).backward()
+        total += loss.item() / spec.accumulate
     norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
     optimizer.step()
-    return loss.item(), norm.item()
+    return total, norm.item()
 
 
 def set_learning_rate(

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from sparsefront.models.channels_last import channels_last
 from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import convert_fuser
 from sparsefront.models.fusion_model import FusionModel
+from sparsefront.models.recompute import recompute_backbone
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.scenes.frame import OnBadSample
@@ -70,6 +72,7 @@ class TrainSpec(GradientStepsSpec):
     loader_workers    processes that read frames ahead; 0: this one
     on_bad_sample     a frame that cannot be read ends the run ("raise"), or is left out and
                       named in the log ("skip")
+    checkpoint_activations  the camera backbone's are computed again in the backward pass, not kept
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -95,6 +98,7 @@ class TrainSpec(GradientStepsSpec):
     loader_workers: int = 0
     on_bad_sample: OnBadSample = "raise"
     device: Device = "auto"
+    checkpoint_activations: bool = False
     log_every: int = 20
     save_every: int = 500
 
@@ -151,6 +155,8 @@ def train(
     scenes = open_scenes(spec.data, spec.on_bad_sample)
     device = resolve_device(spec.device)
     model = build(spec.model).to(device)
+    if spec.checkpoint_activations:
+        recompute_backbone(model)
     held = PruningMask({})
     if pruned is None:
         _initialise(model, spec.init)
@@ -160,7 +166,8 @@ def train(
         scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
         drop_last=len(scenes.tokens) > spec.batch_size, workers=spec.loader_workers,
     )  # fmt: skip
-    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * len(loader)
+    an_epoch = max(1, len(loader) // spec.accumulate)
+    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * an_epoch
     count = sum(p.numel() for p in model.parameters())
     log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
     started = time.monotonic()
@@ -233,8 +240,9 @@ def _optimise(
             if not spec.norms_move(step, steps):
                 freeze_norms(model)
             masked = _masked(chooser, spec)
+            taken = (batch.to(device) for batch in islice(batches, spec.accumulate))
             loss, norm = take_step(
-                model, next(batches).to(device), optimizer, spec, partial(model.loss, masked=masked)
+                model, taken, optimizer, spec, partial(model.loss, masked=masked)
             )
             losses.append(loss)
             average.update(model)

@@ -43,7 +43,7 @@ from sparsefront.search.trial.shared import (
     Shared,
     cost_key,
     cost_profile,
-    dense_model,
+    dense_model_on,
     prepare,
     trained_model,
     with_allocation,
@@ -98,7 +98,7 @@ class TrialRun:
         self._device = resolve_device(spec.device)
         spec.train_scenes().skipped.clear()
         self._left_out = set() if checkpoint is None else checkpoint.left_out
-        model = dense_model(spec, self.shared).to(self._device)
+        model = dense_model_on(spec, self.shared, self._device)
         self._groups = ModalityGroups.from_model(model)
         self._calibration = Calibration(spec, self._device)
         with self.timings.stage("prune_s"):

@@ -4,6 +4,7 @@ that the checkpoint lacks, criterion statistics, cost profile, channel graph.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import convert_fuser, fuser_of, trained_fuser
 from sparsefront.models.fuser import PREFIX, AddFuser
 from sparsefront.models.fusion_model import FusionModel
+from sparsefront.models.recompute import recompute_backbone
 from sparsefront.pruning.channels.graph import ChannelGraph, channel_graph
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.cost import CostProfile, profile
@@ -207,10 +209,33 @@ def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
     from its concat. InputError where they do not fit.
     """
     model = build(spec.model)
+    if spec.checkpoint_activations:
+        recompute_backbone(model)
     state = convert_fuser(model, shared.state[spec.checkpoint], spec.checkpoint)
     fitted = shared.fusers.get(score_cache.batches_key(spec), {})
     store.load_into(model, {**state, **fitted}, spec.checkpoint)
     return model
+
+
+def dense_model_on(spec: TrialSpec, shared: Shared, device: str) -> FusionModel:
+    """The same on a device, to which this process moves the weights once and not for each trial."""
+    if device == "cpu":
+        return dense_model(spec, shared)
+    parts = (asdict(spec.model), spec.checkpoint_activations, score_cache.batches_key(spec), device)
+    key = json.dumps(parts, sort_keys=True)
+    if key not in _on_device:
+        _on_device.clear()
+        _on_device[key] = dense_model(spec, shared).to(device)
+    return copy.deepcopy(_on_device[key])
+
+
+_on_device: dict[str, FusionModel] = {}
+"""The one of the last trial, from which the next is copied."""
+
+
+def forget_dense_models() -> None:
+    """Lets go of what dense_model_on keeps on the device."""
+    _on_device.clear()
 
 
 def trained_model(spec: TrialSpec, shared: Shared) -> FusionModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import pi
 from typing import Any
 
@@ -88,7 +89,8 @@ class Batch:
 def step(model: nn.Module, loss_of: Callable[[Any], Tensor], **fields: Any) -> tuple[float, float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     batch: Any = Batch(images=torch.zeros(1))
-    return take_step(model, batch, optimizer, FineTuneSpec(**fields), loss_of)  # type: ignore[arg-type]
+    batches = [batch] * fields.get("accumulate", 1)
+    return take_step(model, batches, optimizer, FineTuneSpec(**fields), loss_of)  # type: ignore[arg-type]
 
 
 def test_step_by_hand() -> None:
@@ -100,6 +102,30 @@ def test_step_by_hand() -> None:
     loss, norm = step(model, lambda batch: 3 * model.weight.sum(), clip=1.0)
     assert (loss, norm) == (6.0, 3.0)
     assert model.weight.item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_accumulated_gradients_are_those_of_the_larger_batch() -> None:
+    """Of a loss that is a mean over frames, here (w x)^2: two batches of two are one of four."""
+    frames = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    moved: list[tuple[float, ...]] = []
+    for size in (4, 2):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(model.weight, 0.5)
+        batches: Any = [Batch(images=part) for part in frames.split(size)]
+        loss, norm = take_step(
+            model,  # type: ignore[arg-type]
+            batches,
+            torch.optim.SGD(model.parameters(), lr=0.01),
+            FineTuneSpec(accumulate=len(batches), clip=100.0),
+            partial(mean_square, model),
+        )
+        moved.append((loss, norm, model.weight.item()))
+    assert moved[0] == pytest.approx(moved[1])
+    assert moved[0] == pytest.approx((7.5 / 4, 7.5, 0.5 - 0.075))
+
+
+def mean_square(model: nn.Linear, batch: Any) -> Tensor:
+    return (model.weight * batch.images).square().mean()
 
 
 def test_loss_that_is_not_finite_leaves_the_weights() -> None:
