@@ -8,8 +8,8 @@ DEV_STAMP := $(VENV)/.installed-dev
 PEERS_VENV ?= .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 
-.PHONY: install demo test test-quick test-faults soak lint types bench bench-search \
-	bench-known bench-job bench-found bench-cluster bench-peers study demo-data
+.PHONY: install demo test test-quick test-device test-faults gpu-check soak lint types bench \
+	bench-search bench-known bench-job bench-found bench-cluster bench-peers study demo-data
 
 install: $(DEV_STAMP)
 
@@ -35,6 +35,10 @@ AT_ONCE := -n logical --maxprocesses 4 --dist worksteal
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE)
+
+# On a stand-in for an accelerator, in processes of their own: torch takes it for its own device.
+test-device: $(DEV_STAMP)
+	SPARSEFRONT_STAND_IN=1 $(BIN)/python -m pytest $(AT_ONCE) tests/fake_device
 
 test-quick: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not long and not faults"

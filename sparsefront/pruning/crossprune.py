@@ -188,7 +188,7 @@ def _w_step(
                 total = total + options.lambdas[group] * distortion
                 terms[group] = float(distortion.detach())
         total.backward()
-    check_reached(dict(model.named_parameters()))
+    check_reached(weights)
     with torch.no_grad():
         for name, weight in weights.items():
             penalty = rho[name] * (weight - Z[name] + U[name])

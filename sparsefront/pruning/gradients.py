@@ -65,13 +65,13 @@ def gradients(
     }
 
 
-def check_reached(parameters: Mapping[str, nn.Parameter]) -> None:
-    """InputError where no parameter of a whole stage has a gradient after a backward pass."""
+def check_reached(weights: Mapping[str, nn.Parameter]) -> None:
+    """InputError where no weight of a whole stage has a gradient after a backward pass."""
     reached: dict[str, bool] = {}
-    for name, parameter in parameters.items():
-        if parameter.requires_grad:
+    for name, weight in weights.items():
+        if weight.requires_grad:
             stage = stage_of(name)
-            reached[stage] = reached.get(stage, False) or parameter.grad is not None
+            reached[stage] = reached.get(stage, False) or weight.grad is not None
     missed = [stage for stage, found in reached.items() if not found]
     if missed:
         raise InputError(

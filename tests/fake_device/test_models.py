@@ -56,11 +56,7 @@ def there(batches: list[Any]) -> list[Any]:
 @pytest.fixture
 def model(name: str, tiny_model: dict[str, Any]) -> Any:
     torch.manual_seed(0)
-    found = build(smallest(name, tiny_model)).eval()
-    for module in found.modules():
-        if isinstance(module, TransFusionHead):  # else rounding chooses the proposals
-            torch.nn.init.normal_(module.heatmap_head[1].weight)
-    return found
+    return build(smallest(name, tiny_model)).eval()
 
 
 def test_model_computes_what_it_does_on_the_cpu(
@@ -107,6 +103,9 @@ def test_scores_equal_those_of_the_cpu(
     criterion: Criterion, name: str, model: Any, batches: list[Any], there: list[Any]
 ) -> None:
     groups = ModalityGroups.from_model(model)
+    for module in model.modules():
+        if isinstance(module, TransFusionHead):  # else rounding chooses the proposals
+            torch.nn.init.normal_(module.heatmap_head[1].weight)
     other = moved(model, NAME)
     if isinstance(criterion, AlterMOMA) and len(groups.entries) < 3:
         return
@@ -118,7 +117,8 @@ def test_scores_equal_those_of_the_cpu(
         criterion = replace(criterion, optimizer="sgd")
     found = criterion.scores(other, groups, there, loss).by_weight
     assert all(score.device.type == NAME for score in found.values())
-    same_scores(found, criterion.scores(model, groups, batches, loss).by_weight)
+    wanted = criterion.scores(model, groups, batches, loss).by_weight
+    same_scores(found, wanted, 1e-4 if isinstance(criterion, AlterMOMA) else 1e-5)  # it trains
 
 
 @pytest.mark.parametrize("rule", ["global", "uniform", "erk", "lamp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,17 +28,17 @@ def assert_close(found: Any, wanted: Any, tolerance: float, where: str = "") -> 
             assert_close(one, other, tolerance, f"{where}[{number}]")
 
 
-def same_scores(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Scores by weight, to 1e-5 of the largest of each weight."""
+def same_scores(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float
+) -> None:
+    """Scores by weight, apart by at most that share of the largest of each weight."""
     assert list(found) == list(wanted)
     for name, score in wanted.items():
         largest = float(score.abs().max())
         apart = float((found[name].cpu() - score).abs().max())
-        assert apart <= 1e-5 * max(largest, 1e-12), f"{name}: {apart:.2e} of {largest:.2e}"
+        assert apart <= tolerance * max(largest, 1e-12), f"{name}: {apart:.2e} of {largest:.2e}"
 
 
 def moved(model: torch.nn.Module, device: str) -> torch.nn.Module:
     """A copy on the device."""
-    import copy
-
     return copy.deepcopy(model).to(device)

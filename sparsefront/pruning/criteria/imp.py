@@ -102,7 +102,7 @@ class IMP(CriterionBase):
             for batch in islice(cycle(batches), steps):
                 optimizer.zero_grad()
                 finite_loss(model, batch, loss).backward()
-                check_reached(dict(model.named_parameters()))
+                check_reached({n: p for n, p in model.named_parameters() if n in mask})
                 optimizer.step()
         optimizer.zero_grad()
         optimizer.state.clear()  # now, not when the garbage collector comes by

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from sparsefront.search.cli.output import require_new, require_sweep
+from sparsefront.search.cli.output import computing_on, require_new, require_sweep
 from sparsefront.search.exports.format_names import Format
 from sparsefront.search.runs.run_folder import RUNS
 
@@ -74,6 +74,8 @@ class Apply:
     """Of the kept weights, where --data is given."""
     norm_frames: int = 16
     """Frames on which batch norms are measured again, where --data is given; 0: they stay."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: the GPU that this process may see, else the CPU."""
 
     def run(self) -> str:
         require_new(self.out)
@@ -84,6 +86,7 @@ class Apply:
             self.allocation, self.checkpoint, self.out,
             model_name=self.model, criterion_name=self.criterion, data_root=self.data,
             repair=Repair(method=self.repair), norm_frames=self.norm_frames,
+            device=computing_on(self.device),
         )  # fmt: skip
 
 

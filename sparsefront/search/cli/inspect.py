@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
 from sparsefront.errors import InputError
-from sparsefront.search.cli.output import require_new, require_sweep
+from sparsefront.search.cli.output import computing_on, require_new, require_sweep
 from sparsefront.search.runs.run_folder import RUNS
 
 
@@ -28,6 +29,8 @@ class Inspect:
     """Least score of boxes that are drawn."""
     data: str | None = None
     """Where the data lie on this machine; default: where the sweep found them."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: the GPU that this process may see, else the CPU."""
     runs: str = RUNS
     """Folder of all runs, or a URI."""
 
@@ -41,5 +44,6 @@ class Inspect:
         folder = inspect_trial(
             self.name, self.runs, self.pick, self.out, samples=self.samples,
             least_score=self.score, data_root=self.data,
+            device=computing_on(self.device),
         )  # fmt: skip
         return str(folder / "index.html")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
 from sparsefront.errors import InputError
+from sparsefront.files.atomic import read_json
 from sparsefront.models import build
 from sparsefront.models.checkpoint import store
 from sparsefront.models.fusion_model import FusionModel
@@ -22,11 +24,12 @@ from sparsefront.scenes.radar.points import NUM_SWEEPS
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.checkpoint_model import image_in, model_in
 from sparsefront.search.config.data import DataSpec, open_scenes, with_root
-from sparsefront.search.config.device import resolve_device
+from sparsefront.search.config.device import Device
 from sparsefront.search.config.model_names import model_spec
 from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.evaluation.results import used_by
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
+from sparsefront.search.runs.allocation_file import FILE
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.trial.latency import latency_metrics, latency_record
 from sparsefront.search.trial.run_trial import measure as measure_weights
@@ -38,17 +41,24 @@ VERSION = "v1.0-mini"
 """Of a nuScenes-format data set, where none is given."""
 
 
-def evaluate_export(folder: Path, data_root: str | None = None) -> dict[str, Any]:
+def evaluate_export(
+    folder: Path,
+    data_root: str | None = None,
+    device_of: Callable[[bool], str] = lambda measured_on_cpu: "auto",
+) -> dict[str, Any]:
     """Metrics of an exported folder on its own evaluation frames: the trial's, bit for bit, but for
     a latency, which is measured anew (`latency`, beside what the trial had).
 
-    data_root replaces the root of the data, where the export is on another machine. InputError
-    for a folder that is not an export or whose hashes do not match.
+    data_root replaces the root of the data, where the export is on another machine; device_of says
+    where to compute, told whether the trial was measured on the CPU. InputError for a folder that
+    is not an export or whose hashes do not match.
     """
     from sparsefront.search.exports.export import load_export
 
     found = load_export(folder)
-    spec = found.spec
+    found_by = read_json(folder / FILE).get("found_by") or {}
+    on_cpu = str(found_by.get("versions", {}).get("device", "cpu")).startswith("cpu")
+    spec = replace(found.spec, device=cast(Device, device_of(on_cpu)))
     if data_root is not None:
         spec = replace(spec, val=with_root(spec.val, data_root))
     scores, cost = measure_weights(spec, found.weights)
@@ -79,6 +89,7 @@ def evaluate_checkpoint(
     threads: int,
     tracker: TrackerSpec | None = None,
     results: Path | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks; its
     boxes in the official format where `results` says so.
@@ -89,8 +100,11 @@ def evaluate_checkpoint(
         frames = replace(frames, maps=model.task == "map", radar_sweeps=radar)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
-    cost = _cost(model, [_first_frames(frames, image, 1)[0]])
-    scores = evaluate(model, scenes, image, tracker=tracker, masked=masked, results=results)
+    model.to(device)
+    cost = _cost(model, [_first_frames(frames, image, 1)[0].to(device)])
+    scores = evaluate(
+        model, scenes, image, tracker=tracker, masked=masked, results=results, device=device
+    )
     return _answer(scores, metrics_of(scores, cost), cost)
 
 
@@ -100,11 +114,12 @@ def cost_of(
     frames: DataSpec | None,
     timing: tuple[int, int] | None = None,
     count: int | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Parameters, non-zeros and MACs, per modality, stage and layer, averaged over the first
     `count` frames (None: all).
 
-    timing: passes and warm-up passes of a latency measurement, on the GPU if there is one.
+    timing: passes and warm-up passes of a latency measurement, on the device.
     """
     model, image = load_model(model_name, checkpoint)
     batches = [synthetic_frame(image)] if frames is None else _first_frames(frames, image, count)
@@ -116,7 +131,6 @@ def cost_of(
         **cost.to_json(),
     }
     if timing is not None:
-        device = resolve_device("auto")
         on_device = [batch.to(device) for batch in batches]
         measured = latency(model.to(device), on_device, repeats=timing[0], warmup=timing[1])
         answer["latency"] = {**asdict(measured), "text": str(measured)}

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.programs import program
 from sparsefront.search.runs.run_folder import RUNS, run_folder
+
+if TYPE_CHECKING:
+    from sparsefront.search.config.device import Device
 
 
 def require_sweep(name: str, runs: str | Path) -> None:
@@ -45,6 +48,16 @@ def require_all(verb: str, options: dict[str, Any]) -> tuple[Any, ...]:
             f"or all of {', '.join(options)}"
         )
     return tuple(options.values())
+
+
+def computing_on(device: Device) -> str:
+    """The device that this means here, said on stderr. InputError for one that cannot be used."""
+    from sparsefront.search.config.device import resolve_device
+    from sparsefront.search.trial.provenance import device_name
+
+    found = resolve_device(device)
+    print(f"device: {found} ({device_name(found)})", file=sys.stderr, flush=True)
+    return found
 
 
 def report_to_stderr() -> Callable[[str, float], None]:

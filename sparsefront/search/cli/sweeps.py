@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from sparsefront.errors import InputError
 from sparsefront.search.cli.output import (
     as_json,
     as_table,
+    computing_on,
     report_to_stderr,
     require_all,
     require_sweep,
@@ -126,6 +127,8 @@ class Trial:
     """Sweep file (YAML)."""
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = ()
     """Dotted fields of the trial to replace."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where to compute instead of the file's `device`."""
     json: bool = False
     """One JSON document on stdout."""
 
@@ -136,6 +139,8 @@ class Trial:
 
         sweep = read_checked(self.sweep)
         spec = set_fields(sweep.trial, list(self.set))
+        spec = replace(spec, device=self.device or spec.device)
+        computing_on(spec.device)
         outcome = run_trial(spec, report=report_to_stderr())
         data = outcome.result.to_dict()
         if self.json:
@@ -156,6 +161,8 @@ class Train:
     """Exported folder to start from instead of the file's `init`: what was pruned stays zero."""
     out: Path | None = None
     """Checkpoint to write; default: the file's name with .safetensors, in this folder."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where to compute instead of the file's `device`."""
     json: bool = False
     """One JSON document on stdout."""
 
@@ -163,6 +170,8 @@ class Train:
         from sparsefront.search.training.train import read_train, train
 
         spec = read_train(self.file)
+        spec = replace(spec, device=self.device or spec.device)
+        computing_on(spec.device)
         pruned = None
         if self.from_ is not None:
             from sparsefront.search.exports.pruned import read_pruned
@@ -210,6 +219,9 @@ class Evaluate:
     folder."""
     threads: int = 1
     """Torch threads."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: the GPU that this process may see, else the CPU. An export that was
+    measured on the CPU stays there unless told otherwise, as its numbers are bit for bit there."""
     json: bool = False
     """One JSON document on stdout."""
 
@@ -218,12 +230,12 @@ class Evaluate:
         from sparsefront.search.cli import measure
 
         if self.export is not None:
-            own = ("export", "runs", "data", "json")
+            own = ("export", "runs", "data", "device", "json")
             others = [f for f in fields(self) if f.name not in own]
             if more := [f.name for f in others if getattr(self, f.name) != f.default]:
                 raise InputError(
                     f"--{more[0]}: the exported folder says what was measured; allowed with it: "
-                    "--data, --json"
+                    "--data, --device, --json"
                 )
             answer = self._of_export(self.export)
         else:
@@ -237,8 +249,9 @@ class Evaluate:
             hidden = frozenset({self.masked}) if self.masked else frozenset()
             tracker = TrackerSpec() if self.track else None
             answer = measure.evaluate_checkpoint(
-                model, checkpoint, frames, hidden, self.threads, tracker, self.results
-            )
+                model, checkpoint, frames, hidden, self.threads, tracker, self.results,
+                computing_on(self.device),
+            )  # fmt: skip
         if self.json:
             return as_json(answer)
         return f"{as_table(answer['metrics'])}\n{measure.latency_note(answer)}".rstrip()
@@ -248,9 +261,12 @@ class Evaluate:
         from sparsefront.search.exports.registry import SCHEME, fetch_export
 
         if not export.startswith(SCHEME):
-            return measure.evaluate_export(Path(export), self.data)
+            return measure.evaluate_export(Path(export), self.data, self._device_of)
         with fetch_export(export, self.runs) as folder:
-            return measure.evaluate_export(folder, self.data)
+            return measure.evaluate_export(folder, self.data, self._device_of)
+
+    def _device_of(self, measured_on_cpu: bool) -> str:
+        return computing_on("cpu" if self.device == "auto" and measured_on_cpu else self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +290,8 @@ class Cost:
     latency: int = 0
     """Forward passes to time beside it (median and quartiles), after a quarter as many to warm up;
     0: none."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where they are timed; auto: the GPU that this process may see, else the CPU."""
     json: bool = False
     """One JSON document on stdout."""
 
@@ -286,5 +304,6 @@ class Cost:
             else None
         )
         timing = (self.latency, math.ceil(self.latency / 4)) if self.latency else None
-        answer = measure.cost_of(self.model, self.checkpoint, frames, timing, self.frames)
+        device = computing_on(self.device) if timing else "cpu"
+        answer = measure.cost_of(self.model, self.checkpoint, frames, timing, self.frames, device)
         return as_json(answer) if self.json else measure.cost_table(answer)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import write_json
@@ -27,6 +28,7 @@ from sparsefront.pruning.channels.graph import channel_graph
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.criteria import Criterion
+from sparsefront.pruning.device import device_of
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.pruned_weights import PrunedWeights
@@ -70,6 +72,7 @@ def apply_allocation(
     data_root: str | None = None,
     repair: Repair | None = None,
     norm_frames: int = 16,
+    device: str = "cpu",
 ) -> str:
     """Writes OUT, a folder or a checkpoint by its suffix; says what was removed. InputError, one
     line, for an allocation of another architecture or a criterion that lacks its data.
@@ -81,16 +84,17 @@ def apply_allocation(
     criterion = _criterion(allocation, criterion_name, file)
     batches = _batches(allocation, criterion, data_root, file)
     model, spec, image = _dense(allocation, Path(checkpoint), model_name, file)
+    model.to(device)
     require_layers(model, spec, allocation, file)
     if Path(out).suffix == ".pth":
         original_dialect(spec, f"--out: value {str(out)!r}")
     groups = ModalityGroups.from_model(model)
-    scores = criterion.scores(model, groups, batches, task_loss)
-    mask = _mask(allocation, scores, groups, model, synthetic_frame(image))
+    scores = criterion.scores(model, groups, [b.to(device) for b in batches], task_loss)
+    mask = _mask(allocation, scores, groups, model, synthetic_frame(image).to(device))
     repaired = _repair(model, mask, allocation, repair, norm_frames, data_root, file)
     mask.check(model)
     weights = PrunedWeights(
-        state=dict(model.state_dict()), mask=dict(mask.by_weight), channels=mask.channels
+        state=_on_cpu(model.state_dict()), mask=_on_cpu(mask.by_weight), channels=mask.channels
     )
     pruned = PrunedCheckpoint(model=spec, image=image, weights=weights)
     _write(Path(out), pruned, allocation, mask, groups)
@@ -98,6 +102,10 @@ def apply_allocation(
         f"{out}: {mask.sparsity():.1%} of {sum(m.numel() for m in mask.by_weight.values()):,} "
         f"prunable weights removed by {criterion.name}, in {len(mask.by_weight)} layers\n{repaired}"
     )
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 
 def _repair(
@@ -113,12 +121,12 @@ def _repair(
     if repair.method == "none":
         mask.apply(model)
     else:
-        batches = calibration_batches(scenes, image, seed, repair.frames, "cpu")
+        batches = calibration_batches(scenes, image, seed, repair.frames, str(device_of(model)))
         moments = second_moments(model, batches, run, batch_size=BATCH_SIZE)
         report = refit_least_squares(model, mask, moments, repair.damping)
         said += [f"kept weights refitted on {_count_frames(batches)} frames", *report.notes]
     if norm_frames > 0:
-        batches = calibration_batches(scenes, image, seed, norm_frames, "cpu")
+        batches = calibration_batches(scenes, image, seed, norm_frames, str(device_of(model)))
         unseen = reestimate_norms(model, batches, run)
         said.append(f"norms measured again on {_count_frames(batches)} frames")
         said += [f"norms that no frame reached: {', '.join(unseen)}"] if unseen else []

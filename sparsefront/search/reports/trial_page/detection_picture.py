@@ -24,8 +24,8 @@ HALF_SIDE_M = 52.0
 
 def boxes_of(batch: SensorBatch, found: Mapping[str, Detections], least: float) -> dict[str, Array]:
     """[M, 9] of the labels and of each model's boxes that score at least `least`."""
-    shown = {name: d.boxes[d.scores >= least].double().numpy() for name, d in found.items()}
-    return {"label": batch.targets[0].boxes.double().numpy(), **shown}
+    shown = {name: d.boxes[d.scores >= least].double().cpu().numpy() for name, d in found.items()}
+    return {"label": batch.targets[0].boxes.double().cpu().numpy(), **shown}
 
 
 def draw_detections(batch: SensorBatch, boxes: Mapping[str, Array], title: str) -> Any:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import write_json
@@ -18,6 +18,7 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.data import Scenes, open_scenes, with_root
+from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.tasks import quality
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
@@ -50,16 +51,19 @@ def inspect_trial(
     samples: Sequence[str] = ("0",),
     least_score: float = 0.3,
     data_root: str | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Writes DESTINATION whole or not at all: index.html with everything inside, layers.json, and
     the pictures one by one.
 
     samples: evaluation frames, by number or sample token; least_score: of boxes that are drawn;
-    data_root: where the data lie now. InputError where the pick or a sample does not fit.
+    data_root: where the data lie now; device: where to compute. InputError where the pick or a
+    sample does not fit.
     """
     front = load_front(name, runs)
     trial = front.pick(pick)
     spec = trial.spec if data_root is None else _moved(trial.spec, data_root)
+    spec = replace(spec, device=cast(Device, device))
     looked = inspect_frames(trial, spec, _frames(spec, samples), least_score)
     with whole_folder(Path(destination)) as folder:
         _write(folder, trial, front, looked)
@@ -71,11 +75,12 @@ def inspect_frames(
 ) -> Inspection:
     """Scores the dense model again and runs both models on the frames."""
     shared = prepare(spec)
-    dense = trained_model(spec, shared).eval()
+    device = resolve_device(spec.device)
+    dense = trained_model(spec, shared).to(device).eval()
     pruned = build(spec.model)
     weights = trial.weights()
     store.load_into(pruned, weights.state, trial.path)
-    pruned = deployed(pruned.eval(), weights.channels)
+    pruned = deployed(pruned.to(device).eval(), weights.channels)
     scores = score_cache.scores(
         spec, shared.statistics[score_cache.key_of(spec)], ModalityGroups.from_model(dense)
     )
@@ -83,7 +88,7 @@ def inspect_frames(
     figures = {"layers": draw_layers(rows, f"Trial {trial.trial_id}, layer by layer")}
     headings = {"layers": "Layers: weights, score mass and MACs removed"}
     for batch in Loader(frames, spec.image, None, batch_size=1, shuffle=False, seed=0):
-        found = _of_frame(dense, pruned, batch, least_score)
+        found = _of_frame(dense, pruned, batch.to(device), least_score)
         figures |= {f"{kind}-{batch.tokens[0]}": figure for kind, figure in found.items()}
         headings |= {
             f"{kind}-{batch.tokens[0]}": f"{HEADINGS[kind]}, frame {batch.tokens[0]}"
