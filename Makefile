@@ -59,6 +59,10 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/mypy
 
+# On a machine with a GPU: CUDA against the CPU, trials, sweeps, the published detector's stages.
+gpu-check: $(DEV_STAMP) demo-data
+	$(BIN)/python -m benchmarks.gpu_check
+
 bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 

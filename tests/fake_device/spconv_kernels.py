@@ -29,8 +29,8 @@ def before_spconv() -> None:
             return partial(custom_fwd, cast_inputs=cast_inputs)
         return forward(fwd, device_type=NAME, cast_inputs=cast_inputs)
 
-    amp.custom_fwd = custom_fwd  # type: ignore[assignment]
-    amp.custom_bwd = lambda bwd: backward(bwd, device_type=NAME)  # type: ignore[assignment]
+    amp.custom_fwd = custom_fwd
+    amp.custom_bwd = lambda bwd: backward(bwd, device_type=NAME)
 
 
 def install() -> None:

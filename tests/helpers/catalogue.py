@@ -58,8 +58,11 @@ def smallest(name: str, tiny_model: dict[str, Any]) -> Any:
     spec = NAMES[name]()
     if hasattr(spec, "tiny"):
         return spec.tiny()
-    known = {k: v for k, v in tiny_model.items() if k in spec.__dataclass_fields__ and k != "name"}
-    return replace(spec, **{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+    known: dict[str, Any] = {
+        k: v for k, v in tiny_model.items() if k in spec.__dataclass_fields__ and k != "name"
+    }
+    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in known.items()}
+    return replace(spec, **fields)
 
 
 TWINS = (

@@ -15,6 +15,7 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares
+from sparsefront.pruning.repair.moments import second_moments
 from sparsefront.pruning.repair.refine import refine
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -50,12 +51,17 @@ def prune_model(
         mask.apply(model)
         return Pruned(mask, log, ())
     before = copy.deepcopy(model) if spec.repair.refine else None
-    moments = shared.moments[score_cache.moments_key(spec)]
+    batches = (
+        calibration_batches(spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device)
+        if before is not None or spec.cross_prune is not None
+        else []
+    )
+    if spec.cross_prune is None:
+        moments = shared.moments[score_cache.moments_key(spec)]
+    else:  # its rounds have moved every layer's inputs
+        moments = second_moments(model.eval(), batches, run, batch_size=BATCH_SIZE)
     report = refit_least_squares(model, mask, moments, spec.repair.damping)
     if before is not None:
-        batches = calibration_batches(
-            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
-        )
         refine(
             model.eval(), before.eval(), mask, batches, run, damping=spec.repair.damping,
             batch_size=BATCH_SIZE,
