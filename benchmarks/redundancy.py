@@ -2,7 +2,7 @@
 indicators say about what a removal really costs?
 
 The weights of every camera and LiDAR layer fall into fifths by their ReRI. Each fifth is removed in
-turn, and the loss on 8 frames measured with both sensors and with the other one masked; what the
+turn, and the loss on 4 frames measured with both sensors and with the other one masked; what the
 other makes up for is r = (alone - both) / (alone + both) of those rises. Rank correlations go to
 stdout, the removals to a picture.
 """
@@ -79,7 +79,7 @@ def measured(checkpoint: str) -> list[Removal]:
     statistics = shared.statistics[score_cache.key_of(spec)]
     statistics |= shared.statistics[score_cache.key_of(masking)]
     model = dense_model(spec, shared).eval()
-    frames = calibration_batches(spec.train_scenes(), spec.image, 1, 8, "cpu", batch_size=4)
+    frames = calibration_batches(spec.train_scenes(), spec.image, 1, 4, "cpu", batch_size=4)
     found = []
     for group, other in OTHER.items():
         found += [

@@ -98,10 +98,12 @@ def dense_runs(table: str, checkpoint: str) -> list[Run]:
 
 
 def with_repairs(runs: list[Run]) -> list[Run]:
+    """CrossPrune's rounds adapt the kept weights themselves: trials do not refit them."""
     return [
         replace(run, table=run.table + suffix, spec=replace(run.spec, repair=repair))
         for suffix, repair in REPAIRS.items()
         for run in runs
+        if repair.method == "none" or run.method != "CrossPrune"
     ]
 
 

@@ -12,6 +12,7 @@ from sparsefront.models import NAMES
 from sparsefront.pruning.criteria import (
     IMP,
     LAMP,
+    OBS,
     SNIP,
     AlterMOMA,
     Criterion,
@@ -38,6 +39,7 @@ CRITERIA: list[Criterion] = [
     Taylor(),
     Fisher(),
     LAMP(),
+    OBS(),
     IMP(rate=0.4, sparsity=0.5, steps=2),
     AlterMOMA(),
     AlterMOMA(structured=True),
@@ -107,5 +109,5 @@ def without_a_score(criterion: Criterion, name: str) -> str | None:
         if name.startswith("pku_"):
             return r"fusion\.gate"
         return "radar" if "radar" in name else None
-    from_loss = not isinstance(criterion, (Magnitude, Random, LAMP, IMP))
+    from_loss = not isinstance(criterion, (Magnitude, Random, LAMP, OBS, IMP))
     return r"fusion\.offsets" if name == "avod-fpn" and from_loss else None

@@ -8,6 +8,7 @@ from sparsefront.pruning.criteria.grasp import GraSP
 from sparsefront.pruning.criteria.imp import IMP
 from sparsefront.pruning.criteria.lamp import LAMP
 from sparsefront.pruning.criteria.magnitude import Magnitude
+from sparsefront.pruning.criteria.obs import OBS
 from sparsefront.pruning.criteria.prospr import ProsPr
 from sparsefront.pruning.criteria.random import Random
 from sparsefront.pruning.criteria.snip import SNIP
@@ -15,12 +16,24 @@ from sparsefront.pruning.criteria.synflow import SynFlow
 from sparsefront.pruning.criteria.taylor import Taylor
 
 Criterion = (
-    Magnitude | Random | SNIP | GraSP | SynFlow | ProsPr | Taylor | Fisher | LAMP | IMP | AlterMOMA
+    Magnitude
+    | Random
+    | SNIP
+    | GraSP
+    | SynFlow
+    | ProsPr
+    | Taylor
+    | Fisher
+    | LAMP
+    | OBS
+    | IMP
+    | AlterMOMA
 )
 
 __all__ = [
     "IMP",
     "LAMP",
+    "OBS",
     "SNIP",
     "AlterMOMA",
     "Criterion",

@@ -15,7 +15,6 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares
-from sparsefront.pruning.repair.moments import second_moments
 from sparsefront.pruning.repair.refine import refine
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
@@ -28,6 +27,9 @@ from sparsefront.search.trial.shared import (
     dense_model,
     with_allocation,
 )
+
+ADAPTED = "repair: left out, as CrossPrune's rounds adapt the kept weights themselves"
+"""Refitted they answer as the last round's whole weights do, which is worse (docs/pruning.md)."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,16 @@ def prune_model(
 ) -> Pruned:
     """Zeroes the model's least important weights or channels and repairs what stays, in place."""
     mask, log = find_mask(spec, shared, model, groups, device)
-    if spec.repair.method == "none":
+    if spec.repair.method == "none" or spec.cross_prune is not None:
         mask.apply(model)
-        return Pruned(mask, log, ())
+        return Pruned(mask, log, (ADAPTED,) if spec.repair.method != "none" else ())
     before = copy.deepcopy(model) if spec.repair.refine else None
-    batches = (
-        calibration_batches(spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device)
-        if before is not None or spec.cross_prune is not None
-        else []
-    )
-    if spec.cross_prune is None:
-        moments = shared.moments[score_cache.moments_key(spec)]
-    else:  # its rounds have moved every layer's inputs
-        moments = second_moments(model.eval(), batches, run, batch_size=BATCH_SIZE)
+    moments = shared.moments[score_cache.moments_key(spec)]
     report = refit_least_squares(model, mask, moments, spec.repair.damping)
     if before is not None:
+        batches = calibration_batches(
+            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
+        )
         refine(
             model.eval(), before.eval(), mask, batches, run, damping=spec.repair.damping,
             batch_size=BATCH_SIZE,
