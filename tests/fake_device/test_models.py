@@ -116,7 +116,6 @@ def test_scores_equal_those_of_the_cpu(
     if isinstance(criterion, AlterMOMA):  # Adam makes whole steps of a gradient's rounding
         criterion = replace(criterion, optimizer="sgd")
     found = criterion.scores(other, groups, there, loss).by_weight
-    assert all(score.device.type == NAME for score in found.values())
     wanted = criterion.scores(model, groups, batches, loss).by_weight
     same_scores(found, wanted, 1e-4 if isinstance(criterion, AlterMOMA) else 1e-5)  # it trains
 

@@ -74,7 +74,7 @@ class ShiftedWindows(nn.Module):
         blocked = None
         if shift:
             x = torch.roll(x, (-shift, -shift), dims=(1, 2))
-            blocked = blocked_pairs(height + below, width + right, window, shift).to(x)
+            blocked = blocked_pairs(height + below, width + right, window, shift, x.device).to(x)
         rows, columns = (height + below) // window, (width + right) // window
         images = len(x)
         x = x.view(images, rows, window, columns, window, -1).permute(0, 1, 3, 2, 4, 5)
@@ -271,11 +271,13 @@ def relative_positions(window: int) -> Tensor:
     return offset[0] * (2 * window - 1) + offset[1]
 
 
-def blocked_pairs(height: int, width: int, window: int, shift: int) -> Tensor:
+def blocked_pairs(
+    height: int, width: int, window: int, shift: int, device: torch.device | None = None
+) -> Tensor:
     """-100 for tokens that only the cyclic shift brought into one window, else 0:
     [windows, w*w, w*w].
     """
-    region = torch.zeros(height, width)
+    region = torch.zeros(height, width, device=device)
     cuts = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
     for number, (rows, columns) in enumerate((r, c) for r in cuts for c in cuts):
         region[rows, columns] = number

@@ -90,7 +90,9 @@ class AlterMOMA(CriterionBase):
             found[DECI] = self._deci(model, weights, batches, loss, axes)
         if self.structured:
             sizes = {n: w.numel() / w.shape[axes[n]] for n, w in weights.items()}
-            found[SIZE] = {n: torch.full_like(w, sizes[n]) for n, w in weights.items()}
+            found[SIZE] = {
+                n: torch.full_like(w, sizes[n], device="cpu") for n, w in weights.items()
+            }
         return found
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
@@ -208,13 +210,15 @@ def backbones(by_group: Mapping[str, tuple[str, ...]], fusion: str) -> list[str]
 
 
 def _magnitudes(products: Mapping[str, Tensor], axes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Absolute values; with axes, of the sum over each filter, which all its weights then carry."""
+    """Absolute values, on the CPU at once, as there are a model's worth of them for each masking;
+    with axes, of the sum over each filter, which all its weights then carry.
+    """
     if not axes:
-        return {name: product.abs_() for name, product in products.items()}
+        return {name: product.abs_().cpu() for name, product in products.items()}
     found = {}
     for name, product in products.items():
         others = [a for a in range(product.ndim) if a != axes[name]]
-        found[name] = product.sum(others, keepdim=True).abs().expand_as(product).clone()
+        found[name] = product.sum(others, keepdim=True).abs().expand_as(product).cpu().clone()
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 def seed_everything(seed: int, threads: int) -> None:
     """Seeds torch, numpy's legacy generator and random; fixes the thread count of this process."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for cuBLAS to repeat its sums
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
