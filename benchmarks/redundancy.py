@@ -196,7 +196,8 @@ def draw(removals: list[Removal], out: Path) -> None:
     left.set(xscale="log", xlabel="ReRI, share of its group (log scale)")
     left.set_yscale("symlog", linthresh=1e-3)
     left.set_ylabel("rise of the loss without them, both sensors")
-    left.set_title("What AlterMOMA calls redundant costs most")
+    left.set_ylim(-0.1, 2)
+    left.set_title("ReRI, and what a removal costs")
     right.axhline(0, c="0.8", lw=0.8)
     right.axvline(0, c="0.8", lw=0.8)
     right.set(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,9 +40,16 @@ class Check:
         from sparsefront.search.config.space import describe, size
         from sparsefront.search.config.strict_yaml import to_plain
         from sparsefront.search.config.sweep_file import first_trial
+        from sparsefront.search.config.device import usable_accelerator, why_no_gpu
         from sparsefront.search.driver.checks import read_checked
 
         sweep = read_checked(self.sweep)
+        if sweep.gpus_per_trial and usable_accelerator() is None:
+            print(
+                f"note: gpus_per_trial is {sweep.gpus_per_trial:g}, but {why_no_gpu()}: the sweep "
+                "needs a cluster whose nodes have GPUs (--address)",
+                file=sys.stderr,
+            )
         weights = {n: len(names) for n, names in groups_of(sweep.trial, sweep.space).items()}
         first = to_plain(first_trial(sweep).to_dict())
         if self.json:
