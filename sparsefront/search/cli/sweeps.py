@@ -36,11 +36,11 @@ class Check:
     def run(self) -> str:
         import yaml
 
+        from sparsefront.search.config.device import usable_accelerator, why_no_gpu
         from sparsefront.search.config.grouping import groups_of
         from sparsefront.search.config.space import describe, size
         from sparsefront.search.config.strict_yaml import to_plain
         from sparsefront.search.config.sweep_file import first_trial
-        from sparsefront.search.config.device import usable_accelerator, why_no_gpu
         from sparsefront.search.driver.checks import read_checked
 
         sweep = read_checked(self.sweep)
