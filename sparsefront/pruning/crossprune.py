@@ -23,7 +23,7 @@ from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.gradients import Loss, check_reached, finite_loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
-from sparsefront.pruning.preserved import eval_with_gradients
+from sparsefront.pruning.preserved import eval_with_gradients, kept_modes
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
 
@@ -202,19 +202,17 @@ def _keep_modes(model: nn.Module) -> Iterator[None]:
     before; after an error the weights too.
     """
     start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    modes = {module: module.training for module in model.modules()}
     slopes = {p: p.grad for p in model.parameters()}
-    eval_with_gradients(model)
     for parameter in model.parameters():
         parameter.grad = None
     try:
-        yield
+        with kept_modes(model):
+            eval_with_gradients(model)
+            yield
     except Exception:
         model.load_state_dict(start)
         raise
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for parameter, slope in slopes.items():
             parameter.grad = slope
 

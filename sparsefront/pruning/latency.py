@@ -14,6 +14,7 @@ from torch import nn
 from sparsefront.errors import InputError
 from sparsefront.pruning.device import device_name, device_of, wait_for
 from sparsefront.pruning.forward import Forward, call
+from sparsefront.pruning.preserved import kept_modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +71,10 @@ def latency(
     device = device_of(model)
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     times = []
     torch.use_deterministic_algorithms(False)  # as deployed: sums may come in any order
     try:
-        with torch.no_grad():
+        with kept_modes(model), torch.no_grad():
             for number in range(warmup + repeats):
                 batch = batches[number % len(batches)]
                 wait_for(device)
@@ -86,7 +85,5 @@ def latency(
                     times.append(1000 * (time.perf_counter() - started))
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        for module, mode in modes.items():
-            module.training = mode
     first, _, third = statistics.quantiles(times, n=4, method="inclusive")
     return Latency(statistics.median(times), first, third, repeats, warmup, device_name(device))

@@ -41,6 +41,18 @@ def preserve_model(model: nn.Module, *, weights_too: bool = True) -> Iterator[di
         _restore_random(device, generators)
 
 
+@contextmanager
+def kept_modes(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode; afterwards every module is in the mode that it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 

@@ -19,6 +19,7 @@ from sparsefront.pruning.channels.flow import Flow
 from sparsefront.pruning.channels.labels import PINNED, Ties
 from sparsefront.pruning.channels.layers import rule_of
 from sparsefront.pruning.forward import Forward, call
+from sparsefront.pruning.preserved import kept_modes
 
 STAYS = -1
 """The unit of a position that cannot be removed."""
@@ -45,14 +46,8 @@ def channel_graph(model: nn.Module, batch: Any, forward: Forward = call) -> Chan
     mixes stays whole, as does what forward returns. Names in model.unprunable() keep all their
     outputs.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with _Tracer(model) as tracer, torch.no_grad():
-            tracer.flow.pin(forward(model, batch))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with kept_modes(model), _Tracer(model) as tracer, torch.no_grad():
+        tracer.flow.pin(forward(model, batch))
     return tracer.graph()
 
 

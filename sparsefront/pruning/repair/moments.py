@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.forward import Forward, call
+from sparsefront.pruning.preserved import kept_modes
 from sparsefront.pruning.repair.layer_inputs import inputs_of, is_known
 from sparsefront.pruning.weights import counted_weights, weight_fields
 
@@ -102,7 +103,6 @@ def watched(
     """While open, see(weight name, rows [groups or 1, positions, columns]) is called at each call
     of a layer among `names`; the model is in eval mode.
     """
-    modes = {module: module.training for module in model.modules()}
 
     def hook(module: nn.Module, inputs: Any, kwargs: Any, output: Any) -> None:
         for part in inputs_of(module, inputs, kwargs, output, choose):
@@ -111,14 +111,12 @@ def watched(
 
     layers = dict.fromkeys(module for module, _ in names if weight_fields(module))
     handles = [layer.register_forward_hook(hook, with_kwargs=True) for layer in layers]
-    model.eval()
     try:
-        yield
+        with kept_modes(model):
+            yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def weight_names(model: nn.Module) -> dict[tuple[nn.Module, str], str]:

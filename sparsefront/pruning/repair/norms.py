@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.forward import Forward, call
+from sparsefront.pruning.preserved import kept_modes
 
 
 def reestimate_norms(
@@ -60,20 +61,17 @@ def _has_statistics(module: nn.Module) -> bool:
 @contextmanager
 def _averaging(model: nn.Module, norms: Any) -> Iterator[None]:
     """Norms in training mode with a cumulative average, everything else in eval mode."""
-    modes = {module: module.training for module in model.modules()}
     momenta = {norm: norm.momentum for norm in norms}
-    model.eval()
-    for norm in momenta:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.training = True
-    try:
-        yield
-    finally:
-        for norm, momentum in momenta.items():
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
+    with kept_modes(model):
+        for norm in momenta:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.training = True
+        try:
+            yield
+        finally:
+            for norm, momentum in momenta.items():
+                norm.momentum = momentum
 
 
 def _run(model: nn.Module, batch: Any, forward: Forward) -> None:
