@@ -12,6 +12,8 @@ import torch
 
 from sparsefront.errors import InputError
 from sparsefront.models import build
+from sparsefront.models.avod import model as avod_model
+from sparsefront.models.camera import bevdepth, depth_lss, lift, lift_splat
 from sparsefront.models.heads.transfusion import TransFusionHead
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.channels.graph import channel_graph
@@ -88,8 +90,42 @@ def test_model_computes_what_it_does_on_the_cpu(
             assert_close(parameter.grad, wanted.grad, 1e-3, key)
 
 
-def test_bfloat16_keeps_the_geometry(model: Any, there: list[Any]) -> None:
-    """A step under autocast; what is lifted falls into the cells that it does without."""
+def test_geometry_is_the_same_under_bfloat16(
+    name: str, model: Any, there: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every lifted feature falls into its cell, every crop and depth image is the same."""
+    other: Any = moved(model, NAME)
+    seen: list[list[torch.Tensor]] = []
+    for module, function in GEOMETRY:
+        monkeypatch.setattr(module, function, recorded(getattr(module, function), seen))
+    for half in (False, True):
+        seen.append([])
+        with torch.no_grad(), torch.autocast(NAME, dtype=torch.bfloat16, enabled=half):
+            other.features(there[0])
+    assert seen[0] or "camera" not in ModalityGroups.from_model(model).entries, name
+    for found, wanted in zip(seen[1], seen[0], strict=True):
+        assert found.dtype == wanted.dtype
+        assert torch.equal(found.cpu(), wanted.cpu())
+
+
+GEOMETRY = (
+    (lift, "cell_index"), (lift, "nearest_depth_image"), (lift_splat, "cell_index"),
+    (depth_lss, "depth_image"), (bevdepth, "radar_image"), (avod_model, "areas_in_image"),
+    (avod_model, "points_in_image"),
+)  # fmt: skip
+"""Where a batch's calibration meets its points and features."""
+
+
+def recorded(function: Any, seen: list[list[torch.Tensor]]) -> Any:
+    def call(*args: Any, **options: Any) -> Any:
+        found = function(*args, **options)
+        seen[-1].append(found)
+        return found
+
+    return call
+
+
+def test_step_under_bfloat16_is_finite(model: Any, there: list[Any]) -> None:
     other: Any = moved(model, NAME).train()
     with torch.autocast(NAME, dtype=torch.bfloat16):
         found = other.loss(there[0])

@@ -13,6 +13,7 @@ from torch import nn
 
 from sparsefront.models import build, precision
 from sparsefront.models.camera.bevdepth import BevDepth
+from sparsefront.models.pku.model import HeightLift
 from sparsefront.pruning import crossprune, preserved
 from sparsefront.pruning.channels import flow
 from sparsefront.pruning.criteria import SNIP, Fisher, SynFlow, Taylor, synflow
@@ -85,7 +86,20 @@ def test_geometry_under_autocast_is_seen(
     monkeypatch.setattr(precision.torch, "is_autocast_enabled", lambda kind: False)
     model, _, there = case(name)
     with pytest.raises((RuntimeError, KeyError, AssertionError)):
-        test_models.test_bfloat16_keeps_the_geometry(model, there)
+        test_models.test_step_under_bfloat16_is_finite(model, there)
+
+
+def test_product_of_matrices_under_autocast_is_seen(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PKU's plane: a point moves by centimetres, and a twentieth of them changes cell."""
+    plain = HeightLift.lidar_to_plane.__wrapped__  # type: ignore[attr-defined]
+    monkeypatch.setattr(HeightLift, "lidar_to_plane", plain)
+    model, _, there = case("pku_bevf_tf")
+    with pytest.raises(AssertionError):
+        test_models.test_geometry_is_the_same_under_bfloat16(
+            "pku_bevf_tf", model, there, monkeypatch
+        )
 
 
 def test_loss_that_is_unsafe_under_autocast_is_seen(
@@ -95,7 +109,7 @@ def test_loss_that_is_unsafe_under_autocast_is_seen(
     monkeypatch.setattr(BevDepth, "depth_loss", plain)
     model, _, there = case("mit_camera-radar-resnet50-dlss-det")
     with pytest.raises(RuntimeError, match="unsafe to autocast"):
-        test_models.test_bfloat16_keeps_the_geometry(model, there)
+        test_models.test_step_under_bfloat16_is_finite(model, there)
 
 
 def test_sum_on_another_device_is_seen(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
