@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsFloat, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat, get_args
 
 import numpy as np
 import optuna
@@ -33,6 +33,9 @@ from sparsefront.search.optimizer.prediction import LossPrediction, propose
 from sparsefront.search.optimizer.samplers import Sampler, suggest
 from sparsefront.search.optimizer.study import DIRECTIONS, Direction, open_study
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
 REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
 SKIPPED = "skipped"
@@ -50,6 +53,18 @@ class Proposal(NamedTuple):
 
     trial_id: int
     values: dict[str, Value]
+
+
+class Told(NamedTuple):
+    """A trial as it stands: COMPLETE, PRUNED (stopped), FAIL, RUNNING or WAITING; the objectives'
+    values by name once it is complete, why it ended where it is not.
+    """
+
+    trial_id: int
+    state: str
+    values: dict[str, Value]
+    objectives: dict[str, float]
+    reason: str | None
 
 
 class Optimizer:
@@ -184,6 +199,32 @@ class Optimizer:
         """The values that were proposed for a trial."""
         return self._proposal(self._requested(trial_id)).values
 
+    def trials(self) -> list[Told]:
+        """Every trial that was asked for, in order."""
+        return [self._told(t) for t in self._trials() if t.state != TrialState.WAITING]
+
+    def front(self) -> list[Told]:
+        """The finished trials that no other beats, among those that meet the constraints."""
+        best = {trial.number for trial in self._study.best_trials}
+        return [told for told in self.trials() if told.trial_id in best]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a trial: its id, state, values, objectives (not a number where there are none),
+        whether it is on the front, and why it ended early.
+        """
+        import pandas as pd
+
+        best = {told.trial_id for told in self.front()}
+        rows = [
+            {
+                "trial": told.trial_id, "state": told.state, **told.values,
+                **{name: told.objectives.get(name, math.nan) for name in self._objectives},
+                "front": told.trial_id in best, "reason": told.reason,
+            }
+            for told in self.trials()
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
     def reason(self, trial_id: int) -> str | None:
         """Why a trial failed or was stopped."""
         reason = self._requested(trial_id).user_attrs.get(REASON)
@@ -313,6 +354,15 @@ class Optimizer:
         if self._prediction is None or params.keys() < self._distributions.keys():
             return params
         return self._prediction.identity(params)
+
+    def _told(self, trial: FrozenTrial) -> Told:
+        values = trial.values if trial.state == TrialState.COMPLETE else []
+        reason = trial.user_attrs.get(REASON)
+        return Told(
+            trial.number, trial.state.name, self._proposal(trial).values,
+            dict(zip(self._objectives, values, strict=False)),
+            None if reason is None else str(reason),
+        )  # fmt: skip
 
     def _proposal(self, trial: FrozenTrial) -> Proposal:
         values = {name: decode(trial.params[name]) for name in self._distributions}

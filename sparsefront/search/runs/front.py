@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import moocore
 import numpy as np
@@ -18,6 +18,9 @@ from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.runs.dense_file import read_dense
 from sparsefront.search.runs.run_folder import RUNS, RunFolder, run_folder
 from sparsefront.search.runs.trial_reader import StoredTrial, read_finished
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TERM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+.\deE]+)\s*")
 
@@ -105,6 +108,21 @@ class ParetoFront:
             "points": [_point(p) for p in self.points],
             "others": [_point(p) for p in self.others],
         }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a finished trial, the front first: its id, whether it is on the front, every metric
+        and the sparsity of each modality (sparsity.camera).
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "trial": trial.trial_id, "front": number < len(self.points), **trial.result.metrics,
+                **{f"sparsity.{m}": s for m, s in trial.result.per_modality_sparsity.items()},
+            }
+            for number, trial in enumerate((*self.points, *self.others))
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
 
     def _trial(self, text: str, rest: str) -> StoredTrial:
         known = {p.trial_id: p for p in (*self.points, *self.others)}

@@ -179,6 +179,26 @@ def test_any_function_can_be_searched(storage: str | None, tmp_path: Path) -> No
         assert again.num_finished() == 8
 
 
+def test_front_trials_and_table_tell_how_each_trial_stands() -> None:
+    """(gain, cost): (1, 1) and (2, 2) beat nobody and are beaten by nobody; (1, 3) is beaten; one
+    failed, one is under way.
+    """
+    optimizer = Optimizer({"x": (0.0, 1.0)}, {"gain": "max", "cost": "min"}, sampler="random")
+    for gain, cost in ((1.0, 1.0), (2.0, 2.0), (1.0, 3.0)):
+        optimizer.tell(optimizer.ask().trial_id, {"gain": gain, "cost": cost})  # type: ignore[union-attr]
+    optimizer.tell_failed(optimizer.ask().trial_id, "out of luck")  # type: ignore[union-attr]
+    optimizer.ask()
+    assert [told.trial_id for told in optimizer.front()] == [0, 1]
+    assert optimizer.front()[1].objectives == {"gain": 2.0, "cost": 2.0}
+    states = [told.state for told in optimizer.trials()]
+    assert states == ["COMPLETE"] * 3 + ["FAIL", "RUNNING"]
+    assert optimizer.trials()[3].reason == "out of luck"
+    table = optimizer.to_pandas()
+    assert list(table.columns) == ["trial", "state", "x", "gain", "cost", "front", "reason"]
+    assert list(table["front"]) == [True, True, False, False, False]
+    assert table["gain"].isna().sum() == 2
+
+
 def test_values_that_are_no_numbers_fail_the_trial() -> None:
     optimizer = Optimizer({"x": Range(low=0.0, high=1.0)}, {"loss": "min"}, sampler="random")
     for outcome, reason in (

@@ -165,3 +165,12 @@ def test_large_and_long_columns_stay_aligned(sweep_data: dict[str, Any], write_y
     header, row, _ = table.splitlines()
     for name, value in (("latency_ms", "3.0000"), ("bytes", "159.2M"), ("sparsity", "50.0%")):
         assert header.index(name) + len(name) == row.index(value) + len(value)
+
+
+def test_table_of_all_trials(front: ParetoFront) -> None:
+    """The front first, then what it beats."""
+    table = front.to_pandas()
+    assert list(table["trial"]) == [0, 1, 3, 2]
+    assert list(table["front"]) == [True, True, True, False]
+    assert list(table["GFLOPs"]) == [10.0, 5.0, 1.0, 6.0]
+    assert set(table["sparsity.lidar"]) == {0.2}
