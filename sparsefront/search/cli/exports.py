@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,7 +87,7 @@ class Apply:
             self.allocation, self.checkpoint, self.out,
             model_name=self.model, criterion_name=self.criterion, data_root=self.data,
             repair=Repair(method=self.repair), norm_frames=self.norm_frames,
-            device=computing_on(self.device),
+            device=partial(computing_on, self.device),
         )  # fmt: skip
 
 

@@ -89,10 +89,11 @@ def evaluate_checkpoint(
     threads: int,
     tracker: TrackerSpec | None = None,
     results: Path | None = None,
-    device: str = "cpu",
+    device: Callable[[], str] = lambda: "cpu",
 ) -> dict[str, Any]:
     """Metrics of a checkpoint on a split, optionally with a modality masked, or with tracks; its
-    boxes in the official format where `results` says so.
+    boxes in the official format where `results` says so. `device` says where to compute, once the
+    files are known to be right.
     """
     model, image = load_model(model_name, checkpoint)
     if isinstance(frames, NuScenesSpec):
@@ -100,10 +101,11 @@ def evaluate_checkpoint(
         frames = replace(frames, maps=model.task == "map", radar_sweeps=radar)
     scenes = open_scenes(frames)
     seed_everything(0, threads)
-    model.to(device)
-    cost = _cost(model, [_first_frames(frames, image, 1)[0].to(device)])
+    where = device()
+    model.to(where)
+    cost = _cost(model, [_first_frames(frames, image, 1)[0].to(where)])
     scores = evaluate(
-        model, scenes, image, tracker=tracker, masked=masked, results=results, device=device
+        model, scenes, image, tracker=tracker, masked=masked, results=results, device=where
     )
     return _answer(scores, metrics_of(scores, cost), cost)
 

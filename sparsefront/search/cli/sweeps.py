@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -258,7 +259,7 @@ class Evaluate:
             tracker = TrackerSpec() if self.track else None
             answer = measure.evaluate_checkpoint(
                 model, checkpoint, frames, hidden, self.threads, tracker, self.results,
-                computing_on(self.device),
+                partial(computing_on, self.device),
             )  # fmt: skip
         if self.json:
             return as_json(answer)

@@ -24,12 +24,13 @@ class DenseEvaluation:
     def start(self) -> None:
         import ray
 
+        from sparsefront.search.driver.gpu_memory import on_own_gpu
         from sparsefront.search.trial.dense import dense_metrics
 
         sweep = self._sweep
         if not self._run.dense_file.is_file():
             sized = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)
-            self._task = sized(dense_metrics).remote(sweep.trial)
+            self._task = sized(on_own_gpu(dense_metrics)).remote(sweep.trial)
 
     def look(self, wait_s: float | None = 0.0) -> bool:
         """Writes the result where it has come; waits so long, None: until it is there. True where

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -12,6 +14,8 @@ from sparsefront.errors import one_line
 from sparsefront.search.config.device import usable_accelerator, why_no_gpu
 from sparsefront.search.config.trial_spec import TrialSpec
 
+P = ParamSpec("P")
+T = TypeVar("T")
 KEPT_BYTES = 64 << 20
 """What a process may hold beyond its beginning between two trials: libraries' workspaces."""
 
@@ -29,6 +33,17 @@ def take_what_ray_gave() -> str | None:
     if usable_accelerator() is not None:
         return None
     return f"Ray gave this trial a GPU, but {why_no_gpu()}: it ran on the CPU"
+
+
+def on_own_gpu(task: Callable[P, T]) -> Callable[P, T]:
+    """A Ray task that sees the GPU it was given and no other."""
+
+    @wraps(task)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        take_what_ray_gave()
+        return task(*args, **kwargs)
+
+    return run
 
 
 def out_of_memory_line(error: torch.OutOfMemoryError, spec: TrialSpec) -> str:

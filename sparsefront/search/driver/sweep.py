@@ -231,6 +231,7 @@ def _tune(
     import ray
     from ray import tune
 
+    from sparsefront.search.driver.gpu_memory import on_own_gpu
     from sparsefront.search.driver.scheduler import HalvingScheduler
     from sparsefront.search.driver.searcher import OptunaSearcher, TrialWatcher
     from sparsefront.search.driver.worker import TrialActor
@@ -239,7 +240,8 @@ def _tune(
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = NEVER_S
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the searcher gives the reasons
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
-    prepared = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)(prepare_all)
+    sized = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)
+    prepared = sized(on_own_gpu(prepare_all))
     if idle := idle_gpus(sweep):
         live.say(idle)
     live.say("scoring the dense model")

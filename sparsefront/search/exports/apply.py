@@ -8,7 +8,7 @@ for decide.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -72,25 +72,26 @@ def apply_allocation(
     data_root: str | None = None,
     repair: Repair | None = None,
     norm_frames: int = 16,
-    device: str = "cpu",
+    device: Callable[[], str] = lambda: "cpu",
 ) -> str:
     """Writes OUT, a folder or a checkpoint by its suffix; says what was removed. InputError, one
     line, for an allocation of another architecture or a criterion that lacks its data.
 
-    With data_root kept weights are refitted and norms measured again, as in a trial.
+    With data_root kept weights are refitted and norms measured again, as in a trial. `device` says
+    where to compute, once the files are known to be right.
     """
     repair = repair or Repair()
     allocation = read_allocation(file)
     criterion = _criterion(allocation, criterion_name, file)
     batches = _batches(allocation, criterion, data_root, file)
     model, spec, image = _dense(allocation, Path(checkpoint), model_name, file)
-    model.to(device)
     require_layers(model, spec, allocation, file)
     if Path(out).suffix == ".pth":
         original_dialect(spec, f"--out: value {str(out)!r}")
-    groups = ModalityGroups.from_model(model)
-    scores = criterion.scores(model, groups, [b.to(device) for b in batches], task_loss)
-    mask = _mask(allocation, scores, groups, model, synthetic_frame(image).to(device))
+    groups, where = ModalityGroups.from_model(model), device()
+    model.to(where)
+    scores = criterion.scores(model, groups, [b.to(where) for b in batches], task_loss)
+    mask = _mask(allocation, scores, groups, model, synthetic_frame(image).to(where))
     repaired = _repair(model, mask, allocation, repair, norm_frames, data_root, file)
     mask.check(model)
     weights = PrunedWeights(

@@ -142,6 +142,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.faults
 def test_sweep_in_s3_is_read_and_resumed_from_other_machines(
     bucket: str,
     sweep_data: dict[str, Any],

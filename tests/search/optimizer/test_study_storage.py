@@ -50,6 +50,7 @@ def test_optimizer_with_a_storage_that_cannot_be_opened_is_refused(tmp_path: Pat
             Optimizer(space, objectives, file)  # type: ignore[arg-type]
 
 
+@pytest.mark.faults  # servers, and a minute
 @pytest.mark.long
 def test_two_sweeps_of_one_name_share_nothing_in_one_database(
     sweep_data: dict[str, Any], write_yaml: Any, tmp_path: Path, capsys: Any,
