@@ -81,6 +81,7 @@ def small(checkpoint: Path) -> dict[str, Any]:
         checkpoint=str(checkpoint), train=frames, val=frames, score_batches=1, cost_frames=1,
         norm_frames=2, repair={"frames": 2}, threads=2, device="cpu",
     )  # fmt: skip
+    trial["allocation"] = {"per_modality": {"camera": 0.8, "lidar": 0.8, "fusion": 0.8}}
     trial["fine_tune"].update(steps=1, batch_size=1, warmup=0)
     sweep["space"] = {"allocation.pattern": {"choices": ["unstructured", "channel"]}}
     sweep.update(trials=2, sampler="random", gpus_per_trial=0, cpus_per_trial=2)
