@@ -79,7 +79,7 @@ def small(checkpoint: Path) -> dict[str, Any]:
     trial = sweep["trial"]
     trial.update(
         checkpoint=str(checkpoint), train=frames, val=frames, score_batches=1, cost_frames=1,
-        norm_frames=2, repair={"frames": 2}, threads=2, device="cpu",
+        norm_frames=2, repair={"frames": 2}, threads=2, device="cpu", criterion={"name": "fisher"},
     )  # fmt: skip
     trial["allocation"] = {"per_modality": {"camera": 0.8, "lidar": 0.8, "fusion": 0.8}}
     trial["fine_tune"].update(steps=1, batch_size=1, warmup=0)
