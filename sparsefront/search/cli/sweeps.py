@@ -43,8 +43,10 @@ class Check:
         from sparsefront.search.config.strict_yaml import to_plain
         from sparsefront.search.config.sweep_file import first_trial
         from sparsefront.search.driver.checks import read_checked
+        from sparsefront.search.driver.resources import check_gpus
 
         sweep = read_checked(self.sweep)
+        check_gpus(sweep)
         if sweep.gpus_per_trial and usable_accelerator() is None:
             print(
                 f"note: gpus_per_trial is {sweep.gpus_per_trial:g}, but {why_no_gpu()}: the sweep "

@@ -111,11 +111,6 @@ class Sweep:
                 "predicted_by: given where a trade_off is searched; allowed there: "
                 "trial.trade_off.predicted_by"
             )
-        if self.trial.device == "cuda" and self.gpus_per_trial == 0:
-            raise InputError(
-                "gpus_per_trial: value 0 with trial.device 'cuda': every worker would take the "
-                "first GPU; allowed: above 0, such as 1 for a GPU each"
-            )
         check_predicted(self)
         check_halving(self)
         check_measured(self)

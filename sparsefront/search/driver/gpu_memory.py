@@ -48,12 +48,17 @@ def on_own_gpu(task: Callable[P, T]) -> Callable[P, T]:
 
 def out_of_memory_line(error: torch.OutOfMemoryError, spec: TrialSpec) -> str:
     """Why the trial failed, what was allocated, and what to try."""
-    batch = spec.fine_tune.batch_size
-    smaller = max(1, batch // 2)
+    batch, smaller = spec.fine_tune.batch_size, spec.fine_tune.batch_size // 2
+    ways = []
+    if smaller:
+        passes = spec.fine_tune.accumulate * -(-batch // smaller)
+        ways.append(f"fine_tune.batch_size {smaller} with fine_tune.accumulate {passes}")
+    if not spec.checkpoint_activations:
+        ways.append("checkpoint_activations: true")
+    ways.append("more of the GPU (gpus_per_trial)")
     return (
         f"out of GPU memory with fine_tune.batch_size {batch}: {one_line(error, 300)}; try "
-        f"fine_tune.batch_size {smaller} with fine_tune.accumulate {-(-batch // smaller)}, "
-        "checkpoint_activations: true, or more of the GPU (gpus_per_trial)"
+        f"{', or '.join(ways)}"
     )
 
 

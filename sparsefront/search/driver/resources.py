@@ -14,13 +14,25 @@ POLL_S = 2.0
 FIELDS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial"}
 
 
+def check_gpus(sweep: Sweep) -> None:
+    """InputError for trials on GPUs that they do not ask for. Not part of reading a sweep: run
+    folders of earlier versions have such files.
+    """
+    if sweep.trial.device == "cuda" and sweep.gpus_per_trial == 0:
+        raise InputError(
+            "field gpus_per_trial: value 0 with trial.device 'cuda': every worker would take the "
+            "first GPU; allowed: above 0, such as 1 for a GPU each"
+        )
+
+
 def require_resources(sweep: Sweep, wait_s: float = 0.0) -> None:
-    """Returns once a node has room for one trial. InputError where none has within `wait_s`, in
-    which an autoscaler is asked for one.
+    """Returns once a node has room for one trial. InputError as in check_gpus, and where none has
+    within `wait_s`, in which an autoscaler is asked for one.
     """
     import ray
     from ray.autoscaler.sdk import request_resources
 
+    check_gpus(sweep)
     wanted = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     deadline = time.monotonic() + wait_s
     asked = False

@@ -9,7 +9,6 @@ import torch
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.device import check_architecture, resolve_device
-from sparsefront.search.config.sweep_file import read_sweep
 
 
 @pytest.fixture
@@ -54,13 +53,3 @@ def test_gpu_without_kernels_is_told(capability: Any, refused: str | None) -> No
 def test_gpu_older_than_spconv_is_told() -> None:
     with pytest.raises(InputError, match=r"compute capability 5\.2, for which spconv"):
         check_architecture((5, 2), ["sm_50"])
-
-
-def test_cuda_without_gpus_per_trial_is_refused(
-    sweep_data: dict[str, Any], write_yaml: Any
-) -> None:
-    sweep_data["trial"]["device"] = "cuda"
-    with pytest.raises(InputError, match=r"gpus_per_trial: value 0 with trial\.device 'cuda'"):
-        read_sweep(write_yaml(sweep_data))
-    sweep_data["gpus_per_trial"] = 0.5
-    assert read_sweep(write_yaml(sweep_data)).gpus_per_trial == 0.5
