@@ -66,7 +66,7 @@ class IMP(CriterionBase):
             raise InputError("batches: none given; allowed: at least one")
         weights = prunable_weights(model)
         mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-        survival = {name: torch.zeros_like(w) for name, w in weights.items()}
+        survival = {n: torch.zeros_like(w, device="cpu") for n, w in weights.items()}
         with scoring_mode(model, weights) as start:
             if self.rewind_steps:
                 self._train(model, mask, batches, loss, self.rewind_steps)
@@ -78,12 +78,12 @@ class IMP(CriterionBase):
                 survivors = _survivors(magnitude, mask, density)
                 for name in weights:
                     lost = mask[name] & ~survivors[name]
-                    survival[name] += survivors[name]
-                    survival[name] += magnitude[name].masked_fill_(~lost, 0)
+                    found = magnitude[name].masked_fill_(~lost, 0) + survivors[name]
+                    survival[name] += found.cpu()
                 mask = survivors
-                del magnitude, lost  # before the next training: memory
+                del magnitude, lost, found  # before the next training: memory
             magnitude = _half_of_largest(weights, mask)
-            return {"survival": {n: s.add_(magnitude[n]) for n, s in survival.items()}}
+            return {"survival": {n: s.add_(magnitude[n].cpu()) for n, s in survival.items()}}
 
     def combine(self, statistics: Statistics, groups: ModalityGroups) -> ImportanceScores:
         return ImportanceScores(statistics["survival"])

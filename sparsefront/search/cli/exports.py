@@ -32,19 +32,23 @@ class Export:
     """Also as a new version of this registered model in the sweep's MLflow."""
     alias: str = "champion"
     """The alias that the registered version gets; it moves there."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where torch computes what the files of onnx, pt2 and aotinductor are compared with."""
     runs: str = RUNS
     """Folder of all runs, or a URI."""
 
     def run(self) -> str:
         require_sweep(self.name, self.runs)
         require_new(self.out)
+        compared = any(name != "original" for name in self.format)
+        device = computing_on(self.device) if compared else "cpu"
         from sparsefront.search.exports.export import export
 
         if self.register is not None:
             from sparsefront.search.exports.registry import check_names
 
             check_names(self.register, self.alias)
-        export(self.name, self.runs, self.pick, self.out, self.format, _to_stderr)
+        export(self.name, self.runs, self.pick, self.out, self.format, _to_stderr, device)
         if self.register is None:
             return str(self.out)
         from sparsefront.search.exports.registry import register

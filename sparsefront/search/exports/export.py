@@ -53,6 +53,7 @@ def export(
     destination: Path,
     formats: tuple[Format, ...] = (),
     say: Say = lambda line: None,
+    device: str = "cpu",
 ) -> Path:
     """Writes DESTINATION whole or not at all; InputError where the pick fits no trial, or a format
     not the model.
@@ -60,7 +61,8 @@ def export(
     allocation.json, masks.safetensors (bool, True = kept), weights.safetensors (state dict, pruned
     weights zero), manifest.json (the trial's spec, metrics, sizes, hashes of all other files),
     report.md, front.png; where channels were removed also channels.json (positions left of each
-    tensor) and small.safetensors (state dict of the smaller model). Each format: formats.py.
+    tensor) and small.safetensors (state dict of the smaller model). Each format: formats.py; its
+    files are compared with torch on `device`.
     """
     run = run_folder(runs, name).require().pull()
     front = front_of(run)
@@ -68,7 +70,7 @@ def export(
     require_formats(trial.spec.model, formats)
     destination = Path(destination)
     with whole_folder(destination) as made:
-        _write(made, trial, front, run, Wanted(pick, tuple(dict.fromkeys(formats)), say))
+        _write(made, trial, front, run, Wanted(pick, tuple(dict.fromkeys(formats)), say, device))
     return destination
 
 
@@ -78,6 +80,7 @@ class Wanted(NamedTuple):
     pick: str
     formats: tuple[Format, ...]
     say: Say
+    device: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ def _write(
         wanted.say(ORIGINAL)
         notes["original"] = write_original(spec.model, pruned.weights.state, folder)
     model = deployed_model(pruned, trial.path)
-    notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say)
+    notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say, wanted.device)
     save_front(front, folder / "front.png", marked=trial)
     write_bytes(folder / "report.md", report(trial, front, wanted.pick).encode())
     write_manifest(folder, _fields(trial, front, wanted.pick, notes))

@@ -84,10 +84,15 @@ def write_original(spec: ModelSpec, state: Mapping[str, Tensor], folder: Path) -
 
 
 def write_deployment(
-    model: FusionModel, spec: TrialSpec, formats: tuple[Format, ...], folder: Path, say: Say
+    model: FusionModel,
+    spec: TrialSpec,
+    formats: tuple[Format, ...],
+    folder: Path,
+    say: Say,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """The model as it is deployed, in folders onnx/, pt2/ and aotinductor/; what each file takes
-    and gives, how far it is from torch, and which parts the model lacks.
+    and gives, how far it is from torch on the device, and which parts the model lacks.
     """
     wanted = [name for name in formats if name != "original"]
     if not wanted:
@@ -97,22 +102,22 @@ def write_deployment(
     found: dict[str, Any] = {}
     for name in wanted:
         (folder / name).mkdir()
-        files = _onnx(model, parts, folder, say) if name == "onnx" else {}
+        files = _onnx(model, parts, folder, say, device) if name == "onnx" else {}
         if name == "pt2" or name == "aotinductor":
             for part in parts.found:
                 path = folder / name / f"{part.name}.pt2"
                 say(f"{name}/{path.name}")
-                files[f"{name}/{path.name}"] = write_program(part, path, name)
+                files[f"{name}/{path.name}"] = write_program(part, path, name, device)
         found[name] = {"files": files, "missing": _missing(model, parts, name)}
     return found
 
 
-def _onnx(model: FusionModel, parts: Parts, folder: Path, say: Say) -> dict[str, Any]:
+def _onnx(model: FusionModel, parts: Parts, folder: Path, say: Say, device: str) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for part in parts.found:
         path = folder / "onnx" / f"{part.name}.onnx"
         say(f"onnx/{path.name}")
-        files[f"onnx/{path.name}"] = asdict(write_onnx(part, path))
+        files[f"onnx/{path.name}"] = asdict(write_onnx(part, path, device))
     encoder = sparse_encoder(model)
     if encoder is not None:
         say(f"onnx/{FILE}")

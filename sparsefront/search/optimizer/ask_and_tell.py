@@ -29,17 +29,17 @@ from sparsefront.search.optimizer.distributions import (
     first_untried,
     space_of,
 )
+from sparsefront.search.optimizer.past import ESTIMATE, FREE, SKIPPED, as_samplers_want
 from sparsefront.search.optimizer.prediction import LossPrediction, propose
 from sparsefront.search.optimizer.samplers import Sampler, suggest
 from sparsefront.search.optimizer.study import DIRECTIONS, Direction, open_study
+from sparsefront.search.optimizer.told import Told, as_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Dimension = Range | Choices | Mapping[str, Any] | tuple[float, float]
-REASON, DUPLICATE, ESTIMATE, FREE = "reason", "duplicate", "estimate", "free"
-SKIPPED = "skipped"
-"""Of a trial as samplers see it: it was never trained, so that only its costs were measured."""
+REASON, DUPLICATE = "reason", "duplicate"
 BASELINE = "baseline"
 FIXED = "fixed_params"
 """Where Optuna keeps the values that a trial was enqueued with."""
@@ -53,18 +53,6 @@ class Proposal(NamedTuple):
 
     trial_id: int
     values: dict[str, Value]
-
-
-class Told(NamedTuple):
-    """A trial as it stands: COMPLETE, PRUNED (stopped), FAIL, RUNNING or WAITING; the objectives'
-    values by name once it is complete, why it ended where it is not.
-    """
-
-    trial_id: int
-    state: str
-    values: dict[str, Value]
-    objectives: dict[str, float]
-    reason: str | None
 
 
 class Optimizer:
@@ -212,18 +200,7 @@ class Optimizer:
         """A row a trial: its id, state, values, objectives (not a number where there are none),
         whether it is on the front, and why it ended early.
         """
-        import pandas as pd
-
-        best = {told.trial_id for told in self.front()}
-        rows = [
-            {
-                "trial": told.trial_id, "state": told.state, **told.values,
-                **{name: told.objectives.get(name, math.nan) for name in self._objectives},
-                "front": told.trial_id in best, "reason": told.reason,
-            }
-            for told in self.trials()
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
+        return as_table(self.trials(), self.front(), list(self._objectives))
 
     def reason(self, trial_id: int) -> str | None:
         """Why a trial failed or was stopped."""
@@ -377,10 +354,7 @@ class Optimizer:
         open_fields = {n: d for n, d in self._distributions.items() if n not in guided}
         if not open_fields:
             return guided
-        past = [
-            *self._past(),
-            *self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)),
-        ]
+        past = [*self._past(), *self._running()]
         free = suggest(kind, seed, past, self._study.directions, self._distributions)
         return {**free, **guided}
 
@@ -407,32 +381,7 @@ class Optimizer:
         return propose(prediction, tried, values, underway, np.random.default_rng(seed))
 
     def _past(self) -> list[FrozenTrial]:
-        """Finished trials, and stopped ones at their estimate, all with the same constraints, as
-        samplers want them: one that is not known of a trial is neither met nor broken.
-        """
-        values: dict[int, list[float]] = {}
-        for trial in self._trials():
-            estimate = trial.user_attrs.get(ESTIMATE, [None])
-            if trial.state == TrialState.COMPLETE:
-                values[trial.number] = trial.values
-            elif trial.state == TrialState.PRUNED and None not in estimate:
-                values[trial.number] = estimate
-        trials = [trial for trial in self._trials() if trial.number in values]
-        names = {name for trial in trials for name in trial.constraints}
-        return [
-            trial
-            if trial.state == TrialState.COMPLETE and trial.constraints.keys() == names
-            else optuna.trial.create_trial(
-                values=values[trial.number],
-                params=trial.params,
-                distributions=trial.distributions,
-                constraints={name: trial.constraints.get(name, 0.0) for name in sorted(names)},
-                user_attrs={
-                    SKIPPED: trial.state != TrialState.COMPLETE and trial.user_attrs.get(FREE)
-                },
-            )
-            for trial in trials
-        ]
+        return as_samplers_want(self._trials())
 
 
 def _check(objectives: Mapping[str, Direction], sampler: str, seed: int) -> None:

@@ -16,8 +16,9 @@ from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Value
 from sparsefront.search.config.sweep_file import Sweep
-from sparsefront.search.optimizer.ask_and_tell import BASELINE, DUPLICATE, FREE, REASON
+from sparsefront.search.optimizer.ask_and_tell import BASELINE, DUPLICATE, REASON
 from sparsefront.search.optimizer.distributions import decode
+from sparsefront.search.optimizer.past import FREE
 from sparsefront.search.runs.run_folder import RunFolder
 
 

@@ -14,11 +14,11 @@ TOLERANCE = 1e-3
 """Of the largest value of an output, or absolute where none is above 1."""
 
 
-def largest_error(part: Part, found: Sequence[Tensor], file: str) -> float:
-    """Largest absolute difference to the module's own outputs. ExecutionError above TOLERANCE."""
-    with torch.no_grad():
-        own = part.module(*part.inputs.values())
-    wanted = list(own) if isinstance(own, tuple) else [own]
+def largest_error(part: Part, found: Sequence[Tensor], file: str, device: str = "cpu") -> float:
+    """Largest absolute difference between what a file said on the CPU and the module's own outputs
+    on a device. ExecutionError above TOLERANCE.
+    """
+    wanted = _own(part, device)
     if part.a_set:
         order = matched(wanted, found)
         found = [tensor[..., order] for tensor in found]
@@ -29,6 +29,16 @@ def largest_error(part: Part, found: Sequence[Tensor], file: str) -> float:
         if not off <= TOLERANCE * max(1.0, float(want.abs().max())):
             raise ExecutionError(f"{file}: output {name} differs from torch by {off:.2g}")
     return largest
+
+
+def _own(part: Part, device: str) -> list[Tensor]:
+    """The module's outputs, computed on the device; it comes back to the CPU."""
+    with torch.no_grad():
+        try:
+            own = part.module.to(device)(*(value.to(device) for value in part.inputs.values()))
+        finally:
+            part.module.to("cpu")
+    return [output.cpu() for output in (own if isinstance(own, tuple) else (own,))]
 
 
 def matched(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:

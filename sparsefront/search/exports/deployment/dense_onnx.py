@@ -35,8 +35,10 @@ class Checked:
     outputs: dict[str, list[int]]
 
 
-def write_onnx(part: Part, path: Path) -> Checked:
-    """Writes one part. ExecutionError where onnxruntime and torch do not agree."""
+def write_onnx(part: Part, path: Path, device: str = "cpu") -> Checked:
+    """Writes one part. ExecutionError where onnxruntime on the CPU and torch on the device do not
+    agree.
+    """
     onnx = require_packages()
     with quietly(), torch.no_grad():
         torch.onnx.export(
@@ -48,7 +50,7 @@ def write_onnx(part: Part, path: Path) -> Checked:
     _lower(model)
     onnx.save(model, path)
     onnx.checker.check_model(str(path), full_check=True)
-    error, shapes = _difference(part, path)
+    error, shapes = _difference(part, path, device)
     return Checked(
         opset=OPSET,
         error=error,
@@ -85,7 +87,7 @@ def _lower(model: Any) -> None:
             entry.version = OPSET
 
 
-def _difference(part: Part, path: Path) -> tuple[float, dict[str, list[int]]]:
+def _difference(part: Part, path: Path, device: str) -> tuple[float, dict[str, list[int]]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -93,7 +95,7 @@ def _difference(part: Part, path: Path) -> tuple[float, dict[str, list[int]]]:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     arrays = {name: tensor.numpy() for name, tensor in part.inputs.items()}
     found = session.run(list(part.outputs), arrays)
-    error = largest_error(part, [torch.from_numpy(array) for array in found], path.name)
+    error = largest_error(part, [torch.from_numpy(array) for array in found], path.name, device)
     return error, {n: list(got.shape) for n, got in zip(part.outputs, found, strict=True)}
 
 

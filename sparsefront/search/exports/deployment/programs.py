@@ -18,10 +18,11 @@ from sparsefront.search.exports.deployment.parts import Part
 Kind = Literal["pt2", "aotinductor"]
 
 
-def write_program(part: Part, path: Path, kind: Kind) -> dict[str, Any]:
+def write_program(part: Part, path: Path, kind: Kind, device: str = "cpu") -> dict[str, Any]:
     """Writes one part, reads it back and runs it against torch. `pt2`: `torch.export.load(FILE)
-    .module()`; `aotinductor`: `torch._inductor.aoti_load_package(FILE)`, compiled code. Failed
-    where what is read back says something else; InputError where there is no C++ compiler.
+    .module()`; `aotinductor`: `torch._inductor.aoti_load_package(FILE)`, compiled code.
+    ExecutionError where what is read back says something else than torch on the device, InputError
+    where there is no C++ compiler.
     """
     inputs = tuple(part.inputs.values())
     with quietly(), torch.no_grad():
@@ -34,7 +35,7 @@ def write_program(part: Part, path: Path, kind: Kind) -> dict[str, Any]:
         said = again(*inputs)
     found = list(said) if isinstance(said, (tuple, list)) else [said]
     return {
-        "error": largest_error(part, found, path.name),
+        "error": largest_error(part, found, path.name, device),
         "inputs": {name: list(tensor.shape) for name, tensor in part.inputs.items()},
         "outputs": {n: list(t.shape) for n, t in zip(part.outputs, found, strict=True)},
     }
