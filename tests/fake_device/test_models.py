@@ -21,7 +21,7 @@ from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.cost import profile
-from sparsefront.pruning.criteria import OBS, AlterMOMA, Criterion, Magnitude
+from sparsefront.pruning.criteria import IMP, OBS, AlterMOMA, Criterion, Magnitude
 from sparsefront.pruning.crossprune import CrossPrune, admm, hard_prune
 from sparsefront.pruning.forward import call
 from sparsefront.pruning.groups import ModalityGroups
@@ -149,7 +149,7 @@ def test_scores_equal_those_of_the_cpu(
         with pytest.raises(InputError, match=f"every score of {silent}"):
             criterion.scores(other, groups, there, loss)
         return
-    if isinstance(criterion, AlterMOMA):  # Adam makes whole steps of a gradient's rounding
+    if isinstance(criterion, (AlterMOMA, IMP)):  # Adam makes whole steps of a gradient's rounding
         criterion = replace(criterion, optimizer="sgd")
     found = criterion.scores(other, groups, there, loss).by_weight
     wanted = criterion.scores(model, groups, batches, loss).by_weight
