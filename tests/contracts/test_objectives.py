@@ -10,10 +10,10 @@ import pytest
 
 from sparsefront.errors import InputError
 from sparsefront.search.cli.measure import evaluate_export, latency_note
+from sparsefront.search.config.metric_names import COST, LATENCY, NEEDS
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, violations
 from sparsefront.search.config.space import with_values
 from sparsefront.search.config.sweep_file import read_sweep
-from sparsefront.search.config.tasks import COST, LATENCY, NEEDS
 from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.config.trial_spec import TrialSpec

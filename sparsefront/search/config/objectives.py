@@ -1,7 +1,7 @@
 """Objectives: what a sweep optimises, and constraints on what it may return.
 
 To add one: write an Objective below, list it in OBJECTIVES and ObjectiveName; a new metric
-also goes into config/tasks.py, which says which trials measure it.
+also goes into config/metric_names.py, which says which trials measure it.
 """
 
 from __future__ import annotations

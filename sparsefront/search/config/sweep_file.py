@@ -14,11 +14,11 @@ from sparsefront.pruning.latency import LatencySpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.grouping import SPARSITIES, expanded
 from sparsefront.search.config.halving import Halving
+from sparsefront.search.config.metric_names import BEFORE_TRAINING, LATENCY, NEEDS
 from sparsefront.search.config.objectives import DEFAULT_OBJECTIVES, Bound, ObjectiveName
 from sparsefront.search.config.older_files import upgraded_sweep
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range, check_space, with_values
-from sparsefront.search.config.tasks import BEFORE_TRAINING, LATENCY, NEEDS
 from sparsefront.search.config.trial_spec import TrialSpec
 
 TRADE_OFF = "trade_off.saved"

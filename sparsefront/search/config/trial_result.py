@@ -29,7 +29,7 @@ class IntermediateResult(TypedDict):
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                those of the task (config/tasks.py), then those of cost: GFLOPs, GMACs,
+    metrics                those of the task (config/metric_names.py), then those of cost: GFLOPs, GMACs,
                            parameters, nonzeros and bytes (pruning/stored_size.py) of the deployed
                            model, NAME_dense of the dense one, sparsity; latency_ms where asked for
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved

@@ -23,15 +23,15 @@ from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
-from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
-from sparsefront.search.config.strict_yaml import adapter, message_of
-from sparsefront.search.config.tasks import (
+from sparsefront.search.config.metric_names import (
     LATENCY,
     SKIPPED,
     SKIPPED_TRAINING,
     measured,
     require_maps,
 )
+from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
+from sparsefront.search.config.strict_yaml import adapter, message_of
 from sparsefront.search.config.trade_off import TradeOff
 
 LR_SPARSITY = 0.8

@@ -9,10 +9,10 @@ from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.search.config.grouping import groups_of
+from sparsefront.search.config.metric_names import BEFORE_TRAINING
 from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.space import Range, with_values
 from sparsefront.search.config.sweep_file import TILT, TRADE_OFF, Sweep, searched_sparsities
-from sparsefront.search.config.tasks import BEFORE_TRAINING
 from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.optimizer.prediction import LossPrediction

@@ -27,7 +27,7 @@ from sparsefront.scenes.scoring.nuscenes_frames import score_detections
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.scenes.scoring.tracking_frames import score_tracking
 from sparsefront.search.config.data import Scenes
-from sparsefront.search.config.tasks import KITTI, SKIPPED, measured
+from sparsefront.search.config.metric_names import KITTI, SKIPPED, measured
 from sparsefront.search.evaluation.results import used_by, write_results
 
 Progress = Callable[[float], None]
@@ -37,7 +37,7 @@ Progress = Callable[[float], None]
 class Evaluation:
     """What was measured.
 
-    metrics    what objectives and constraints see, named as in config/tasks.py
+    metrics    what objectives and constraints see, named as in config/metric_names.py
     per_class  the same by class: AP.car, AMOTA.bus, IoU.walkway, AP3D.cyclist, ...
     tp_errors  the five true-positive errors of nuScenes; empty for other tasks
     """

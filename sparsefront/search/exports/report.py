@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsefront.search.config.tasks import quality
+from sparsefront.search.config.metric_names import quality
 from sparsefront.search.runs.front import ParetoFront
 from sparsefront.search.runs.trial_reader import StoredTrial
 

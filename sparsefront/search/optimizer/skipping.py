@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from sparsefront.search.config.metric_names import BEFORE_TRAINING
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, feasible
-from sparsefront.search.config.tasks import BEFORE_TRAINING
 from sparsefront.search.config.trial_result import TrialEnd, TrialResult
 
 NEARLY_DENSE = 0.95

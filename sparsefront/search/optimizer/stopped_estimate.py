@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sparsefront.search.config.metric_names import BEFORE_TRAINING
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, excess
-from sparsefront.search.config.tasks import BEFORE_TRAINING
 from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd, TrialResult
 from sparsefront.search.optimizer.skipping import upper_bounds
 

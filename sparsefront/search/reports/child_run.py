@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sparsefront.search.config.tasks import BEFORE_TRAINING
+from sparsefront.search.config.metric_names import BEFORE_TRAINING
 from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd, TrialResult
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.runs.trial_reader import StoredTrial

@@ -35,7 +35,7 @@ from sparsefront.search.config.checkpoint_model import checkpoint_metadata
 from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
-from sparsefront.search.config.tasks import measured, require_maps
+from sparsefront.search.config.metric_names import measured, require_maps
 from sparsefront.search.evaluation.calibration import calibration_batches, run
 from sparsefront.search.training.final_metrics import Log, final_metrics
 from sparsefront.search.training.moving_average import MovingAverage

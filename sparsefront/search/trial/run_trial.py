@@ -25,7 +25,7 @@ from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.data import share_of
 from sparsefront.search.config.device import resolve_device
 from sparsefront.search.config.halving import Rung
-from sparsefront.search.config.tasks import SKIPPED_TRAINING
+from sparsefront.search.config.metric_names import SKIPPED_TRAINING
 from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import IntermediateResult, TrialResult, check_finite
 from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec

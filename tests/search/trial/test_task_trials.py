@@ -16,9 +16,9 @@ from sparsefront.models.avod.model import AvodFpn
 from sparsefront.models.checkpoint import store
 from sparsefront.search.cli.main import main
 from sparsefront.search.cli.measure import evaluate_export
+from sparsefront.search.config.metric_names import quality
 from sparsefront.search.config.strict_yaml import to_plain
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
-from sparsefront.search.config.tasks import quality
 from sparsefront.search.driver.checks import read_checked
 from sparsefront.search.exports.export import export
 from sparsefront.search.reports.front_picture import save_front

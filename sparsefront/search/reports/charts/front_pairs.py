@@ -10,8 +10,8 @@ from typing import Any
 import moocore
 import numpy as np
 
+from sparsefront.search.config.metric_names import quality
 from sparsefront.search.config.objectives import OBJECTIVES, Objective
-from sparsefront.search.config.tasks import quality
 from sparsefront.search.reports.charts import on_page, on_paper
 from sparsefront.search.reports.charts.hover import hover
 from sparsefront.search.reports.charts.panel import Axis, Line, Panel, Region, Series

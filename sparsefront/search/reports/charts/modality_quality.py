@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsefront.search.config.metric_names import quality
 from sparsefront.search.config.objectives import OBJECTIVES, Objective
-from sparsefront.search.config.tasks import quality
 from sparsefront.search.reports.charts import on_page, on_paper
 from sparsefront.search.reports.charts.hover import hover
 from sparsefront.search.reports.charts.panel import Axis, Panel, Series

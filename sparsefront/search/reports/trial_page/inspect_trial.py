@@ -19,7 +19,7 @@ from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.data import Scenes, open_scenes, with_root
 from sparsefront.search.config.device import Device, resolve_device
-from sparsefront.search.config.tasks import quality
+from sparsefront.search.config.metric_names import quality
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.reports.trial_page.detection_picture import boxes_of, draw_detections

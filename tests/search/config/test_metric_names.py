@@ -12,9 +12,7 @@ from sparsefront.scenes.kitti import KittiSpec
 from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.data import root_of, with_root
-from sparsefront.search.config.objectives import OBJECTIVES, ObjectiveName
-from sparsefront.search.config.sweep_file import first_trial, read_sweep
-from sparsefront.search.config.tasks import (
+from sparsefront.search.config.metric_names import (
     COST,
     NEEDS,
     SKIPPED,
@@ -22,6 +20,8 @@ from sparsefront.search.config.tasks import (
     measured,
     quality,
 )
+from sparsefront.search.config.objectives import OBJECTIVES, ObjectiveName
+from sparsefront.search.config.sweep_file import first_trial, read_sweep
 from sparsefront.search.driver.checks import read_checked
 
 NUSCENES, MAPS = NuScenesSpec(root="a"), NuScenesSpec(root="a", maps=True)
