@@ -41,8 +41,8 @@ from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config.device import resolve_device
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
+from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.trial.run_trial import run_trial
-from sparsefront.search.trial.score_cache import scoring_batches, task_loss
 from tests.helpers.catalogue import CRITERIA, MODELS, batches_for, smallest, without_a_score
 from tests.helpers.tiny_sweep import TINY_MODEL, make_tiny_data
 
@@ -130,15 +130,15 @@ def compare_criteria(device: str) -> None:
     spec = read_sweep(DEMO).trial
     model = build(BEVFusionSmall())
     store.load_into(model, store.load(spec.checkpoint)[0], spec.checkpoint)
-    batches = scoring_batches(replace(spec, score_batches=2), spec.train_scenes(), "cpu")
+    batches = task_of(spec).scoring_batches(spec.seed, 2, "cpu")
     groups = ModalityGroups.from_model(model)
     other, there = copy.deepcopy(model).to(device), [batch.to(device) for batch in batches]
     lowest: dict[str, float] = {}
     for criterion in CRITERIA:
         if without_a_score(criterion, "bevfusion-small"):
             continue
-        wanted = criterion.scores(model, groups, batches, task_loss).by_weight
-        found = criterion.scores(other, groups, there, task_loss).by_weight
+        wanted = criterion.scores(model, groups, batches, task_of(spec).loss).by_weight
+        found = criterion.scores(other, groups, there, task_of(spec).loss).by_weight
         lowest[label(criterion)] = min(
             float(spearmanr(flat(found, names), flat(wanted, names))[0])
             for names in groups.assign(wanted).values()

@@ -125,7 +125,7 @@ def removals_of(
 
 @torch.no_grad()
 def loss(model: Any, frames: list[Any]) -> float:
-    losses = [float(score_cache.task_loss(model, batch)) for batch in frames]
+    losses = [float(model.loss(batch)) for batch in frames]
     return sum(losses) / len(losses)
 
 

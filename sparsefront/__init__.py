@@ -10,6 +10,7 @@ What a script or a notebook calls; each name is imported when it is first used, 
     Optimizer                                    ask and tell, without a sweep
     read_sweep, run_sweep, resume_sweep          a sweep file to a Pareto front
     load_front, load_export, load_small          what a sweep found, and what was exported
+    Task, Metric                                 a model, data and metrics of one's own
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sparsefront.pruning.repair.moments import second_moments
     from sparsefront.pruning.repair.norms import reestimate_norms
     from sparsefront.search.config.sweep_file import read_sweep
+    from sparsefront.search.config.task import Metric, Task
     from sparsefront.search.driver.sweep import resume_sweep, run_sweep
     from sparsefront.search.exports.export import load_export, load_small
     from sparsefront.search.optimizer.ask_and_tell import Optimizer
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Metric": "sparsefront.search.config.task",
+    "Task": "sparsefront.search.config.task",
     "ModalityGroups": "sparsefront.pruning.groups",
     "Optimizer": "sparsefront.search.optimizer.ask_and_tell",
     "PruningMask": "sparsefront.pruning.mask",
@@ -55,10 +59,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Metric",
     "ModalityGroups",
     "Optimizer",
     "PruningMask",
     "SparsityAllocation",
+    "Task",
     "__version__",
     "load_export",
     "load_front",

@@ -23,9 +23,10 @@ from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.scenes.radar.points import NUM_SWEEPS
 from sparsefront.scenes.scoring.tracker import TrackerSpec
 from sparsefront.search.config.checkpoint_model import image_in, model_in
-from sparsefront.search.config.data import DataSpec, open_scenes, with_root
+from sparsefront.search.config.data import DataSpec, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.model_names import model_spec
+from sparsefront.search.config.trial_spec import moved_data
 from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.evaluation.results import used_by
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
@@ -60,7 +61,7 @@ def evaluate_export(
     on_cpu = str(found_by.get("versions", {}).get("device", "cpu")).startswith("cpu")
     spec = replace(found.spec, device=cast(Device, device_of(on_cpu)))
     if data_root is not None:
-        spec = replace(spec, val=with_root(spec.val, data_root))
+        spec = moved_data(spec, data_root)
     scores, cost = measure_weights(spec, found.weights)
     timed = time_again(spec, found.weights)
     sparsity = {"sparsity": found.weights.sparsity()}

@@ -6,21 +6,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sparsefront.models import ModelSpec
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.plugins import kind_of
+from sparsefront.search.config.trial_spec import AnyModel, Architecture
 
 
-def checkpoint_metadata(model: ModelSpec, image: ImageSpec) -> dict[str, str]:
-    """What `--checkpoint` needs beside the tensors."""
-    return {"model": json.dumps(asdict(model)), "image": json.dumps(asdict(image))}
+def checkpoint_metadata(model: Architecture, image: ImageSpec) -> dict[str, str]:
+    """What `--checkpoint` needs beside the tensors: the model, or the task that builds it."""
+    own = json.dumps(asdict(cast(Any, model)), default=str)
+    if kind_of(model) == "task":
+        return {"task": own}
+    return {"model": own, "image": json.dumps(asdict(image))}
 
 
 def model_in(metadata: Mapping[str, str], source: str | Path) -> ModelSpec | None:
     """None where the metadata name no model. InputError for one that is not in the catalogue."""
-    kinds: Any = ModelSpec
+    kinds: Any = AnyModel
     return _read(metadata, "model", kinds, source)
 
 

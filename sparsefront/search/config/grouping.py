@@ -14,8 +14,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from sparsefront.errors import InputError
-from sparsefront.models import ModelSpec, build
-from sparsefront.pruning.groups import ModalityGroups, stage_of
+from sparsefront.pruning.groups import stage_of
 from sparsefront.pruning.weights import prunable_weights
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.space import Choices, Range, with_values
@@ -25,11 +24,11 @@ LEVELS = ("per_modality", "per_stage", "per_layer", "per_group")
 SPARSITIES = "allocation.per_"
 
 
-def weights_of(model: ModelSpec) -> dict[str, tuple[str, ...]]:
+def weights_of(trial: TrialSpec) -> dict[str, tuple[str, ...]]:
     """Modality -> names of its prunable weights."""
     with torch.random.fork_rng(devices=[]):
-        built = build(model)
-    return ModalityGroups.from_model(built).assign(prunable_weights(built))
+        built = trial.build()
+    return trial.groups(built).assign(prunable_weights(built))
 
 
 def groups_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -41,7 +40,7 @@ def groups_of(trial: TrialSpec, fields: Iterable[str]) -> dict[str, tuple[str, .
         return {}
     allocation = with_values(trial, dict.fromkeys(labels, 0.0)).allocation
     try:
-        groups = allocation.sparsity_groups(weights_of(trial.model))
+        groups = allocation.sparsity_groups(weights_of(trial))
     except InputError as error:
         raise InputError(f"field trial.allocation.{error}") from error
     members = {group.label: group.names for group in groups}
@@ -88,7 +87,7 @@ def _label(name: str) -> str:
 
 
 def _fields(trial: TrialSpec) -> list[str]:
-    weights = weights_of(trial.model)
+    weights = weights_of(trial)
     layers = [name for names in weights.values() for name in names]
     stages = list(dict.fromkeys(map(stage_of, layers)))
     names = (list(weights), stages, layers, list(trial.allocation.groups))

@@ -1,7 +1,7 @@
 """Objectives: what a sweep optimises, and constraints on what it may return.
 
-To add one: write an Objective below, list it in OBJECTIVES and ObjectiveName; a new metric
-also goes into config/metric_names.py, which says which trials measure it.
+To add one: write an Objective below and list it in OBJECTIVES; a new metric also goes into
+config/metric_names.py, which says which trials measure it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sparsefront.errors import InputError
+from sparsefront.search.config.task import Metric
 from sparsefront.search.config.trial_result import TrialResult
 
-ObjectiveName = Literal[
-    "mAP", "NDS", "AMOTA", "AMOTP", "mIoU", "AP3D", "APBEV", "AP2D", "AOS", "GFLOPs", "nonzeros",
-    "parameters", "bytes", "latency_ms",
-]  # fmt: skip
-DEFAULT_OBJECTIVES: tuple[ObjectiveName, ...] = ("mAP", "NDS", "GFLOPs")
+DEFAULT_OBJECTIVES = ("mAP", "NDS", "GFLOPs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,8 @@ class Objective:
 
     function   TrialResult -> value, in `unit`; InputError for a result without it
     worst      TrialResult -> the value that counts nothing in the hypervolume, such as the dense
-               model's. The best possible value is 1 for "max" and 0 for "min".
+               model's
+    best       the best possible value; None: 1 for "max" and 0 for "min"
     """
 
     name: str
@@ -34,12 +32,18 @@ class Objective:
     unit: str
     function: Callable[[TrialResult], float]
     worst: Callable[[TrialResult], float]
+    best: float | None = None
+
+    @property
+    def best_value(self) -> float:
+        if self.best is not None:
+            return self.best
+        return 1.0 if self.direction == "max" else 0.0
 
     def gain(self, result: TrialResult, worst: float | None = None) -> float:
         """0 at the worst value (default: the result's own), 1 at the best possible one."""
         worst = self.worst(result) if worst is None else worst
-        best = 1.0 if self.direction == "max" else 0.0
-        return (self.function(result) - worst) / (best - worst)
+        return (self.function(result) - worst) / (self.best_value - worst)
 
     def worst_of(self, results: Iterable[TrialResult]) -> float:
         """One worst value for all of them: the dense models differ where the search changes the
@@ -105,6 +109,19 @@ OBJECTIVES: dict[str, Objective] = {
         LATENCY_MS,
     )
 }  # fmt: skip
+
+
+def known_objectives(metrics: Mapping[str, Metric]) -> dict[str, Objective]:
+    """Ours, and those of a task of one's own, by name."""
+    own = {name: _of_metric(name, found) for name, found in metrics.items()}
+    return {**OBJECTIVES, **own}
+
+
+def _of_metric(name: str, found: Metric) -> Objective:
+    return Objective(
+        name=name, direction=found.direction, unit=found.unit, best=found.best,
+        worst=lambda _: found.worst, function=lambda result: value_of(result, name),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sparsefront.errors import InputError, one_line
+from sparsefront.search.config.plugins import Plugin
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ def _check_keys(data: Any, kind: Any, path: tuple[str, ...]) -> None:
             for key, value in data.items():
                 _check_keys(value, arguments[1], (*path, str(key)))
         return
-    hints = typing.get_type_hints(member)
+    hints = typing.get_type_hints(member, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(member) if f.init}
     for key in data:
         if key not in fields:
@@ -157,6 +158,8 @@ def _check_keys(data: Any, kind: Any, path: tuple[str, ...]) -> None:
 def _member(data: Any, kind: Any, path: tuple[str, ...]) -> Any:
     """The dataclass or container that `data` should be, the union member by its `name`; or None."""
     if typing.get_origin(kind) is typing.Annotated:
+        if (plugin := _plugin(kind)) is not None:
+            return _own_class(data, plugin, path)
         return _member(data, typing.get_args(kind)[0], path)
     if typing.get_origin(kind) not in (typing.Union, types.UnionType):
         _check_name(data, [kind], path)
@@ -164,6 +167,10 @@ def _member(data: Any, kind: Any, path: tuple[str, ...]) -> Any:
     members = [m for m in typing.get_args(kind) if m is not type(None)]
     if data is None and len(members) < len(typing.get_args(kind)):
         return None
+    plugins = [found for m in members if (found := _plugin(m)) is not None]
+    if plugins and (len(members) == 1 or plugins[0].means(data)):
+        return _own_class(data, plugins[0], path)
+    members = [m for m in members if _plugin(m) is None]
     if len(members) == 1:
         return _member(data, members[0], path)
     _check_name(data, members, path)
@@ -175,6 +182,25 @@ def _member(data: Any, kind: Any, path: tuple[str, ...]) -> Any:
     if all(dataclasses.is_dataclass(m) for m in members):
         raise InputError(f"field {_dotted(path)}: value {data!r}; allowed: a mapping of fields")
     return None
+
+
+def _plugin(kind: Any) -> Plugin | None:
+    if typing.get_origin(kind) is not typing.Annotated:
+        return None
+    return next((m for m in kind.__metadata__ if isinstance(m, Plugin)), None)
+
+
+def _own_class(data: Any, plugin: Plugin, path: tuple[str, ...]) -> type:
+    """The class that the data name by its import path."""
+    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+        raise InputError(
+            f"field {_dotted(path)}: value {data!r}; allowed: a mapping with name: "
+            "package.module:Class"
+        )
+    try:
+        return plugin.class_of(data)
+    except InputError as error:
+        raise InputError(f"field {_dotted(path)}.{error}") from error
 
 
 def _meant_member(data: dict[str, Any], members: list[Any], path: tuple[str, ...]) -> Any:

@@ -9,17 +9,23 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from sparsefront.errors import InputError
-from sparsefront.pruning.criteria import Criterion, Fisher
+from sparsefront.pruning.criteria import Fisher
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.grouping import SPARSITIES, expanded
 from sparsefront.search.config.halving import Halving
 from sparsefront.search.config.metric_names import BEFORE_TRAINING, LATENCY, NEEDS
-from sparsefront.search.config.objectives import DEFAULT_OBJECTIVES, Bound, ObjectiveName
+from sparsefront.search.config.objectives import (
+    DEFAULT_OBJECTIVES,
+    Bound,
+    Objective,
+    known_objectives,
+)
 from sparsefront.search.config.older_files import upgraded_sweep
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range, check_space, with_values
-from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.config.task import Metric
+from sparsefront.search.config.trial_spec import AnyCriterion, TrialSpec
 
 TRADE_OFF = "trade_off.saved"
 """The field that says how far along a predicted front a trial is."""
@@ -37,6 +43,9 @@ class Sweep:
 
     space           a `*` in allocation.per_modality, per_stage, per_layer or per_group names stands
                     for every one that fits
+    objectives      of a trial with a task of its own: by default all of its metrics, and GFLOPs
+    metrics         what those of such a task mean: taken from it, so that the front is drawn
+                    without its code
     sampler         "auto": a Gaussian process up to 150 trials, then NSGA-II; "predicted": along
                     the front that the criterion's scores and exact MACs predict, recalibrated on
                     what was measured, over searched sparsities or a trade_off, other fields by
@@ -65,11 +74,12 @@ class Sweep:
     name: str
     trial: TrialSpec
     space: dict[str, Range | Choices]
-    objectives: list[ObjectiveName] = field(default_factory=lambda: list(DEFAULT_OBJECTIVES))
+    objectives: list[str] = field(default_factory=lambda: list(DEFAULT_OBJECTIVES))
+    metrics: dict[str, Metric] = field(default_factory=dict)
     constraints: dict[str, Bound] = field(default_factory=dict)
     sampler: Literal["auto", "predicted", "gp", "tpe", "nsga2", "random"] = "auto"
     first: list[Literal["uniform", "erk", "papers", "predicted"]] | None = None
-    predicted_by: Criterion = field(default_factory=Fisher)
+    predicted_by: AnyCriterion = field(default_factory=Fisher)
     halving: Halving | None = None
     warm_start: list[str] = field(default_factory=list)
     storage: str | None = None
@@ -97,6 +107,10 @@ class Sweep:
                 f"storage: value {mask_passwords(self.storage)!r}; allowed: a database URI such as "
                 "postgresql://USER:$PASSWORD@HOST/DATABASE"
             )
+        if self.trial.task is not None:
+            object.__setattr__(self, "metrics", dict(self.trial.task.metrics))
+            if self.objectives == list(DEFAULT_OBJECTIVES):
+                object.__setattr__(self, "objectives", [*self.metrics, "GFLOPs"])
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
                 f"objectives: value {self.objectives!r}; allowed: at least one, each once"
@@ -111,9 +125,14 @@ class Sweep:
                 "predicted_by: given where a trade_off is searched; allowed there: "
                 "trial.trade_off.predicted_by"
             )
+        check_objectives(self)
         check_predicted(self)
         check_halving(self)
         check_measured(self)
+
+    def known_objectives(self) -> dict[str, Objective]:
+        """Ours, and those of the trial's task, by name."""
+        return known_objectives(self.metrics)
 
 
 def read_sweep(path: str | Path, in_full: bool = False) -> Sweep:
@@ -220,6 +239,17 @@ def unpredictable(sweep: Sweep) -> str | None:
         if not isinstance(dimension, Range):
             return f"space.{name}: choices with a prediction; allowed: a range, low and high"
     return None
+
+
+def check_objectives(sweep: Sweep) -> None:
+    """InputError for an objective that nothing is known of."""
+    known = list(sweep.known_objectives())
+    for name in sweep.objectives:
+        if name not in known:
+            raise InputError(
+                f"objectives: value {name!r} is unknown{strict_yaml.closest(name, known)}; "
+                f"allowed: {', '.join(known)}"
+            )
 
 
 def check_halving(sweep: Sweep) -> None:

@@ -29,9 +29,10 @@ class IntermediateResult(TypedDict):
 class TrialResult:
     """Everything one trial measured. All plain floats and dicts.
 
-    metrics                those of the task (config/metric_names.py), then those of cost: GFLOPs, GMACs,
-                           parameters, nonzeros and bytes (pruning/stored_size.py) of the deployed
-                           model, NAME_dense of the dense one, sparsity; latency_ms where asked for
+    metrics                those of the task (config/metric_names.py), then those of cost: GFLOPs,
+                           GMACs, parameters, nonzeros and bytes (pruning/stored_size.py) of the
+                           deployed model, NAME_dense of the dense one, sparsity; latency_ms where
+                           asked for
     per_modality_sparsity  fraction removed of each modality's prunable weights, as achieved
     per_modality_GMACs     multiply-accumulates after pruning, by modality (1e9, one frame)
     per_class              the task's metrics by class: AP.car, IoU.walkway, AP3D.cyclist, ...

@@ -6,24 +6,27 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import ConfigDict, ValidationError
+from torch import nn
 
 from sparsefront.errors import InputError
-from sparsefront.models import ModelSpec
+from sparsefront.models import ModelSpec, build
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.crossprune import CrossPrune
+from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec
 from sparsefront.scenes.scoring.tracker import TrackerSpec
-from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
+from sparsefront.search.config.data import DataSpec, Scenes, open_scenes, with_root
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 from sparsefront.search.config.metric_names import (
+    COST,
     LATENCY,
     SKIPPED,
     SKIPPED_TRAINING,
@@ -31,9 +34,28 @@ from sparsefront.search.config.metric_names import (
     require_maps,
 )
 from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
+from sparsefront.search.config.plugins import Plugin
 from sparsefront.search.config.strict_yaml import adapter, message_of
+from sparsefront.search.config.task import Task
 from sparsefront.search.config.trade_off import TradeOff
 
+if TYPE_CHECKING:
+
+    class NamedTask(Task, Protocol):
+        """A task as a sweep file named it."""
+
+        name: str
+
+    AnyCriterion = Criterion
+    AnyModel = ModelSpec
+else:
+    NamedTask = Annotated[Any, Plugin("task")]
+    AnyCriterion = Criterion | Annotated[Any, Plugin("criterion")]
+    AnyModel = ModelSpec | Annotated[Any, Plugin("model")]
+
+Architecture = ModelSpec | NamedTask
+NO_CHECKPOINT = "none"
+"""Of a task whose `build` brings trained weights."""
 LR_SPARSITY = 0.8
 """At which `fine_tune.lr` is the highest rate."""
 
@@ -72,10 +94,21 @@ class FineTuneSpec(GradientStepsSpec):
         return self.lr * (sparsity / LR_SPARSITY) ** self.sparsity_power
 
 
+class Parts(NamedTuple):
+    """What a trial has in the place of a task of its own."""
+
+    model: ModelSpec
+    train: DataSpec
+    val: DataSpec
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """Everything that defines one trial: same spec, same machine type, same numbers.
 
+    task         a model, its data and metrics of one's own, in the place of model, train, val,
+                 image, augment and tracker
+    checkpoint   the dense weights; "none" with a task whose model comes with trained ones
     trade_off    if given, the allocation is found from the criterion's scores at this trade-off;
                  the sparsities of `allocation` are not used, its rule is
     cross_prune  if given, the criterion's scores only warm-start CrossPrune's ADMM, run on the
@@ -95,13 +128,14 @@ class TrialSpec:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    model: ModelSpec
+    task: NamedTask | None = None
+    model: AnyModel | None = None
     checkpoint: str
-    train: DataSpec
-    val: DataSpec
+    train: DataSpec | None = None
+    val: DataSpec | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
-    criterion: Criterion
+    criterion: AnyCriterion
     allocation: SparsityAllocation = field(default_factory=SparsityAllocation)
     trade_off: TradeOff | None = None
     cross_prune: CrossPrune | None = None
@@ -123,32 +157,100 @@ class TrialSpec:
         _at_least(
             self, score_batches=1, norm_frames=0, cost_frames=1, seed=0, threads=1, loader_workers=0
         )
+        if self.task is not None:
+            self._check_alone()
         self.measured()
         if self.trade_off is not None and self.allocation.pattern != "unstructured":
             raise InputError(
                 f"trade_off: given with allocation.pattern {self.allocation.pattern!r}; allowed: "
                 "unstructured"
             )
-        if self.model.task == "map":
-            require_maps("train", self.train)
+        if self.task is None and self.parts.model.task == "map":
+            require_maps("train", self.parts.train)
 
     def measured(self) -> tuple[str, ...]:
         """Names of the metrics. InputError for a model, data, tracker that do not go together."""
         skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
         timed = LATENCY if self.latency is not None else ()
-        return (*measured(self.model.task, self.val, self.tracker), *timed, *skipped)
+        if self.task is not None:
+            return (*self._own_metrics(), *COST, *timed)
+        return (*measured(self.parts.model.task, self.parts.val, self.tracker), *timed, *skipped)
+
+    @property
+    def architecture(self) -> Architecture:
+        """What builds the model, by its own name: the task of one's own, or the model's spec."""
+        return self.parts.model if self.task is None else self.task
+
+    @property
+    def parts(self) -> Parts:
+        """Model and data of a catalogue. InputError for one that is missing, and for a trial that
+        has a task of its own.
+        """
+        if self.task is not None:
+            raise InputError(
+                f"task: value {self.task.name!r}; allowed here: model, train and val of a catalogue"
+            )
+        for name in ("model", "train", "val"):
+            if getattr(self, name) is None:
+                raise InputError(f"{name}: missing; it has no default")
+        assert self.model is not None and self.train is not None and self.val is not None
+        return Parts(self.model, self.train, self.val)
+
+    def build(self) -> nn.Module:
+        """A model with initial weights, from torch's global generator."""
+        if self.task is not None:
+            return self.task.build()
+        return build(self.parts.model)
+
+    def groups(self, model: nn.Module) -> ModalityGroups:
+        """Its modality groups: the task's own, or by the first part of each name."""
+        own = getattr(self.task, "groups", None)
+        found: ModalityGroups = own(model) if own else ModalityGroups.from_model(model)
+        return found
 
     def train_scenes(self) -> Scenes:
         """The frames to fine-tune on."""
-        return open_scenes(self.train, self.on_bad_sample)
+        return open_scenes(self.parts.train, self.on_bad_sample)
 
     def val_scenes(self) -> Scenes:
         """The frames to measure on."""
-        return open_scenes(self.val, self.on_bad_sample)
+        return open_scenes(self.parts.val, self.on_bad_sample)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
         return dataclasses.asdict(self)
+
+    def _own_metrics(self) -> tuple[str, ...]:
+        assert self.task is not None
+        names = tuple(self.task.metrics)
+        taken = [name for name in names if name in (*COST, *LATENCY)]
+        if not names or taken:
+            raise InputError(
+                f"task: metrics of {self.task.name}: value {', '.join(names) or 'none'}; allowed: "
+                f"at least one, and none of {', '.join((*COST, *LATENCY))}, which every trial has"
+            )
+        return names
+
+    def _check_alone(self) -> None:
+        """InputError for fields that a task of one's own says itself."""
+        for field_ in dataclasses.fields(self):
+            if field_.name in TASK_SAYS and getattr(self, field_.name) != _default(field_):
+                raise InputError(f"{field_.name}: given beside task, which says it; allowed: none")
+        if self.fine_tune.batch_size != FineTuneSpec().batch_size:
+            raise InputError(
+                f"fine_tune.batch_size: value {self.fine_tune.batch_size!r} beside task, whose "
+                "training_batches says it; allowed: none"
+            )
+
+
+TASK_SAYS = (
+    "model", "train", "val", "image", "augment", "tracker", "loader_workers", "on_bad_sample",
+)  # fmt: skip
+
+
+def _default(of: dataclasses.Field[Any]) -> Any:
+    made = of.default_factory
+    return of.default if made is dataclasses.MISSING else made()
 
 
 def spec_from_dict(data: dict[str, Any], source: str | Path = "trial") -> TrialSpec:
@@ -161,6 +263,25 @@ def spec_from_dict(data: dict[str, Any], source: str | Path = "trial") -> TrialS
     except ValidationError as error:
         raise InputError(f"{source}: {message_of(error, data)}") from error
     return spec
+
+
+def moved_data(spec: TrialSpec, root: str) -> TrialSpec:
+    """The same trial with its data under another root: of a task of one's own, its field `root`."""
+    if spec.task is None:
+        _, train, val = spec.parts
+        return dataclasses.replace(spec, train=with_root(train, root), val=with_root(val, root))
+    return dataclasses.replace(spec, task=moved_task(spec.task, root))
+
+
+def moved_task(task: NamedTask, root: str) -> NamedTask:
+    """A task with another value of its field `root`. InputError where it has none."""
+    own: Any = task
+    if "root" not in {field_.name for field_ in dataclasses.fields(own)}:
+        raise InputError(
+            f"--data: value {root!r}: task {task.name} has no field root; allowed: none"
+        )
+    moved: NamedTask = dataclasses.replace(own, root=type(own.root)(root))
+    return moved
 
 
 def _at_least(spec: object, **lowest: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from sparsefront.search.config import strict_yaml
@@ -12,27 +13,53 @@ from sparsefront.search.config.data import DataSpec, root_of, with_root
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range
 from sparsefront.search.config.sweep_file import AS_WRITTEN, PATHS, Sweep
+from sparsefront.search.config.trial_spec import NO_CHECKPOINT, TrialSpec
 from sparsefront.search.optimizer.study_storage import open_storage
 from sparsefront.search.runs.run_folder import SQLITE
 from sparsefront.search.runs.shared_storage import is_uri
 
+OWN_PATHS = ("root", "path", "file", "folder", "dir", "directory")
+"""Last words of the names of a task's fields that hold paths."""
+
 
 def with_absolute_paths(sweep: Sweep) -> Sweep:
     """Paths that hold wherever a worker or a later `resume` stands."""
-    trial = sweep.trial
     return replace(
         sweep,
         warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
         storage=_absolute_file(sweep.storage),
         tracking_uri=_absolute_file(sweep.tracking_uri),
         space={name: _absolute_choices(name, d) for name, d in sweep.space.items()},
-        trial=replace(
-            trial,
-            checkpoint=os.path.abspath(trial.checkpoint),
-            train=_at_home(trial.train),
-            val=_at_home(trial.val),
-        ),
+        trial=_trial(sweep.trial),
     )
+
+
+def _trial(trial: TrialSpec) -> TrialSpec:
+    file = trial.checkpoint
+    if trial.task is not None:
+        own: Any = trial.task
+        options = {
+            f.name: _like(getattr(own, f.name), f.name)
+            for f in fields(own)
+            if f.init and f.name != "name"
+        }
+        named = file if file == NO_CHECKPOINT else os.path.abspath(file)
+        return replace(trial, checkpoint=named, task=replace(own, **options))
+    _, train, val = trial.parts
+    return replace(
+        trial, checkpoint=os.path.abspath(file), train=_at_home(train), val=_at_home(val)
+    )
+
+
+def _like(value: Any, name: str) -> Any:
+    """Paths of a task's options: Path objects, and words in fields named root, path, file or
+    folder.
+    """
+    if isinstance(value, Path):
+        return Path(_at(str(value)))
+    if isinstance(value, str) and value and name.rpartition("_")[2] in OWN_PATHS:
+        return value if "://" in value else _at(value)
+    return value
 
 
 def _absolute_choices(name: str, dimension: Range | Choices) -> Range | Choices:

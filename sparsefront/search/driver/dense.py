@@ -9,6 +9,7 @@ from sparsefront.errors import one_line
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.driver.live import Live
 from sparsefront.search.runs.dense_file import write_dense
+from sparsefront.search.runs.front import format_value
 from sparsefront.search.runs.run_folder import RunFolder
 
 
@@ -52,7 +53,9 @@ class DenseEvaluation:
             return False
         write_dense(self._run, metrics)
         shown = "  ".join(
-            f"{name} {metrics[name]:.4f}" for name in self._sweep.objectives if name in metrics
+            f"{name} {format_value(metrics[name])}"
+            for name in self._sweep.objectives
+            if name in metrics
         )
         self._live.say(f"dense model: {shown}")
         return True

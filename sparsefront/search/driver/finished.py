@@ -39,5 +39,10 @@ class FinishedTrials:
         trials = [self._trials[i] for i in sorted(self._trials)]
         sweep = self._sweep
         return pareto_front(
-            self._run.name, trials, sweep.objectives, sweep.constraints, read_dense(self._run)
+            self._run.name,
+            trials,
+            sweep.objectives,
+            sweep.constraints,
+            read_dense(self._run),
+            sweep.metrics,
         )

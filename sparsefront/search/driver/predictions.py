@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.search.config.grouping import groups_of
 from sparsefront.search.config.metric_names import BEFORE_TRAINING
-from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.space import Range, with_values
 from sparsefront.search.config.sweep_file import TILT, TRADE_OFF, Sweep, searched_sparsities
 from sparsefront.search.config.trial_result import TrialResult
@@ -69,7 +67,7 @@ def _objectives(sweep: Sweep, least_pruned: TrialSpec, shared: Shared) -> dict[s
     """What a prediction knows of the cost and of those objectives that pruning harms."""
     statistics = shared.statistics[score_cache.key_of(least_pruned)]
     profile = shared.profiles[cost_key(least_pruned)]
-    groups = ModalityGroups.from_model(dense_model(least_pruned, shared))
+    groups = least_pruned.groups(dense_model(least_pruned, shared))
     scores = score_cache.scores(least_pruned, statistics, groups)
     least = profile.cost(PruningMask.from_scores(scores, least_pruned.allocation, groups))
     dense = TrialResult(
@@ -80,13 +78,14 @@ def _objectives(sweep: Sweep, least_pruned: TrialSpec, shared: Shared) -> dict[s
         per_layer_sparsity={}, cost={}, timings={},
     )  # fmt: skip
     names = [name for name in sweep.objectives if name not in BEFORE_TRAINING]
-    objectives = {name: OBJECTIVES[name] for name in [*names, COST]}
+    known = sweep.known_objectives()
+    objectives = {name: known[name] for name in [*names, COST]}
     limit = sweep.constraints.get(COST)
     return {
         "cost": COST, "dense": least.macs * GFLOPS_A_MAC, "unit": GFLOPS_A_MAC,
         "worst": {name: o.worst(dense) for name, o in objectives.items()},
         "most_cost": None if limit is None else limit.max,
-        "best": {name: 1.0 if o.direction == "max" else 0.0 for name, o in objectives.items()},
+        "best": {name: o.best_value for name, o in objectives.items()},
     }  # fmt: skip
 
 

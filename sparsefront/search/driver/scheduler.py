@@ -7,7 +7,6 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sparsefront.search.config.halving import Halving
-from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd
 from sparsefront.search.optimizer.halving import RungRecord, losses_of
@@ -73,7 +72,8 @@ class HalvingScheduler(FIFOScheduler):
         return max(len(results) - 1, read_promoted(folder))
 
     def _losses(self, result: IntermediateResult) -> list[float]:
-        directions = {str(name): OBJECTIVES[name].direction for name in self._sweep.objectives}
+        known = self._sweep.known_objectives()
+        directions = {name: known[name].direction for name in self._sweep.objectives}
         return losses_of(result["metrics"], directions)
 
 

@@ -147,7 +147,12 @@ class OptunaSearcher(Searcher):
         if not comparable(self._sweep.space):
             return []
         finished = self._listeners.finished.results()
-        return dominating_costs(self._sweep.objectives, finished, self._sweep.constraints)
+        return dominating_costs(
+            self._sweep.objectives,
+            finished,
+            self._sweep.constraints,
+            self._sweep.known_objectives(),
+        )
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -22,13 +22,21 @@ def calibration_batches(
     device: str,
     batch_size: int = BATCH_SIZE,
 ) -> list[SensorBatch]:
+    """calibration_frames on a device."""
+    found = calibration_frames(scenes, image, seed, frames, batch_size)
+    return [batch.to(device) for batch in found]
+
+
+def calibration_frames(
+    scenes: Scenes, image: ImageSpec, seed: int, frames: int, batch_size: int = BATCH_SIZE
+) -> list[SensorBatch]:
     """So many frames, or all there are, in the order of a first training epoch of that seed.
     InputError where none can be read.
     """
     shuffled = Loader(scenes, image, None, 1, shuffle=True, seed=seed)
     loader = Loader(scenes, image, None, batch_size, shuffle=False, seed=seed)
     loader.frames = shuffled.order(epoch=0)[:frames]
-    found = [batch.to(device) for batch in loader]
+    found = list(loader)
     if not found:
         raise InputError(f"train: none of {len(loader.frames)} frames could be read")
     return found

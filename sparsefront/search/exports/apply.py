@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import write_json
 from sparsefront.files.whole_folder import whole_folder
-from sparsefront.models import FusionModel, ModelSpec, build
+from sparsefront.models import ModelSpec, build
 from sparsefront.models.checkpoint import published_file, store
 from sparsefront.models.checkpoint.dialects import dialect_of
 from sparsefront.pruning.allocation import SparsityAllocation
@@ -29,6 +28,7 @@ from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.device import device_of
+from sparsefront.pruning.forward import call
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask, top_mask
 from sparsefront.pruning.pruned_weights import PrunedWeights
@@ -38,17 +38,24 @@ from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.pruning.repair.options import Repair
 from sparsefront.pruning.scores import ImportanceScores
 from sparsefront.pruning.weights import prunable_weights
-from sparsefront.scenes.batch import SensorBatch
-from sparsefront.scenes.loader import ImageSpec, Loader
+from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import (
     checkpoint_metadata,
     image_in,
     model_in,
 )
-from sparsefront.search.config.data import DataSpec, Scenes, open_scenes, with_root
+from sparsefront.search.config.data import DataSpec, with_root
 from sparsefront.search.config.model_names import model_spec
-from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
+from sparsefront.search.config.plugins import kind_of
+from sparsefront.search.config.trial_spec import (
+    AnyCriterion,
+    AnyModel,
+    Architecture,
+    NamedTask,
+    TrialSpec,
+    moved_task,
+)
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 from sparsefront.search.exports.formats import original_dialect
 from sparsefront.search.exports.pruned import write_manifest, write_pruned
@@ -58,8 +65,10 @@ from sparsefront.search.runs.allocation_file import (
     LayerShare,
     read_allocation,
 )
+from sparsefront.search.tasks.checkpoint_file import read_state
+from sparsefront.search.tasks.choose import task_of
+from sparsefront.search.tasks.complete import CompleteTask
 from sparsefront.search.training.pruned_start import PrunedCheckpoint
-from sparsefront.search.trial.score_cache import SCORE_BATCH_SIZE, task_loss
 
 
 def apply_allocation(
@@ -83,16 +92,24 @@ def apply_allocation(
     repair = repair or Repair()
     allocation = read_allocation(file)
     criterion = _criterion(allocation, criterion_name, file)
-    batches = _batches(allocation, criterion, data_root, file)
+    require_data(allocation, criterion, data_root)
     model, spec, image = _dense(allocation, Path(checkpoint), model_name, file)
     require_layers(model, spec, allocation, file)
     if Path(out).suffix == ".pth":
-        original_dialect(spec, f"--out: value {str(out)!r}")
-    groups, where = ModalityGroups.from_model(model), device()
+        original_dialect(catalogue(spec), f"--out: value {str(out)!r}")
+    task = _task(allocation, spec, criterion, data_root, file)
+    batches: list[Any] = []
+    if criterion.uses_batches and task is not None:
+        batches = task.scoring_batches(_seed(allocation), _score_batches(allocation), "cpu")
+    where = device()
     model.to(where)
-    scores = criterion.scores(model, groups, [b.to(where) for b in batches], task_loss)
-    mask = _mask(allocation, scores, groups, model, synthetic_frame(image).to(where))
-    repaired = _repair(model, mask, allocation, repair, norm_frames, data_root, file)
+    groups = ModalityGroups.from_model(model) if task is None else task.groups(model)
+    loss = _no_loss if task is None else task.loss
+    if task is not None:
+        batches = [task.to_device(batch, where) for batch in batches]
+    scores = criterion.scores(model, groups, batches, loss)
+    mask = _mask(allocation, scores, groups, model, task, image)
+    repaired = _repair(model, mask, task, repair, norm_frames, _seed(allocation))
     mask.check(model)
     weights = PrunedWeights(
         state=_on_cpu(model.state_dict()), mask=_on_cpu(mask.by_weight), channels=mask.channels
@@ -110,47 +127,84 @@ def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _repair(
-    model: FusionModel, mask: PruningMask, allocation: AllocationFile, repair: Repair,
-    norm_frames: int, root: str | None, file: Path,
+    model: nn.Module, mask: PruningMask, task: CompleteTask | None, repair: Repair,
+    norm_frames: int, seed: int,
 ) -> str:  # fmt: skip
     """Cuts the model down, repairs it where there are frames, and says what was done."""
-    if root is None:
+    if task is None:
         mask.apply(model)
         return "not repaired, as there are no frames: --data ROOT names those of the allocation"
-    scenes, image, seed = _frames(allocation, root, file)
     said: list[str] = []
+    where = str(device_of(model))
     if repair.method == "none":
         mask.apply(model)
     else:
-        batches = calibration_batches(scenes, image, seed, repair.frames, str(device_of(model)))
-        moments = second_moments(model, batches, run, batch_size=BATCH_SIZE)
+        batches = task.calibration_batches(seed, repair.frames, where)
+        size = max(task.frames_in(batch) for batch in batches)
+        moments = second_moments(model, batches, task.forward, batch_size=size)
         report = refit_least_squares(model, mask, moments, repair.damping)
-        said += [f"kept weights refitted on {_count_frames(batches)} frames", *report.notes]
+        said += [f"kept weights refitted on {_count_frames(task, batches)} frames", *report.notes]
     if norm_frames > 0:
-        batches = calibration_batches(scenes, image, seed, norm_frames, str(device_of(model)))
-        unseen = reestimate_norms(model, batches, run)
-        said.append(f"norms measured again on {_count_frames(batches)} frames")
+        batches = task.calibration_batches(seed, norm_frames, where)
+        unseen = reestimate_norms(model, batches, task.forward)
+        said.append(f"norms measured again on {_count_frames(task, batches)} frames")
         said += [f"norms that no frame reached: {', '.join(unseen)}"] if unseen else []
     return "\n".join(said) or "not repaired, as asked"
 
 
-def _count_frames(batches: list[SensorBatch]) -> int:
-    return sum(len(batch.tokens) for batch in batches)
+def _count_frames(task: CompleteTask, batches: list[Any]) -> int:
+    return sum(task.frames_in(batch) for batch in batches)
 
 
-def _frames(allocation: AllocationFile, root: str, file: Path) -> tuple[Scenes, ImageSpec, int]:
-    """The trial's training frames under another root, their images' size, its seed."""
+def _task(
+    allocation: AllocationFile, spec: Architecture, criterion: Criterion, root: str | None,
+    file: Path,
+) -> CompleteTask | None:  # fmt: skip
+    """The task that found the allocation, with its data under another root where one is given; None
+    where a model of ours has no data.
+    """
+    if allocation.task is not None:
+        own = cast(NamedTask, spec)
+        return CompleteTask(own if root is None else moved_task(own, root), own.name)
+    if root is None:
+        return None
     if allocation.found_by is None:
         raise InputError(f"{file}: field found_by: none; allowed with --data: a trial's")
-    data = allocation.found_by.data
-    kinds: Any = DataSpec
-    frames: DataSpec = _read(data.get("train"), kinds, f"{file}: found_by.data.train")
-    image = _read(data.get("image"), ImageSpec, f"{file}: found_by.data.image")
-    return open_scenes(with_root(frames, root)), image, allocation.found_by.seeds["trial"]
+    data, kinds = allocation.found_by.data, cast(Any, DataSpec)
+    train: DataSpec = _read(data.get("train"), kinds, f"{file}: found_by.data.train")
+    size = _read(data.get("image"), ImageSpec, f"{file}: found_by.data.image")
+    frames = with_root(train, root)
+    trial = TrialSpec(
+        model=catalogue(spec), checkpoint="", train=frames, val=frames, image=size,
+        criterion=criterion, seed=_seed(allocation),
+    )  # fmt: skip
+    return task_of(trial)
+
+
+def catalogue(spec: Architecture) -> ModelSpec:
+    """A model of ours. InputError for a task of one's own."""
+    if kind_of(spec) == "task":
+        raise InputError(
+            f"--out: task {spec.name} is of no catalogue; allowed: a folder, or .safetensors"
+        )
+    return cast(ModelSpec, spec)
+
+
+def _seed(allocation: AllocationFile) -> int:
+    return 0 if allocation.found_by is None else allocation.found_by.seeds["trial"]
+
+
+def _score_batches(allocation: AllocationFile) -> int:
+    data = {} if allocation.found_by is None else allocation.found_by.data
+    return int(data.get("score_batches", 1))
+
+
+def _no_loss(model: Any, batch: Any) -> Tensor:
+    raise AssertionError("asked for by no criterion that needs no batches")
 
 
 def require_layers(
-    model: FusionModel, spec: ModelSpec, allocation: AllocationFile, file: Path
+    model: nn.Module, spec: Architecture, allocation: AllocationFile, file: Path
 ) -> None:
     """InputError unless the allocation has exactly the model's prunable weights."""
     own = {name: weight.numel() for name, weight in prunable_weights(model).items()}
@@ -172,7 +226,7 @@ def _count(weights: int | None) -> str:
 
 def _criterion(allocation: AllocationFile, name: str | None, file: Path) -> Criterion:
     """The one asked for, with its defaults, else the allocation's own."""
-    kinds: Any = Criterion
+    kinds: Any = AnyCriterion
     if name is None:
         return _read(allocation.criterion, kinds, f"{file}: criterion")
     return _read({"name": name}, kinds, "--criterion")
@@ -182,28 +236,30 @@ def _read(data: Any, kinds: Any, source: str) -> Any:
     return strict_yaml.from_data(data, kinds, source)
 
 
-def _batches(
-    allocation: AllocationFile, criterion: Criterion, root: str | None, file: Path
-) -> list[SensorBatch]:
-    """The frames to score on: the trial's training frames under another root."""
-    if not criterion.uses_batches:
-        return []
+def require_data(allocation: AllocationFile, criterion: Criterion, root: str | None) -> None:
+    """InputError where a criterion scores on frames and nobody says where they are."""
+    if not criterion.uses_batches or allocation.task is not None:
+        return
     if root is None:
         raise InputError(
             f"--data: criterion {criterion.name!r} scores on frames; allowed: --data ROOT, or "
             "--criterion magnitude, which needs none"
         )
-    scenes, image, seed = _frames(allocation, root, file)
-    assert allocation.found_by is not None
-    loader = Loader(scenes, image, None, SCORE_BATCH_SIZE, shuffle=True, seed=seed, drop_last=False)
-    return list(islice(loader, int(allocation.found_by.data.get("score_batches", 1))))
 
 
 def _dense(
     allocation: AllocationFile, checkpoint: Path, name: str | None, file: Path
-) -> tuple[FusionModel, ModelSpec, ImageSpec]:
-    """The checkpoint's model: of the spec in its metadata, of --model, or the allocation's."""
-    kinds: Any = ModelSpec
+) -> tuple[nn.Module, Architecture, ImageSpec]:
+    """The checkpoint's model: of the spec in its metadata, of --model, or the allocation's; of a
+    task of one's own what that builds.
+    """
+    if allocation.task is not None:
+        task = _read(allocation.task, cast(Any, NamedTask), f"{file}: task")
+        torch.manual_seed(0)
+        own = CompleteTask(task, task.name).build()
+        store.load_into(own, read_state(str(checkpoint)), checkpoint)
+        return own.eval(), task, ImageSpec()
+    kinds: Any = AnyModel
     ours = checkpoint.suffix == ".safetensors"
     state, metadata = store.load(checkpoint) if ours else (published_file.read(checkpoint), {})
     stored = model_in(metadata, checkpoint)
@@ -238,12 +294,17 @@ def _image_size(spec: ModelSpec, allocation: AllocationFile, file: Path) -> Imag
 
 def _mask(
     allocation: AllocationFile, scores: ImportanceScores, groups: ModalityGroups,
-    model: FusionModel, frame: SensorBatch,
+    model: nn.Module, task: CompleteTask | None, image: ImageSpec,
 ) -> PruningMask:  # fmt: skip
     requested = allocation.requested
     if requested.pattern == "channel":
-        graph = channel_graph(model, frame)
-        verify(model, frame, graph)
+        forward = call if task is None else task.forward
+        where = str(device_of(model))
+        frame: Any = synthetic_frame(image).to(where)
+        if allocation.task is not None and task is not None:
+            frame = task.to_device(task.cost_batches(1)[0], where)
+        graph = channel_graph(model, frame, forward)
+        verify(model, frame, graph, forward)
         return channel_mask(scores, requested, groups, graph, model)
     if requested.pattern != "unstructured":
         removed = {name: share.removed for name, share in allocation.per_layer.items()}
@@ -272,9 +333,10 @@ def _write(
         store.save(out, pruned.weights.state, checkpoint_metadata(pruned.model, pruned.image))
         return
     if out.suffix == ".pth":
-        model = build(pruned.model)
+        spec = catalogue(pruned.model)
+        model = build(spec)
         store.load_into(model, pruned.weights.state, out)
-        published_file.save(model, original_dialect(pruned.model), out)
+        published_file.save(model, original_dialect(spec), out)
         return
     document = asdict(allocation)
     shares = mask.sparsity_by_layer()

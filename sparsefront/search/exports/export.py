@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import write_bytes, write_json
 from sparsefront.files.tensors import read_tensors
 from sparsefront.files.whole_folder import whole_folder
-from sparsefront.models import FusionModel, build
 from sparsefront.models.checkpoint import store
 from sparsefront.pruning.channels.removal import shrink
 from sparsefront.pruning.pruned_weights import PrunedWeights
@@ -20,6 +21,7 @@ from sparsefront.search.exports.format_names import Format
 from sparsefront.search.exports.formats import (
     ORIGINAL,
     Say,
+    catalogue_model,
     require_formats,
     write_deployment,
     write_original,
@@ -67,7 +69,8 @@ def export(
     run = run_folder(runs, name).require().pull()
     front = front_of(run)
     trial = pick_trial(front, run, pick)
-    require_formats(trial.spec.model, formats)
+    if formats:
+        require_formats(catalogue_model(trial.spec, formats[0]), formats)
     destination = Path(destination)
     with whole_folder(destination) as made:
         _write(made, trial, front, run, Wanted(pick, tuple(dict.fromkeys(formats)), say, device))
@@ -91,28 +94,38 @@ class Exported:
     weights: PrunedWeights
     manifest: dict[str, Any]
 
+    def model(self) -> nn.Module:
+        """A new model with the pruned weights, on the CPU in eval mode; without the channels that
+        were removed.
+        """
+        pruned = PrunedCheckpoint(
+            model=self.spec.architecture, image=self.spec.image, weights=self.weights
+        )
+        return deployed_model(pruned, Path("the export"))
 
-def load_small(folder: Path) -> FusionModel:
+
+def load_small(folder: str | Path) -> nn.Module:
     """The model of an export without its removed channels, in eval mode: built from the spec, cut
     to channels.json, filled from small.safetensors. InputError where the export has none.
     """
-    found = read_pruned(folder)
+    found = read_pruned(Path(folder))
     if not found.weights.channels:
         raise InputError(f"{folder}: no channel was removed; allowed: exports of pattern channel")
-    model = build(found.model)
+    model = found.model.build()
     shrink(model, found.weights.channels)
     store.load_into(model, read_tensors(Path(folder) / SMALL), Path(folder) / SMALL)
     return model.eval()
 
 
-def load_export(folder: Path) -> Exported:
+def load_export(folder: str | Path) -> Exported:
     """InputError where a file is missing or was changed, or no trial is behind the folder."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     if "spec" not in manifest:
         raise InputError(
             f"{folder}: no trial measured it; allowed: `sparsefront evaluate --model "
-            f"{manifest['model']['name']} --checkpoint {folder / WEIGHTS} --data ROOT`"
+            f"{(manifest.get('model') or manifest['task'])['name']} --checkpoint "
+            f"{folder / WEIGHTS} --data ROOT`"
         )
     spec = spec_from_dict(manifest["spec"], f"{folder / MANIFEST}: spec")
     weights = read_pruned(folder, manifest).weights
@@ -123,7 +136,7 @@ def _write(
     folder: Path, trial: StoredTrial, front: ParetoFront, run: RunFolder, wanted: Wanted
 ) -> None:
     spec = trial.spec
-    pruned = PrunedCheckpoint(model=spec.model, image=spec.image, weights=trial.weights())
+    pruned = PrunedCheckpoint(model=spec.architecture, image=spec.image, weights=trial.weights())
     write_pruned(folder, pruned)
     document = allocation_document(trial, read_sweep(run.sweep_file, in_full=True), run)
     write_json(folder / ALLOCATION, document)
@@ -131,11 +144,11 @@ def _write(
     if spec.allocation.pattern not in ("unstructured", "channel"):
         removed = trial.result.per_layer_sparsity
         notes["nm"] = check_nm_groups(
-            build(spec.model), pruned.weights.state, removed, spec.allocation.pattern
+            spec.build(), pruned.weights.state, removed, spec.allocation.pattern
         )
     if "original" in wanted.formats:
         wanted.say(ORIGINAL)
-        notes["original"] = write_original(spec.model, pruned.weights.state, folder)
+        notes["original"] = write_original(spec.parts.model, pruned.weights.state, folder)
     model = deployed_model(pruned, trial.path)
     notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say, wanted.device)
     save_front(front, folder / "front.png", marked=trial)

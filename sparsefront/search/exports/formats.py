@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.models import FusionModel, ModelSpec, build
@@ -30,6 +30,16 @@ ORIGINAL = "original.pth"
 SURROUND, KITTI_CAMERAS = 6, 1
 """Cameras of a nuScenes and of a KITTI frame."""
 Say = Callable[[str], None]
+
+
+def catalogue_model(spec: TrialSpec, name: Format) -> ModelSpec:
+    """The model whose parts are known. InputError for a trial with a task of its own."""
+    if spec.task is not None:
+        raise InputError(
+            f"--format: value {name!r}: the trial's task {spec.task.name} is of no catalogue, so "
+            "its parts are not known; allowed: none"
+        )
+    return spec.parts.model
 
 
 def require_formats(spec: ModelSpec, formats: tuple[Format, ...]) -> None:
@@ -84,7 +94,7 @@ def write_original(spec: ModelSpec, state: Mapping[str, Tensor], folder: Path) -
 
 
 def write_deployment(
-    model: FusionModel,
+    model: nn.Module,
     spec: TrialSpec,
     formats: tuple[Format, ...],
     folder: Path,
@@ -97,6 +107,7 @@ def write_deployment(
     wanted = [name for name in formats if name != "original"]
     if not wanted:
         return {}
+    assert isinstance(model, FusionModel)
     cameras = KITTI_CAMERAS if isinstance(spec.val, KittiSpec) else SURROUND
     parts = dense_parts(model, (spec.image.height, spec.image.width), cameras)
     found: dict[str, Any] = {}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsefront.models import FusionModel
 from sparsefront.pruning.nm_pattern import input_axis, parse_pattern
 from sparsefront.pruning.weights import is_sparse_convolution
 
@@ -16,7 +15,7 @@ WIDE = 256
 
 
 def check_nm_groups(
-    model: FusionModel, state: Mapping[str, Tensor], per_layer: Mapping[str, float], pattern: str
+    model: nn.Module, state: Mapping[str, Tensor], per_layer: Mapping[str, float], pattern: str
 ) -> dict[str, Any]:
     """Counts of the groups of M inputs in every layer that the pattern holds in, and `pays`, which
     of these layers are wide and dense enough for sparse tensor cores. AssertionError for a group

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import read_json, sha256_of, write_json
 from sparsefront.files.tensors import write_tensors
-from sparsefront.models import FusionModel, ModelSpec, build
 from sparsefront.models.checkpoint import store
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
-from sparsefront.search.config.trial_spec import spec_from_dict
+from sparsefront.search.config.trial_spec import AnyModel, NamedTask, spec_from_dict
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.runs.pruned_files import read_pruned_weights, write_pruned_weights
 from sparsefront.search.training.pruned_start import PrunedCheckpoint
@@ -33,9 +35,9 @@ def write_pruned(folder: Path, pruned: PrunedCheckpoint) -> None:
         write_tensors(folder / SMALL, dict(small.state_dict()), metadata)
 
 
-def deployed_model(pruned: PrunedCheckpoint, source: Path) -> FusionModel:
+def deployed_model(pruned: PrunedCheckpoint, source: Path) -> nn.Module:
     """A new model with these weights and without the channels that went, in eval mode."""
-    model = build(pruned.model)
+    model = pruned.model.build()
     store.load_into(model, pruned.weights.state, source)
     return deployed(model, pruned.weights.channels).eval()
 
@@ -81,9 +83,11 @@ def read_pruned(folder: Path, manifest: dict[str, Any] | None = None) -> PrunedC
     manifest = manifest or read_manifest(folder)
     if "spec" in manifest:
         spec = spec_from_dict(manifest["spec"], folder / MANIFEST)
-        model, image = spec.model, spec.image
+        model, image = spec.architecture, spec.image
     else:
-        kinds: Any = ModelSpec
-        model = strict_yaml.from_data(manifest["model"], kinds, folder / MANIFEST)
-        image = strict_yaml.from_data(manifest["image"], ImageSpec, folder / MANIFEST)
+        kind: Any = NamedTask if "task" in manifest else AnyModel
+        data = manifest.get("task", manifest.get("model"))
+        model = strict_yaml.from_data(data, kind, folder / MANIFEST)
+        size = manifest.get("image", asdict(ImageSpec()))
+        image = strict_yaml.from_data(size, ImageSpec, folder / MANIFEST)
     return PrunedCheckpoint(model=model, image=image, weights=read_pruned_weights(folder))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsefront.search.config.metric_names import quality
-from sparsefront.search.runs.front import ParetoFront
+from sparsefront.search.runs.front import ParetoFront, format_value
 from sparsefront.search.runs.trial_reader import StoredTrial
 
 WHAT_GOES = {
@@ -28,7 +28,8 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
         "",
         f"| {' | '.join(names)} | GFLOPs | of dense | weights removed |",
         "|---" * (len(names) + 3) + "|",
-        f"| {' | '.join(f'{metrics[name]:.4f}' for name in names)} | {metrics['GFLOPs']:.4f} "
+        f"| {' | '.join(f'{metrics[name]:.4f}' for name in names)} "
+        f"| {format_value(metrics['GFLOPs'])} "
         f"| {metrics['GFLOPs'] / dense:.1%} | {metrics['sparsity']:.1%} |",
         "",
         "GFLOPs are theoretical, 2 x MACs of the weights that stay, for one frame; sparse "
@@ -43,8 +44,8 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
     for modality, removed in trial.result.per_modality_sparsity.items():
         row = trial.result.cost["per_modality"][modality]
         lines.append(
-            f"| {modality} | {removed:.1%} | {2 * row['macs'] / 1e9:.4f} "
-            f"| {2 * row['macs_dense'] / 1e9:.4f} |"
+            f"| {modality} | {removed:.1%} | {format_value(2 * row['macs'] / 1e9)} "
+            f"| {format_value(2 * row['macs_dense'] / 1e9)} |"
         )
     spec = trial.spec.to_dict()
     admm = spec["cross_prune"]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsefront.search.config.objectives import OBJECTIVES, violations
+from sparsefront.search.config.objectives import violations
 from sparsefront.search.config.space import Choices, Range, Value, is_integer, value_of, with_values
 from sparsefront.search.config.sweep_file import PATHS, TRADE_OFF, Sweep, searched_sparsities
 from sparsefront.search.config.trial_result import TrialEnd, TrialResult
@@ -18,8 +18,9 @@ from sparsefront.search.optimizer.stopped_estimate import estimate_stopped
 
 def optimizer_of(sweep: Sweep, storage: Path | str, study: str | None = None) -> Optimizer:
     """Opened on `storage`, new or as it was left; study: its name there, None: the sweep's."""
+    known = sweep.known_objectives()
     return Optimizer(
-        sweep.space, {name: OBJECTIVES[name].direction for name in sweep.objectives}, storage,
+        sweep.space, {name: known[name].direction for name in sweep.objectives}, storage,
         sweep.seed, name=study or sweep.name,
         sampler="auto" if sweep.sampler == "predicted" else sweep.sampler,
         first=initial_grid(sweep) if "uniform" in first_of(sweep) else (),
@@ -33,14 +34,17 @@ def tell_end(
     """Tells the optimizer how a trial ended: the objectives and constraints of a finished one; of
     a stopped one those that it would have reached, by what `finished` trials gained.
     """
+    known = sweep.known_objectives()
     if end.status == "failed":
         optimizer.tell_failed(end.trial_id, end.reason)
     elif end.status == "stopped":
-        estimate, exceeded = estimate_stopped(end, sweep.objectives, sweep.constraints, finished)
+        estimate, exceeded = estimate_stopped(
+            end, sweep.objectives, sweep.constraints, finished, known
+        )
         optimizer.tell_stopped(end.trial_id, end.reason, estimate, exceeded, free=end.is_free)
     else:
         assert end.result is not None
-        values = {str(name): OBJECTIVES[name].function(end.result) for name in sweep.objectives}
+        values = {name: known[name].function(end.result) for name in sweep.objectives}
         optimizer.tell(end.trial_id, values, violations(end.result, sweep.constraints))
 
 

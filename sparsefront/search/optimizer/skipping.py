@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sparsefront.search.config.metric_names import BEFORE_TRAINING
-from sparsefront.search.config.objectives import OBJECTIVES, Bound, feasible
+from sparsefront.search.config.objectives import OBJECTIVES, Bound, Objective, feasible
 from sparsefront.search.config.trial_result import TrialEnd, TrialResult
 
 NEARLY_DENSE = 0.95
@@ -32,13 +32,14 @@ def dominating_costs(
     objectives: Sequence[str],
     trials: Iterable[TrialResult],
     constraints: Mapping[str, Bound] | None = None,
+    known: Mapping[str, Objective] = OBJECTIVES,
 ) -> list[Costs]:
     """Costs (objective -> value) of finished trials that nothing as costly can beat: of those that
     may be on the front the best in every quality, once a nearly dense one is among all measured.
     """
     everyone = list(trials)
     costs = [name for name in objectives if name in BEFORE_TRAINING]
-    qualities = [OBJECTIVES[name] for name in objectives if name not in BEFORE_TRAINING]
+    qualities = [known[name] for name in objectives if name not in BEFORE_TRAINING]
     if not costs or not qualities or not any(_nearly_dense(t, costs) for t in everyone):
         return []
     allowed = [trial for trial in everyone if feasible(trial, constraints or {})]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sparsefront.search.config.metric_names import BEFORE_TRAINING
-from sparsefront.search.config.objectives import OBJECTIVES, Bound, excess
+from sparsefront.search.config.objectives import OBJECTIVES, Bound, Objective, excess
 from sparsefront.search.config.trial_result import IntermediateResult, TrialEnd, TrialResult
 from sparsefront.search.optimizer.skipping import upper_bounds
 
@@ -26,6 +26,7 @@ def estimate_stopped(
     objectives: Sequence[str],
     constraints: Mapping[str, Bound],
     finished: Sequence[TrialResult],
+    known_objectives: Mapping[str, Objective] = OBJECTIVES,
 ) -> StoppedEstimate:
     """Costs are exact, or the least that they could be. Quality is that at the last rung plus what
     finished trials gained from there on average; of a trial without any rung, that of the best.
@@ -41,7 +42,7 @@ def estimate_stopped(
         if last is not None:
             estimate[name] = known[name] + _gain_after(name, last, finished)
         elif finished:
-            objective = OBJECTIVES[name]
+            objective = known_objectives[name]
             estimate[name] = objective.function(max(finished, key=objective.gain))
     broken = upper_bounds(constraints) if end.costs_are_lower_bounds else constraints
     return StoppedEstimate(estimate, excess({**known, **estimate}, broken))

@@ -118,7 +118,7 @@ def _params(values: Mapping[str, Any], spec: TrialSpec | None) -> dict[str, str]
     own = {
         "criterion": str(data["criterion"]["name"]),
         "seed": str(spec.seed),
-        "model": str(data["model"]["name"]),
+        "model": str((data["model"] or data["task"])["name"]),
         "checkpoint": spec.checkpoint,
         "allocation.pattern": spec.allocation.pattern,
         "fine_tune.steps": str(spec.fine_tune.steps),

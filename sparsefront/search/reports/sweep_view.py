@@ -89,7 +89,9 @@ def view_of(run: RunFolder) -> SweepView:
     study = read_study_trials(sweep, run)
     values = {t.trial_id: _values(sweep, t, study.get(t.trial_id)) for t in trials}
     return SweepView(
-        front=pareto_front(run.name, trials, sweep.objectives, sweep.constraints, read_dense(run)),
+        front=pareto_front(
+            run.name, trials, sweep.objectives, sweep.constraints, read_dense(run), sweep.metrics
+        ),
         sweep=sweep,
         values=values,
         baselines=baselines_of(sweep, values, study),

@@ -72,7 +72,8 @@ class AllocationFile:
     per_modality  as achieved
     per_layer     as achieved, of every prunable weight: what `sparsefront apply` takes over
     requested     the allocation that was resolved into these; `asked` in version 2
-    model         the model's spec
+    model         the model's spec; of a task of one's own its name
+    task          the task's spec, where the trial had one of its own
     criterion     whose scores chose the weights
     found_by      the trial; None where nobody searched
     """
@@ -86,6 +87,7 @@ class AllocationFile:
     model: dict[str, Any]
     criterion: dict[str, Any]
     found_by: FoundBy | None = field(default=None)
+    task: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, removed in self.per_modality.items():
@@ -126,7 +128,8 @@ def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dic
             for name, removed in trial.result.per_layer_sparsity.items()
         },
         "requested": spec["allocation"],
-        "model": spec["model"],
+        "model": spec["model"] or {"name": spec["task"]["name"]},
+        **({"task": spec["task"]} if spec["task"] else {}),
         "criterion": spec["criterion"],
         "found_by": {
             "sweep": run.name,
@@ -134,7 +137,11 @@ def allocation_document(trial: StoredTrial, sweep: Sweep, run: RunFolder) -> dic
             "searched": searched(trial, sweep),
             "code": _launch(run).get("code"),
             "checkpoint": {"path": spec["checkpoint"], "sha256": _cached_hash(spec["checkpoint"])},
-            "data": {name: spec[name] for name in ("train", "val", "image", "score_batches")},
+            "data": {
+                name: spec[name]
+                for name in ("train", "val", "image", "score_batches")
+                if spec[name] is not None and (spec["task"] is None or name == "score_batches")
+            },
             "seeds": {"sweep": sweep.seed, "trial": trial.spec.seed},
             "versions": trial.result.environment,
             "metrics": trial.result.metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.goals import read_goals
-from sparsefront.search.config.objectives import OBJECTIVES, Bound, Objective, feasible
+from sparsefront.search.config.objectives import Bound, Objective, feasible, known_objectives
+from sparsefront.search.config.task import Metric
 from sparsefront.search.config.trial_result import TrialResult
 from sparsefront.search.runs.dense_file import read_dense
 from sparsefront.search.runs.run_folder import RUNS, RunFolder, run_folder
@@ -43,6 +44,12 @@ class ParetoFront:
     others: tuple[StoredTrial, ...]
     hypervolume: float
     dense: TrialResult | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    @property
+    def known(self) -> dict[str, Objective]:
+        """All objectives that a trial of this sweep may have, by name."""
+        return known_objectives(self.metrics)
 
     def knee(self) -> StoredTrial:
         """The point closest to the ideal one, each objective scaled to the front's own range."""
@@ -63,14 +70,14 @@ class ParetoFront:
             return self.knee()
         if kind == "trial":
             return self._trial(text, rest)
-        if kind == "best" and rest in OBJECTIVES:
-            objective = OBJECTIVES[rest]
+        if kind == "best" and rest in self.known:
+            objective = self.known[rest]
             return self._extreme(text, rest, objective.direction, [])
         if kind in ("max", "min"):
             metric, *terms = rest.split(",")
             return self._extreme(text, metric.strip(), kind, terms)
         raise InputError(
-            f"--pick: value {text!r}; allowed: knee, best:{{{','.join(OBJECTIVES)}}}, trial:ID, "
+            f"--pick: value {text!r}; allowed: knee, best:{{{','.join(self.known)}}}, trial:ID, "
             f"'max:{self.objectives[0].name},GFLOPs<=X'"
         )
 
@@ -158,9 +165,11 @@ class ParetoFront:
 
 
 def format_value(value: float) -> str:
-    """A metric in at most eight characters: four places, counts as whole numbers, large ones in
-    millions.
+    """A metric in at most eight characters: four places, or a power of ten where they would be 0;
+    counts as whole numbers, large ones in millions.
     """
+    if 0 < abs(value) < 0.01:
+        return f"{value:.1e}"
     if abs(value) < 1000:
         return f"{value:.4f}"
     return f"{value:.0f}" if abs(value) < 1e8 else f"{value / 1e6:.1f}M"
@@ -176,9 +185,11 @@ def pareto_front(
     objective_names: Sequence[str],
     constraints: Mapping[str, Bound],
     dense: TrialResult | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> ParetoFront:
     """The front of the finished trials of the sweep `name`."""
-    objectives = tuple(OBJECTIVES[o] for o in objective_names)
+    known = known_objectives(metrics or {})
+    objectives = tuple(known[o] for o in objective_names)
     allowed = [t for t in trials if feasible(t.result, constraints)]
     points: list[StoredTrial] = []
     volume = 0.0
@@ -196,6 +207,7 @@ def pareto_front(
         others=tuple(t for t in trials if t.trial_id not in ids),
         hypervolume=volume,
         dense=dense,
+        metrics=metrics or {},
     )
 
 
@@ -212,7 +224,12 @@ def front_of(run: RunFolder) -> ParetoFront:
     """The same of what is on this machine."""
     goals = read_goals(run.sweep_file)
     return pareto_front(
-        run.name, read_finished(run), goals.objectives, goals.constraints, read_dense(run)
+        run.name,
+        read_finished(run),
+        goals.objectives,
+        goals.constraints,
+        read_dense(run),
+        goals.metrics,
     )
 
 

@@ -7,30 +7,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sparsefront.models.fusion_model import FusionModel
-from sparsefront.scenes.batch import SensorBatch
-
 MOST = 100.0
 """About the largest distance of one map."""
 
 
 def distillation(
-    features: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
-    teacher: FusionModel,
-    batch: SensorBatch,
+    student: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    teacher: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     feature_weight: float,
     head_weight: float,
 ) -> Tensor:
     """feature_weight x mean over the maps + head_weight x mean over the outputs of
     |student - teacher|^2 / |teacher|^2 (feature imitation; Romero et al., ICLR 2015, eq. 3, made
-    relative so that the terms have no unit). The teacher is used as it is, without gradients.
+    relative so that the terms have no unit). Student and teacher: maps and outputs by name.
     """
-    with torch.no_grad():
-        wanted_features = teacher.features(batch)
-        wanted_outputs = teacher.heads(wanted_features) if head_weight > 0 else {}
-    found = feature_weight * _relative(features, wanted_features)
-    return found if head_weight == 0 else found + head_weight * _relative(outputs, wanted_outputs)
+    parts = zip((feature_weight, head_weight), student, teacher, strict=True)
+    terms = [weight * _relative(own, wanted) for weight, own, wanted in parts if weight > 0]
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 
 
 def _relative(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:

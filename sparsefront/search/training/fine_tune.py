@@ -5,22 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.models.channels_last import channels_last
 from sparsefront.models.fuser import PREFIX
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.mask import PruningMask
-from sparsefront.scenes.batch import SensorBatch
-from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.trial_spec import FineTuneSpec
+from sparsefront.search.tasks.complete import CompleteTask
 from sparsefront.search.training.distill import distillation
 from sparsefront.search.training.moving_average import MovingAverage
 from sparsefront.search.training.steps import (
-    endless,
     freeze_norms,
     parameter_groups,
     set_learning_rate,
@@ -31,17 +29,18 @@ Progress = Callable[[float], None]
 
 
 def fine_tune(
-    model: FusionModel,
+    model: nn.Module,
     mask: PruningMask,
-    loader: Loader,
+    task: CompleteTask,
     spec: FineTuneSpec,
+    seed: int = 0,
     *,
-    teacher: FusionModel | None = None,
+    teacher: nn.Module | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[float]:
     """All steps at once; returns the loss of each, distillation included. 0 steps do nothing."""
-    tuner = FineTuner(model, mask, loader, spec, teacher=teacher, device=device)
+    tuner = FineTuner(model, mask, task, spec, seed, teacher=teacher, device=device)
     tuner.run_to(spec.steps, progress)
     tuner.finish()
     return tuner.losses
@@ -57,41 +56,44 @@ class FineTuner:
 
     def __init__(
         self,
-        model: FusionModel,
+        model: nn.Module,
         mask: PruningMask,
-        loader: Loader,
+        task: CompleteTask,
         spec: FineTuneSpec,
+        seed: int = 0,
         *,
-        teacher: FusionModel | None = None,
+        teacher: nn.Module | None = None,
         device: str = "cpu",
     ) -> None:
         for network in (model, teacher):
             if network is not None:
                 channels_last(network)
         self.losses: list[float] = []
-        self._model, self._mask, self._loader, self._spec = model, mask, loader, spec
+        self._model, self._mask, self._task, self._spec = model, mask, task, spec
+        self._seed = seed
         self.device = torch.device(device)
         self._teacher = teacher
         self._optimizer = torch.optim.AdamW(tuned_groups(model, spec), lr=spec.lr)
         self._average = MovingAverage(model, spec.ema) if spec.ema > 0 else None
-        self._batches: Iterator[SensorBatch] | None = None
+        self._batches: Iterator[Any] | None = None
 
     def run_to(self, step: int, progress: Progress | None = None) -> None:
         """Trains until `step` steps are done; progress is called with the fraction of all steps."""
         if len(self.losses) >= step:
             return
         if self._batches is None:
-            self._loader.start_at(len(self.losses) * self._spec.accumulate)
-            self._batches = endless(self._loader)
+            done = len(self.losses) * self._spec.accumulate
+            self._batches = self._task.training_batches(self._seed, start=done)
         self._model.train()
         with self._mask.hold(self._model, self._optimizer):
             while len(self.losses) < step:
-                self._step(b.to(self.device) for b in islice(self._batches, self._spec.accumulate))
+                taken = islice(self._batches, self._spec.accumulate)
+                self._step(self._task.to_device(b, str(self.device)) for b in taken)
                 if progress is not None:
                     progress(len(self.losses) / self._spec.steps)
         self._model.eval()
 
-    def measured(self) -> FusionModel:
+    def measured(self) -> nn.Module:
         """The model as it stands, with the moving average's weights where one is kept."""
         if self._average is None:
             return self._model
@@ -144,7 +146,7 @@ class FineTuner:
         self.losses = list(losses)
         self._batches = None
 
-    def _step(self, batches: Iterator[SensorBatch]) -> None:
+    def _step(self, batches: Iterator[Any]) -> None:
         step, steps = len(self.losses), self._spec.steps
         set_learning_rate(self._optimizer, self._spec, step, steps)
         if not self._spec.norms_move(step, steps):
@@ -154,18 +156,18 @@ class FineTuner:
         if self._average is not None:
             self._average.update(self._model)
 
-    def _loss(self, batch: SensorBatch) -> Tensor:
+    def _loss(self, batch: Any) -> Tensor:
+        task, spec = self._task, self._spec
         if self._teacher is None:
-            return self._model.loss(batch)
-        features = self._model.features(batch)
-        outputs = self._model.heads(features)
-        return self._model.task_loss(outputs, batch) + distillation(
-            features, outputs, self._teacher, batch, self._spec.distill_features,
-            self._spec.distill_heads,
-        )  # fmt: skip
+            return task.loss(self._model, batch)
+        loss, *student = task.loss_with_features(self._model, batch)
+        with torch.no_grad():
+            wanted = task.features_and_outputs(self._teacher, batch, spec.distill_heads > 0)
+        weight = spec.distill_features if task.has_features else 0.0
+        return loss + distillation((student[0], student[1]), wanted, weight, spec.distill_heads)
 
 
-def tuned_groups(model: FusionModel, spec: FineTuneSpec) -> list[dict[str, object]]:
+def tuned_groups(model: nn.Module, spec: FineTuneSpec) -> list[dict[str, object]]:
     """The groups of dense training; the fuser's weights apart where they learn at their own rate.
     InputError for such a rate in a model without a fuser.
     """

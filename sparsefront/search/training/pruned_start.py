@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from torch import nn
 
 from sparsefront.errors import InputError
-from sparsefront.models import FusionModel, ModelSpec
 from sparsefront.models.checkpoint import store
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.scenes.loader import ImageSpec
+from sparsefront.search.config.trial_spec import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrunedCheckpoint:
-    """Pruned weights with the spec of their model and the size of the images it was trained on."""
+    """Pruned weights with the spec of their model, or the task that builds it, and the size of the
+    images it was trained on.
+    """
 
-    model: ModelSpec
+    model: Architecture
     image: ImageSpec
     weights: PrunedWeights
 
 
 def start_from_pruned(
-    model: FusionModel, spec: ModelSpec, init: str | dict[str, str] | None, pruned: PrunedCheckpoint
+    model: nn.Module,
+    spec: Architecture,
+    init: str | dict[str, str] | None,
+    pruned: PrunedCheckpoint,
 ) -> PruningMask:
     """Loads the pruned weights into a model of `spec`; the mask to hold. InputError where the
     training file asks for another model or another start.
@@ -38,7 +46,7 @@ def start_from_pruned(
     return pruned.weights.to_hold()
 
 
-def differing(one: ModelSpec, other: ModelSpec) -> list[str]:
+def differing(one: Architecture, other: Architecture) -> list[str]:
     """Fields that two models' specs do not share."""
-    left, right = asdict(one), asdict(other)
+    left, right = asdict(cast(Any, one)), asdict(cast(Any, other))
     return [name for name in {**left, **right} if left.get(name) != right.get(name)]

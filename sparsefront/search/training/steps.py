@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.models.fusion_model import FusionModel
+from sparsefront.pruning.device import device_of
 from sparsefront.scenes.batch import SensorBatch
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 
 
 def take_step(
-    model: FusionModel,
-    batches: Iterable[SensorBatch],
+    model: nn.Module,
+    batches: Iterable[Any],
     optimizer: torch.optim.Optimizer,
     spec: GradientStepsSpec,
-    loss_of: Callable[[SensorBatch], Tensor],
+    loss_of: Callable[[Any], Tensor],
 ) -> tuple[float, float]:
     """One step down the mean of the scalar `loss_of(batch)` over `spec.accumulate` batches; returns
     that loss and the norm of the gradients before clipping. ArithmeticError for a loss that is not
@@ -30,7 +31,7 @@ def take_step(
     half = spec.precision == "bfloat16"
     total = 0.0
     for batch in batches:
-        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(device_of(model).type, dtype=torch.bfloat16, enabled=half):
             loss = loss_of(batch)
         if not torch.isfinite(loss):
             raise ArithmeticError(f"training loss is not finite: {loss.item()}")

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
+from torch import nn
 
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.device import forked_random
 from sparsefront.pruning.repair.norms import reestimate_norms
-from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.evaluation.calibration import calibration_batches, run
+from sparsefront.search.tasks.choose import task_of
 
 
 class Calibration:
     """notes: what could not be done, a line each."""
 
     def __init__(self, spec: TrialSpec, device: str) -> None:
-        self._spec, self._device = spec, device
-        self._batches: list[SensorBatch] | None = None
+        self._spec, self._device, self._task = spec, device, task_of(spec)
+        self._batches: list[Any] | None = None
         self.notes: list[str] = []
 
-    def update_norms(self, model: FusionModel) -> None:
+    def update_norms(self, model: nn.Module) -> None:
         """Measures the running statistics of batch norms on `norm_frames` frames, in place."""
         if self._spec.norm_frames == 0:
             return
         with forked_random(torch.device(self._device)):
-            unseen = reestimate_norms(model, self.batches(), run)
+            unseen = reestimate_norms(model, self.batches(), self._task.forward)
         if unseen:
             self._note(f"norms that no frame reached keep their statistics: {', '.join(unseen)}")
 
-    def updated(self, model: FusionModel) -> FusionModel:
+    def updated(self, model: nn.Module) -> nn.Module:
         """A copy of the model with norms measured again, in eval mode; itself where they stay."""
         if self._spec.norm_frames == 0:
             return model
@@ -39,15 +39,13 @@ class Calibration:
         self.update_norms(copied)
         return copied.eval()
 
-    def batches(self) -> list[SensorBatch]:
+    def batches(self) -> list[Any]:
         """The frames, on the trial's device."""
         if self._batches is None:
             wanted = self._spec.norm_frames
-            scenes = self._spec.train_scenes()
-            self._batches = calibration_batches(
-                scenes, self._spec.image, self._spec.seed, wanted, self._device
-            )
-            found = sum(len(batch.tokens) for batch in self._batches)
+            task = self._task
+            self._batches = task.calibration_batches(self._spec.seed, wanted, self._device)
+            found = sum(task.frames_in(batch) for batch in self._batches)
             if found < wanted:
                 self._note(f"norm_frames: value {wanted}; train has {found} that can be read")
         return self._batches

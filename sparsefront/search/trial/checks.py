@@ -2,27 +2,80 @@
 
 from __future__ import annotations
 
-from sparsefront.errors import InputError
-from sparsefront.models.checkpoint import store
-from sparsefront.models.fusion_model import FusionModel
+import traceback
+
+import torch
+from torch import nn
+
+from sparsefront.errors import InputError, one_line_with_type
 from sparsefront.pruning.channels.select import select
 from sparsefront.pruning.criteria import Magnitude
-from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.scenes.frame import BadSample
 from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.data import open_scenes
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.training.fine_tune import tuned_groups
-from sparsefront.search.trial import score_cache
 from sparsefront.search.trial.loss_curves import trade_off_groups
-from sparsefront.search.trial.shared import Shared, dense_graph, dense_model
+from sparsefront.search.trial.shared import Shared, dense_graph, dense_model, dense_state, state_key
 
 
 def check_trial(spec: TrialSpec) -> None:
     """Opens data and checkpoint, reads a frame of train and of val, resolves the allocation.
     InputError in one line.
     """
+    if spec.task is not None:
+        check_own_task(spec)
+    else:
+        check_scenes(spec)
+    try:
+        model = dense_model(spec, Shared(state={state_key(spec): dense_state(spec)}))
+    except InputError as error:
+        raise InputError(f"field trial.checkpoint: {error}") from error
+    try:
+        tuned_groups(model, spec.fine_tune)
+    except InputError as error:
+        raise InputError(f"field trial.fine_tune.{error}") from error
+    check_allocation(spec, model)
+
+
+def check_own_task(spec: TrialSpec) -> None:
+    """InputError, naming the class and the method, where a task of one's own cannot build, give a
+    batch of training and of evaluation, or a loss.
+    """
+    task, step = task_of(spec), "build"
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model = task.build().eval()
+            step = "training_batches"
+            batch = task.scoring_batches(spec.seed, 1, "cpu")[0]
+            step = "loss"
+            task.loss(model, batch)
+            step = "evaluation_batches"
+            batch = task.to_device(task.cost_batches(1)[0], "cpu")
+            step = "forward"
+            task.forward(model, batch)
+            step = "features"
+            if task.has_features:
+                task.features(model, batch)
+            elif spec.cross_prune is not None:
+                raise InputError(
+                    f"task {task.name}: has no features, which cross_prune needs; allowed: "
+                    "features(model, batch) -> {name: tensor}"
+                )
+    except InputError as error:
+        raise InputError(f"field trial.task: {error}") from error
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"field trial.task: {task.name}: {step} raised {one_line_with_type(error)} "
+            f"({where.filename}:{where.lineno})"
+        ) from error
+
+
+def check_scenes(spec: TrialSpec) -> None:
+    """Opens the splits and reads a frame of each."""
     for name, scenes in (("train", spec.train_scenes), ("val", spec.val_scenes)):
         try:
             tokens = scenes().tokens
@@ -31,16 +84,6 @@ def check_trial(spec: TrialSpec) -> None:
         if not tokens:
             raise InputError(f"field trial.{name}: the split has no frames")
         check_first_frame(spec, name)
-    try:
-        state = store.load(spec.checkpoint)[0]
-        model = dense_model(spec, Shared(state={spec.checkpoint: state}))
-    except InputError as error:
-        raise InputError(f"field trial.checkpoint: {error}") from error
-    try:
-        tuned_groups(model, spec.fine_tune)
-    except InputError as error:
-        raise InputError(f"field trial.fine_tune.{error}") from error
-    check_allocation(spec, model)
 
 
 def check_first_frame(spec: TrialSpec, name: str) -> None:
@@ -55,12 +98,12 @@ def check_first_frame(spec: TrialSpec, name: str) -> None:
             raise InputError(f"field trial.{name}: {error}") from error
 
 
-def check_allocation(spec: TrialSpec, model: FusionModel) -> None:
+def check_allocation(spec: TrialSpec, model: nn.Module) -> None:
     """InputError where the allocation does not fit the model: a modality, stage or layer that is
     not there, a pattern that a layer's width does not allow, too few weights left.
     """
-    groups = ModalityGroups.from_model(model)
-    magnitude = Magnitude().scores(model, groups, [], score_cache.task_loss)
+    groups = spec.groups(model)
+    magnitude = Magnitude().scores(model, groups, [], task_of(spec).loss)
     try:
         if spec.trade_off is not None:
             trade_off_groups(spec)

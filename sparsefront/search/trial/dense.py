@@ -6,20 +6,25 @@ from __future__ import annotations
 
 import torch
 
-from sparsefront.models.checkpoint import store
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.pruning.weights import prunable_weights
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial.latency import latency_metrics
 from sparsefront.search.trial.run_trial import measure, metrics_of, time_again
-from sparsefront.search.trial.shared import Shared, dense_model, trained_spec
+from sparsefront.search.trial.shared import (
+    Shared,
+    dense_model,
+    dense_state,
+    state_key,
+    trained_spec,
+)
 
 
 def dense_metrics(spec: TrialSpec) -> dict[str, float]:
     """The metrics of a trial (TrialResult.metrics) that prunes nothing, trains nothing and leaves
     the norms as they are.
     """
-    shared = Shared(state={spec.checkpoint: store.load(spec.checkpoint)[0]})
+    shared = Shared(state={state_key(spec): dense_state(spec)})
     own = trained_spec(spec, shared)
     model = dense_model(own, shared)
     weights = PrunedWeights(

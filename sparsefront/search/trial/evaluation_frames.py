@@ -29,15 +29,20 @@ class EvaluationFrames:
 
 
 def key_of(spec: TrialSpec) -> str:
-    """What they depend on."""
+    """What they depend on; nothing of a task of one's own, which keeps its data itself."""
+    if spec.task is not None:
+        return ""
+    model, _, val = spec.parts
     tracker = spec.tracker is not None
-    parts = [asdict(spec.val), asdict(spec.image), spec.on_bad_sample, tracker, spec.model.task]
+    parts = [asdict(val), asdict(spec.image), spec.on_bad_sample, tracker, model.task]
     return json.dumps(parts, sort_keys=True)
 
 
 def read(spec: TrialSpec, shares: Sequence[float]) -> EvaluationFrames:
     """Of all frames, and the labels that each share of them is scored against."""
-    scenes = share_of(spec.val, 1.0, spec.on_bad_sample)
+    if spec.task is not None:
+        return EvaluationFrames(decoded={}, labels={})
+    scenes = share_of(spec.parts.val, 1.0, spec.on_bad_sample)
     loader = Loader(scenes, spec.image, None, batch_size=1, shuffle=False, seed=0)
     decoded: dict[object, object] = {}
     size = 0
@@ -59,17 +64,19 @@ def read(spec: TrialSpec, shares: Sequence[float]) -> EvaluationFrames:
 
 def keep(frames: EvaluationFrames, spec: TrialSpec) -> None:
     """Here, where this process has not read them itself."""
-    _fill(share_of(spec.val, 1.0, spec.on_bad_sample).decoded, frames.decoded)
+    if spec.task is not None:
+        return
+    _fill(share_of(spec.parts.val, 1.0, spec.on_bad_sample).decoded, frames.decoded)
     for share, labels in frames.labels.items():
         _fill(_share(spec, share).cache, labels)
 
 
 def _share(spec: TrialSpec, share: float) -> Scenes:
-    return share_of(spec.val, share, spec.on_bad_sample, spec.tracker is not None)
+    return share_of(spec.parts.val, share, spec.on_bad_sample, spec.tracker is not None)
 
 
 def _read_labels(scenes: Scenes, spec: TrialSpec) -> None:
-    if spec.model.task == "map":
+    if spec.parts.model.task == "map":
         return  # rasters are made frame by frame
     if isinstance(scenes, KittiScenes):
         kitti_frames.truth_of(scenes)

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.models import build
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.cost import CostProfile
 from sparsefront.pruning.criteria import Criterion, Fisher
-from sparsefront.pruning.groups import ModalityGroups, stage_of
+from sparsefront.pruning.groups import stage_of
 from sparsefront.pruning.predicted_front import (
     GroupCurve,
     group_curve,
@@ -73,7 +71,7 @@ class CurveRequest:
 class RepairInputs:
     """The dense model, and H and G of its layers (pruning/repair)."""
 
-    model: FusionModel
+    model: nn.Module
     moments: Mapping[str, Tensor]
     weighted: Mapping[str, Tensor]
 
@@ -86,7 +84,7 @@ def curves_of(
 ) -> Curves:
     """Group -> curve; with `repair`, of the loss that is left after it."""
     spec = request.spec
-    modalities = ModalityGroups.from_model(build(spec.model))
+    modalities = spec.groups(spec.build())
     scores = score_cache.scores(spec, statistics[score_cache.key_of(spec)], modalities)
     if repair is not None:
         return _repaired_curves(request, scores, profile, repair)
@@ -154,7 +152,7 @@ def trade_off_request(spec: TrialSpec) -> CurveRequest:
 def trade_off_groups(spec: TrialSpec) -> dict[str, list[str]]:
     """Modality or stage -> its weights. InputError for a tilt of something else."""
     assert spec.trade_off is not None
-    weights = weights_of(spec.model)
+    weights = weights_of(spec)
     found: dict[str, list[str]] = {}
     for modality, names in weights.items():
         for name in names:

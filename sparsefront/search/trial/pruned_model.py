@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import nn
 
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.cost import ModelCost, combine_costs
 from sparsefront.pruning.crossprune import admm, last_support
@@ -16,9 +15,8 @@ from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.least_squares import refit_least_squares
 from sparsefront.pruning.repair.refine import refine
-from sparsefront.scenes.batch import SensorBatch
 from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
+from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.trial import score_cache
 from sparsefront.search.trial.shared import (
     Shared,
@@ -45,7 +43,7 @@ class Pruned:
 
 
 def prune_model(
-    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+    spec: TrialSpec, shared: Shared, model: nn.Module, groups: ModalityGroups, device: str
 ) -> Pruned:
     """Zeroes the model's least important weights or channels and repairs what stays, in place."""
     mask, log = find_mask(spec, shared, model, groups, device)
@@ -56,20 +54,17 @@ def prune_model(
     moments = shared.moments[score_cache.moments_key(spec)]
     report = refit_least_squares(model, mask, moments, spec.repair.damping)
     if before is not None:
-        batches = calibration_batches(
-            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
-        )
+        task = task_of(spec)
+        batches = task.calibration_batches(spec.seed, spec.repair.frames, device)
         refine(
-            model.eval(), before.eval(), mask, batches, run, damping=spec.repair.damping,
-            batch_size=BATCH_SIZE,
+            model.eval(), before.eval(), mask, batches, task.forward, damping=spec.repair.damping,
+            batch_size=max(task.frames_in(batch) for batch in batches),
         )  # fmt: skip
-    there = len(spec.train_scenes().tokens)
-    few = f"repair.frames: value {spec.repair.frames}; train has {there}"
-    return Pruned(mask, log, (*((few,) if there < spec.repair.frames else ()), *report.notes))
+    return Pruned(mask, log, (*_few_frames(spec), *report.notes))
 
 
 def find_mask(
-    spec: TrialSpec, shared: Shared, model: FusionModel, groups: ModalityGroups, device: str
+    spec: TrialSpec, shared: Shared, model: nn.Module, groups: ModalityGroups, device: str
 ) -> tuple[PruningMask, list[dict[str, float]]]:
     """What the spec's allocation keeps, and the residuals and terms of CrossPrune's rounds, which
     leave their weights in the model.
@@ -77,10 +72,11 @@ def find_mask(
     statistics = shared.statistics[score_cache.key_of(spec)]
     scores = score_cache.scores(spec, statistics, groups)
     if spec.cross_prune is not None:
-        batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
+        task = task_of(spec)
+        batches = task.scoring_batches(spec.seed, spec.score_batches, device)
         rounds = admm(
-            model, groups, spec.allocation, batches, score_cache.task_loss, _features,
-            spec.cross_prune, scores=scores,
+            model, groups, spec.allocation, batches, task.loss, task.features, spec.cross_prune,
+            scores=scores,
         )  # fmt: skip
         return last_support(rounds)
     if spec.allocation.pattern == "channel":
@@ -96,14 +92,14 @@ def least_costs(spec: TrialSpec, shared: Shared) -> dict[str, float]:
     spec = with_allocation(spec, shared)
     model = dense_model(spec, shared)
     profile = shared.profiles[cost_key(spec)]
-    cost = least_cost(profile, spec.allocation, ModalityGroups.from_model(model), model)
+    cost = least_cost(profile, spec.allocation, spec.groups(model), model)
     return {
         "GFLOPs": 2 * cost.macs / 1e9, "GMACs": cost.macs / 1e9, "nonzeros": float(cost.nonzeros),
     }  # fmt: skip
 
 
 def deployed_cost(
-    spec: TrialSpec, shared: Shared, mask: PruningMask, smaller: FusionModel, device: str
+    spec: TrialSpec, shared: Shared, mask: PruningMask, smaller: nn.Module, device: str
 ) -> ModelCost:
     """Cost beside the dense model's: of the weights that the mask keeps, or of all of the smaller
     model, where channels went. A kept weight counts whatever its value, as training moves it.
@@ -114,5 +110,11 @@ def deployed_cost(
     return combine_costs(dense, cost_profile(spec, smaller, device).cost(PruningMask({})))
 
 
-def _features(model: FusionModel, batch: SensorBatch) -> dict[str, Tensor]:
-    return model.features(batch)
+def _few_frames(spec: TrialSpec) -> tuple[str, ...]:
+    """A note where the training data have fewer frames than the repair asks for."""
+    if spec.task is not None:
+        return ()
+    there = len(spec.train_scenes().tokens)
+    if there >= spec.repair.frames:
+        return ()
+    return (f"repair.frames: value {spec.repair.frames}; train has {there}",)

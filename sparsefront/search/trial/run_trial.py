@@ -11,18 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsefront.models import build
 from sparsefront.models.checkpoint import store
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.cost import ModelCost
 from sparsefront.pruning.device import forked_random
-from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
-from sparsefront.scenes.loader import Loader
-from sparsefront.search.config.data import share_of
 from sparsefront.search.config.device import resolve_device
 from sparsefront.search.config.halving import Rung
 from sparsefront.search.config.metric_names import SKIPPED_TRAINING
@@ -30,7 +25,8 @@ from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import IntermediateResult, TrialResult, check_finite
 from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
-from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
+from sparsefront.search.evaluation.evaluate import Evaluation
+from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.training.fine_tune import FineTuner
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.trial import evaluation_frames
@@ -96,10 +92,11 @@ class TrialRun:
         self.full = Rung(steps=spec.fine_tune.steps)
         seed_everything(spec.seed, spec.threads)
         self._device = resolve_device(spec.device)
-        spec.train_scenes().skipped.clear()
+        self._task = task = task_of(spec)
+        task.forget_skipped()
         self._left_out = set() if checkpoint is None else checkpoint.left_out
         model = dense_model_on(spec, self.shared, self._device)
-        self._groups = ModalityGroups.from_model(model)
+        self._groups = task.groups(model)
         self._calibration = Calibration(spec, self._device)
         with self.timings.stage("prune_s"):
             self._report("prune", 0.0)
@@ -112,7 +109,7 @@ class TrialRun:
                 self._mask, self._admm = checkpoint.mask(), checkpoint.admm
                 self._notes = checkpoint.notes
         self._tuner = FineTuner(
-            model, self._mask, _train_loader(spec), _fine_tuning(spec, self._mask),
+            model, self._mask, task, _fine_tuning(spec, self._mask), spec.seed,
             teacher=_teacher(spec, self.shared, self._device), device=self._device,
         )  # fmt: skip
         if checkpoint is not None:
@@ -127,19 +124,16 @@ class TrialRun:
         """Fine-tunes up to the rung's steps, measures the norms again and evaluates on its share of
         the frames. Training goes on from its own norms, as if nobody had looked.
         """
-        self.spec.train_scenes().skipped.clear()
+        self._task.forget_skipped()
         with self.timings.stage("fine_tune_s"):
             self._tuner.run_to(rung.steps, lambda done: self._report("fine_tune", done))
-        self._left_out |= set(self.spec.train_scenes().skipped)  # val may be the same scenes
+        self._left_out |= self._task.skipped()  # val may be the same scenes
         with self.timings.stage("norms_s"):
             self._measured = self._calibration.updated(self._tuner.measured())
         self._mask.check(self._measured)
-        spec = self.spec
-        scenes = share_of(spec.val, rung.frames, spec.on_bad_sample, spec.tracker is not None)
         with self.timings.stage("evaluate_s"), forked_random(torch.device(self._device)):
-            return evaluate(
-                deployed(self._measured, self._mask.channels), scenes, self.spec.image,
-                tracker=self.spec.tracker, device=self._device, workers=self.spec.loader_workers,
+            return self._task.evaluate(
+                deployed(self._measured, self._mask.channels), rung.frames, self._device,
                 progress=lambda done: self._report("evaluate", done),
             )  # fmt: skip
 
@@ -174,16 +168,13 @@ class TrialRun:
             per_class=dict(scores.per_class),
             tp_errors=dict(scores.tp_errors),
             per_layer_sparsity=mask.sparsity_by_layer(),
-            cost={
-                **cost.to_json(),
-                "frames": list(self.spec.val_scenes().tokens[: self.spec.cost_frames]),
-            },
+            cost={**cost.to_json(), "frames": self._task.cost_names(self.spec.cost_frames)},
             timings=self.timings.with_total(),
             losses=self._tuner.losses,
             admm=self._admm,
             latency=latency_record(self._timed),
             intermediate_results=list(intermediate_results),
-            notes=[*self._notes, *self._calibration.notes, *notes],
+            notes=[*self._notes, *self._calibration.notes, *_left_out(self.spec), *notes],
             environment=environment(self._device),
         )
         return TrialOutcome(
@@ -218,10 +209,9 @@ def measure(
     mask.check(model)
     shared = Shared(profiles={cost_key(spec): cost_profile(spec, model, device)})
     cost = deployed_cost(spec, shared, mask, smaller, device)
-    scores = evaluate(
-        smaller, spec.val_scenes(), spec.image, tracker=spec.tracker, device=device,
-        workers=spec.loader_workers, progress=lambda done: report("evaluate", done),
-    )  # fmt: skip
+    scores = task_of(spec).evaluate(
+        smaller, 1.0, device, progress=lambda done: report("evaluate", done)
+    )
     return scores, cost
 
 
@@ -253,20 +243,19 @@ def cost_metrics(cost: ModelCost) -> dict[str, float]:
     }
 
 
-def _rebuilt(
-    spec: TrialSpec, weights: PrunedWeights, device: str
-) -> tuple[FusionModel, FusionModel]:
+def _rebuilt(spec: TrialSpec, weights: PrunedWeights, device: str) -> tuple[nn.Module, nn.Module]:
     """The model of a trial with its weights, and as it is deployed."""
-    model = build(spec.model)
+    model = task_of(spec).build()
     store.load_into(model, weights.state, "the weights given")
     model.to(device).eval()
     return model, deployed(model, weights.channels)
 
 
-def _teacher(spec: TrialSpec, shared: Shared, device: str) -> FusionModel | None:
+def _teacher(spec: TrialSpec, shared: Shared, device: str) -> nn.Module | None:
     """The checkpoint's own model, where fine-tuning distils from it."""
     tune = spec.fine_tune
-    if tune.distill_features == 0 and tune.distill_heads == 0:
+    from_maps = tune.distill_features > 0 and task_of(spec).has_features
+    if not from_maps and tune.distill_heads == 0:
         return None
     return trained_model(spec, shared).to(device).eval()
 
@@ -280,13 +269,12 @@ def _fine_tuning(spec: TrialSpec, mask: PruningMask) -> FineTuneSpec:
     return replace(spec.fine_tune, lr=spec.fine_tune.rate_at(mask.sparsity()))
 
 
-def _train_loader(spec: TrialSpec) -> Loader:
-    scenes = spec.train_scenes()
-    size = spec.fine_tune.batch_size
-    return Loader(
-        scenes, spec.image, spec.augment, size, shuffle=True, seed=spec.seed,
-        drop_last=len(scenes.tokens) >= size, workers=spec.loader_workers,
-    )  # fmt: skip
+def _left_out(spec: TrialSpec) -> list[str]:
+    """What a task of one's own lacks for."""
+    tune = spec.fine_tune
+    if task_of(spec).has_features or tune.distill_features == 0 or tune.steps == 0:
+        return []
+    return [f"fine_tune.distill_features: left out, as task {task_of(spec).name} has no features"]
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,24 +11,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import islice
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsefront.errors import InputError
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.scores import ImportanceScores
-from sparsefront.scenes.batch import SensorBatch
-from sparsefront.scenes.loader import Loader
-from sparsefront.search.config.data import Scenes
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.tasks.choose import task_of
 
 Statistics = Mapping[str, Mapping[str, Tensor]]
 """Statistic name -> weight name -> tensor shaped like the weight."""
-
-SCORE_BATCH_SIZE = 2
-"""Frames a scoring batch: enough for batch statistics, small enough for a laptop's memory."""
 
 
 def key_of(spec: TrialSpec) -> str:
@@ -46,12 +38,22 @@ def moments_key(spec: TrialSpec) -> str:
     return _hash({**_inputs(spec), "score_batches": None, "repair_frames": spec.repair.frames})
 
 
+def subject(spec: TrialSpec) -> dict[str, object]:
+    """What is pruned and on which training data."""
+    if spec.task is not None:
+        return {"task": asdict(spec.task), "checkpoint": spec.checkpoint}  # type: ignore[call-overload]
+    model, train, _ = spec.parts
+    return {
+        "model": asdict(model),
+        "checkpoint": spec.checkpoint,
+        "train": asdict(train),
+        "image": asdict(spec.image),
+    }
+
+
 def _inputs(spec: TrialSpec) -> dict[str, object]:
     return {
-        "model": asdict(spec.model),
-        "checkpoint": spec.checkpoint,
-        "train": asdict(spec.train),
-        "image": asdict(spec.image),
+        **subject(spec),
         "score_batches": spec.score_batches,
         "seed": spec.seed,
         "threads": spec.threads,
@@ -60,30 +62,19 @@ def _inputs(spec: TrialSpec) -> dict[str, object]:
 
 
 def _hash(parts: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def scoring_batches(spec: TrialSpec, scenes: Scenes, device: str) -> list[SensorBatch]:
-    """The first `score_batches` batches of the training frames in seeded order, not augmented."""
-    loader = Loader(
-        scenes, spec.image, None, SCORE_BATCH_SIZE, shuffle=True, seed=spec.seed, drop_last=False
-    )
-    found = [batch.to(device) for batch in islice(loader, spec.score_batches)]
-    if not found:
-        raise InputError(f"train: none of {len(loader.frames)} frames could be read")
-    return found
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def compute(
     spec: TrialSpec,
-    model: FusionModel,
+    model: nn.Module,
     groups: ModalityGroups,
-    scenes: Scenes,
     device: str,
 ) -> dict[str, dict[str, Tensor]]:
     """The criterion's statistics of a dense model, on the CPU. The model comes back unchanged."""
-    batches = scoring_batches(spec, scenes, device)
-    statistics = spec.criterion.statistics(model, groups, batches, task_loss)
+    task = task_of(spec)
+    batches = task.scoring_batches(spec.seed, spec.score_batches, device)
+    statistics = spec.criterion.statistics(model, groups, batches, task.loss)
     found = scores(spec, statistics, groups)
     spared = spec.allocation.spared(groups.assign(found.by_weight))
     spec.criterion.check_scored(found, groups, model, spared)
@@ -97,8 +88,3 @@ def scores(spec: TrialSpec, statistics: Statistics, groups: ModalityGroups) -> I
     """Importance of every weight for this spec's criterion."""
     plain = {name: dict(by_weight) for name, by_weight in statistics.items()}
     return spec.criterion.combine(plain, groups)
-
-
-def task_loss(model: FusionModel, batch: SensorBatch) -> Tensor:
-    """The scalar that criteria differentiate: the model's own task loss."""
-    return model.loss(batch)

@@ -11,27 +11,23 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsefront.errors import InputError
-from sparsefront.models import BEVFusionMIT, BEVFusionSmall, build
+from sparsefront.models import BEVFusionMIT, BEVFusionSmall, FusionModel
 from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import convert_fuser, fuser_of, trained_fuser
 from sparsefront.models.fuser import PREFIX, AddFuser
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.models.recompute import recompute_backbone
 from sparsefront.pruning.channels.graph import ChannelGraph, channel_graph
 from sparsefront.pruning.channels.verify import verify
 from sparsefront.pruning.cost import CostProfile, profile
-from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.repair.moments import second_moments
 from sparsefront.pruning.repair.weighted_moments import weighted_moments
 from sparsefront.pruning.weights import prunable_weights
-from sparsefront.scenes.batch import SensorBatch
-from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.device import resolve_device
-from sparsefront.search.config.trial_spec import TrialSpec
-from sparsefront.search.evaluation.calibration import BATCH_SIZE, calibration_batches, run
+from sparsefront.search.config.trial_spec import NO_CHECKPOINT, TrialSpec
+from sparsefront.search.tasks.checkpoint_file import read_state
+from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.trial import evaluation_frames, score_cache
 from sparsefront.search.trial.evaluation_frames import EvaluationFrames
@@ -90,8 +86,8 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Shared:
         moments=dict(shared.moments), profiles=dict(shared.profiles), graphs=dict(shared.graphs),
         curves=dict(shared.curves), frames=dict(shared.frames),
     )  # fmt: skip
-    if spec.checkpoint not in shared.state:
-        shared.state[spec.checkpoint] = store.load(spec.checkpoint)[0]
+    if (key := state_key(spec)) not in shared.state:
+        shared.state[key] = dense_state(spec)
     device = resolve_device(spec.device)
     batches, cost = score_cache.batches_key(spec), cost_key(spec)
     if batches not in shared.fusers:
@@ -135,13 +131,12 @@ def _curves(request: CurveRequest, shared: Shared, device: str) -> Curves:
     if request.repaired():
         seed_everything(spec.seed, spec.threads)
         model = dense_model(spec, shared).to(device).eval()
-        frames = calibration_batches(
-            spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device, batch_size=1
-        )
+        task = task_of(spec)
+        frames = task.calibration_batches(spec.seed, spec.repair.frames, device, batch_size=1)
         repair = RepairInputs(
             model=model,
             moments=shared.moments[score_cache.moments_key(spec)],
-            weighted=weighted_moments(model, frames, score_cache.task_loss),
+            weighted=weighted_moments(model, frames, task.loss),
         )
     return curves_of(request, shared.statistics, shared.profiles[cost_key(spec)], repair)
 
@@ -165,18 +160,17 @@ def _score(spec: TrialSpec, shared: Shared, device: str) -> None:
         return
     seed_everything(spec.seed, spec.threads)
     model = dense_model(spec, shared).to(device)
-    groups = ModalityGroups.from_model(model)
-    shared.statistics[key] = score_cache.compute(spec, model, groups, spec.train_scenes(), device)
+    shared.statistics[key] = score_cache.compute(spec, model, spec.groups(model), device)
 
 
 def _moments(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
     """H of every prunable weight's layer in the dense model, on the CPU."""
     seed_everything(spec.seed, spec.threads)
     model = dense_model(spec, shared).to(device).eval()
-    batches = calibration_batches(
-        spec.train_scenes(), spec.image, spec.seed, spec.repair.frames, device
-    )
-    found = second_moments(model, batches, run, batch_size=BATCH_SIZE)
+    task = task_of(spec)
+    batches = task.calibration_batches(spec.seed, spec.repair.frames, device)
+    size = max(task.frames_in(batch) for batch in batches)
+    found = second_moments(model, batches, task.forward, batch_size=size)
     prunable = prunable_weights(model)
     return {name: moment.cpu() for name, moment in found.items() if name in prunable}
 
@@ -204,32 +198,51 @@ def prepare_all(
     return shared if request is None else with_curves(request, shared)
 
 
-def dense_model(spec: TrialSpec, shared: Shared) -> FusionModel:
+def state_key(spec: TrialSpec) -> str:
+    """Of the dense weights among Shared.state."""
+    if spec.checkpoint != NO_CHECKPOINT:
+        return spec.checkpoint
+    return json.dumps(score_cache.subject(spec), sort_keys=True, default=str)
+
+
+def dense_state(spec: TrialSpec) -> dict[str, Tensor]:
+    """The weights of the checkpoint, or those that a task's own model comes with."""
+    if spec.checkpoint != NO_CHECKPOINT:
+        own = spec.task is not None
+        return read_state(spec.checkpoint) if own else store.load(spec.checkpoint)[0]
+    seed_everything(spec.seed, spec.threads)
+    return {name: t.detach().clone() for name, t in task_of(spec).build().state_dict().items()}
+
+
+def dense_model(spec: TrialSpec, shared: Shared) -> nn.Module:
     """A fresh model with the dense checkpoint's weights; a fuser that the checkpoint lacks starts
     from its concat. InputError where they do not fit.
     """
-    model = build(spec.model)
+    model = task_of(spec).build()
     if spec.checkpoint_activations:
         recompute_backbone(model)
-    state = convert_fuser(model, shared.state[spec.checkpoint], spec.checkpoint)
+    state = convert_fuser(model, shared.state[state_key(spec)], spec.checkpoint)
     fitted = shared.fusers.get(score_cache.batches_key(spec), {})
     store.load_into(model, {**state, **fitted}, spec.checkpoint)
     return model
 
 
-def dense_model_on(spec: TrialSpec, shared: Shared, device: str) -> FusionModel:
+def dense_model_on(spec: TrialSpec, shared: Shared, device: str) -> nn.Module:
     """The same on a device, to which this process moves the weights once and not for each trial."""
     if device == "cpu":
         return dense_model(spec, shared)
-    parts = (asdict(spec.model), spec.checkpoint_activations, score_cache.batches_key(spec), device)
-    key = json.dumps(parts, sort_keys=True)
+    parts = (
+        score_cache.subject(spec), spec.checkpoint_activations, score_cache.batches_key(spec),
+        device,
+    )  # fmt: skip
+    key = json.dumps(parts, sort_keys=True, default=str)
     if key not in _on_device:
         _on_device.clear()
         _on_device[key] = dense_model(spec, shared).to(device)
     return copy.deepcopy(_on_device[key])
 
 
-_on_device: dict[str, FusionModel] = {}
+_on_device: dict[str, nn.Module] = {}
 """The one of the last trial, from which the next is copied."""
 
 
@@ -238,7 +251,7 @@ def forget_dense_models() -> None:
     _on_device.clear()
 
 
-def trained_model(spec: TrialSpec, shared: Shared) -> FusionModel:
+def trained_model(spec: TrialSpec, shared: Shared) -> nn.Module:
     """The checkpoint's own model, with the fuser that it was trained with."""
     return dense_model(trained_spec(spec, shared), shared)
 
@@ -247,55 +260,46 @@ def trained_spec(spec: TrialSpec, shared: Shared) -> TrialSpec:
     """The spec with the fuser that its checkpoint was trained with."""
     if not isinstance(spec.model, (BEVFusionSmall, BEVFusionMIT)):
         return spec
-    fuser = trained_fuser(shared.state[spec.checkpoint])
+    fuser = trained_fuser(shared.state[state_key(spec)])
     return replace(spec, model=replace(spec.model, fuser=fuser))
 
 
 def _fitted(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
     """Projections for a model that adds, where the checkpoint's concatenates; else nothing."""
     adds = getattr(spec.model, "fuser", "concat") == "add"
-    if not adds or trained_fuser(shared.state[spec.checkpoint]) == "add":
+    if not adds or trained_fuser(shared.state[state_key(spec)]) == "add":
         return {}
     fuser = fuser_of(dense_model(spec, shared))
     assert isinstance(fuser, AddFuser)
     seed_everything(spec.seed, spec.threads)
     trained = trained_model(spec, shared).to(device)
-    batches = score_cache.scoring_batches(spec, spec.train_scenes(), device)
+    assert isinstance(trained, FusionModel)
+    batches = task_of(spec).scoring_batches(spec.seed, spec.score_batches, device)
     return {PREFIX + k: v for k, v in fitted_projections(fuser, trained, batches).items()}
 
 
-def cost_profile(spec: TrialSpec, model: FusionModel, device: str) -> CostProfile:
+def cost_profile(spec: TrialSpec, model: nn.Module, device: str) -> CostProfile:
     """Uses per weight on the first `cost_frames` evaluation frames; sparse convs by true pairs."""
-    batches = [batch.to(device) for batch in cost_batches(spec)]
+    task = task_of(spec)
+    batches = [task.to_device(batch, device) for batch in task.cost_batches(spec.cost_frames)]
     with torch.no_grad():
-        return profile(model, batches)
+        return profile(model, batches, task.forward, spec.groups(model))
 
 
-def dense_graph(spec: TrialSpec, model: FusionModel, device: str) -> ChannelGraph:
+def dense_graph(spec: TrialSpec, model: nn.Module, device: str) -> ChannelGraph:
     """Which channels are tied, found on the first evaluation frame."""
-    batch = cost_batches(replace(spec, cost_frames=1))[0].to(device)
-    graph = channel_graph(model, batch)
-    verify(model, batch, graph)
+    task = task_of(spec)
+    batch = task.to_device(task.cost_batches(1)[0], device)
+    graph = channel_graph(model, batch, task.forward)
+    verify(model, batch, graph, task.forward)
     return graph
-
-
-def cost_batches(spec: TrialSpec) -> list[SensorBatch]:
-    """The evaluation frames, one at a time and in order, that MACs are averaged over."""
-    loader = Loader(
-        spec.val_scenes(),
-        spec.image,
-        None,
-        batch_size=1,
-        shuffle=False,
-        seed=0,
-    )
-    found = [batch for batch, _ in zip(loader, range(spec.cost_frames), strict=False)]
-    if not found:
-        raise InputError(f"val: none of {len(loader.frames)} frames could be read")
-    return found
 
 
 def cost_key(spec: TrialSpec) -> str:
     """What a cost profile depends on."""
-    parts = [asdict(spec.model), asdict(spec.val), asdict(spec.image), spec.cost_frames]
+    if spec.task is not None:
+        own = [score_cache.subject(spec), spec.cost_frames]
+        return json.dumps(own, sort_keys=True, default=str)
+    model, _, val = spec.parts
+    parts = [asdict(model), asdict(val), asdict(spec.image), spec.cost_frames]
     return json.dumps(parts, sort_keys=True)

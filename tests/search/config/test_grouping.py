@@ -21,7 +21,7 @@ def test_star_becomes_a_field_for_every_stage(sweep_data: dict[str, Any], write_
         "allocation.per_stage.*": WIDE, "allocation.per_stage.camera.neck": NARROW,
     }  # fmt: skip
     sweep = read_sweep(write_yaml(sweep_data))
-    weights = weights_of(sweep.trial.model)
+    weights = weights_of(sweep.trial)
     stages = {".".join(n.split(".")[:2]) for names in weights.values() for n in names}
     assert set(sweep.space) == {f"allocation.per_stage.{stage}" for stage in stages}
     assert len(stages) > 4
@@ -36,7 +36,7 @@ def test_star_after_a_modality_takes_its_layers(
     sweep_data["space"] = {"allocation.per_layer.lidar.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
     names = [n.removeprefix("allocation.per_layer.") for n in sweep.space]
-    assert tuple(names) == weights_of(sweep.trial.model)["lidar"]
+    assert tuple(names) == weights_of(sweep.trial)["lidar"]
 
 
 def test_own_groups_are_searched_by_name(sweep_data: dict[str, Any], write_yaml: Any) -> None:
@@ -50,7 +50,7 @@ def test_own_groups_are_searched_by_name(sweep_data: dict[str, Any], write_yaml:
     sweep_data["space"] = {"allocation.per_group.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
     assert list(sweep.space) == ["allocation.per_group.early", "allocation.per_group.late"]
-    weights, groups = weights_of(sweep.trial.model), searched_groups(sweep)
+    weights, groups = weights_of(sweep.trial), searched_groups(sweep)
     assert groups["allocation.per_group.late"] == weights["fusion"]
     early = groups["allocation.per_group.early"]
     assert early and {name.split(".")[0] for name in early} == {"camera", "lidar"}
@@ -74,7 +74,7 @@ def test_sparsity_of_the_trial_is_no_searched_field(
     }
     sweep_data["space"] = {"allocation.per_group.*": WIDE}
     sweep = read_sweep(write_yaml(sweep_data))
-    weights = weights_of(sweep.trial.model)
+    weights = weights_of(sweep.trial)
     assert searched_groups(sweep) == {
         "allocation.per_group.early": weights["camera"],
         "allocation.per_group.late": weights["lidar"],

@@ -199,4 +199,5 @@ def _partner(view: SweepView, lone: Objective) -> Objective:
     if lone.name != "GFLOPs":
         return OBJECTIVES["GFLOPs"]
     names = quality(view.trials[0].result.metrics) if view.trials else []
-    return next((OBJECTIVES[name] for name in names if name in OBJECTIVES), OBJECTIVES["nonzeros"])
+    known = view.front.known
+    return next((known[name] for name in names if name in known), OBJECTIVES["nonzeros"])

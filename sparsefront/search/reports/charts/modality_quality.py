@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsefront.search.config.metric_names import quality
-from sparsefront.search.config.objectives import OBJECTIVES, Objective
+from sparsefront.search.config.objectives import Objective
 from sparsefront.search.reports.charts import on_page, on_paper
 from sparsefront.search.reports.charts.hover import hover
 from sparsefront.search.reports.charts.panel import Axis, Panel, Series
@@ -46,8 +46,8 @@ def quality_of(view: SweepView) -> Objective:
     """The sweep's first objective that measures quality, else the task's first metric."""
     wanted = quality([o.name for o in view.front.objectives])
     measured = quality(view.trials[0].result.metrics) if view.trials else []
-    names = [name for name in (*wanted, *measured) if name in OBJECTIVES]
-    return OBJECTIVES[names[0]] if names else view.front.objectives[0]
+    names = [name for name in (*wanted, *measured) if name in view.front.known]
+    return view.front.known[names[0]] if names else view.front.objectives[0]
 
 
 def panels(view: SweepView) -> list[Panel]:

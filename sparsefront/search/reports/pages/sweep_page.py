@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sparsefront.search.config.space import Range
+from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.reports.charts import CHARTS, Chart
 from sparsefront.search.reports.charts.hover import text_of
 from sparsefront.search.reports.charts.hypervolume import time_unit
@@ -119,10 +120,10 @@ def _what(view: SweepView) -> str:
     rows = [
         ("objectives", objectives),
         ("constraints", ", ".join(bounds) or "none"),
-        ("model", str(trial["model"].get("name", ""))),
+        ("model", str((trial["model"] or trial["task"]).get("name", ""))),
         ("weights go by", ", ".join(f"{k} {v}" for k, v in trial["criterion"].items())),
         ("pattern", sweep.trial.allocation.pattern),
-        ("fine-tuning", f"{tuning.steps} steps of {tuning.batch_size} frames"),
+        ("fine-tuning", f"{tuning.steps} steps of {_batch(sweep.trial)}"),
         ("sampler", f"{sweep.sampler}, seed {sweep.seed}"),
         ("trials requested", str(sweep.trials)),
     ]
@@ -134,6 +135,12 @@ def _what(view: SweepView) -> str:
     ]
     space = table("What was searched", ["field", "values"], fields, words=frozenset({"values"}))
     return definitions(rows) + space
+
+
+def _batch(trial: TrialSpec) -> str:
+    if trial.task is not None:
+        return "a batch of the task"
+    return f"{trial.fine_tune.batch_size} frames"
 
 
 def _ends(view: SweepView) -> str:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsefront.models.fusion_model import FusionModel
-from sparsefront.scenes.batch import SensorBatch
+Features = Callable[[Any, Any], Mapping[str, Tensor]]
 
 BRIGHTEST = 99.5
 """Percentile of the dense map that is drawn brightest, so that one cell does not dim all others."""
 
 
 @torch.inference_mode()
-def magnitudes(model: FusionModel, batch: SensorBatch) -> dict[str, NDArray[np.float32]]:
-    """Mean absolute activation [X, Y] over channels, of each modality's map of the first frame."""
-    features: Mapping[str, Tensor] = model.features(batch)
-    return {
-        name: feature[0].abs().mean(0).float().cpu().numpy()
-        for name, feature in features.items()
-        if feature.ndim == 4
-    }
+def magnitudes(
+    features_of: Features, model: nn.Module, batch: Any
+) -> dict[str, NDArray[np.float32]]:
+    """Of each modality's map of the first frame the absolute activation: of maps [B, C, X, Y] its
+    mean over channels [X, Y], of sequences [B, C, L] all [C, L], of vectors [B, C] one row.
+    """
+    found = {}
+    for name, feature in features_of(model, batch).items():
+        first = feature[0].abs().float().cpu()
+        if first.ndim == 3:
+            first = first.mean(0)
+        if first.ndim in (1, 2):
+            found[name] = torch.atleast_2d(first).numpy()
+    return found
 
 
 def draw_features(

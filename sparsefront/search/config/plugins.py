@@ -1,0 +1,205 @@
+"""Names that are import paths: classes of one's own where a sweep file takes a name.
+
+`package.module:Class` stands wherever a catalogue has names, and so does a short name that an
+installed package gives in an entry point (`[project.entry-points."sparsefront.criteria"]`). The
+class is a frozen dataclass: its fields are read as strictly as ours and searched as ours are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import metadata
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import core_schema
+
+from sparsefront.errors import InputError, one_line
+
+PLUGIN = "__sparsefront_plugin__"
+
+
+class Kind(NamedTuple):
+    """needed: what a class of the kind must have; a field, a property or a method."""
+
+    name: str
+    entry_points: str
+    needed: tuple[str, ...]
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "task", "sparsefront.tasks",
+            ("metrics", "build", "training_batches", "evaluation_batches", "loss", "evaluate"),
+        ),
+        Kind("model", "sparsefront.models", ("build", "task")),
+        Kind(
+            "criterion", "sparsefront.criteria",
+            ("statistics", "combine", "scores", "statistics_key", "check_scored", "uses_batches"),
+        ),
+    )
+}  # fmt: skip
+
+
+class Plugin:
+    """In an annotation: data whose `name` is an import path or an entry point's name become an
+    instance of that class.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = KINDS[kind]
+
+    def means(self, data: Any) -> bool:
+        """Whether such data name a class of one's own."""
+        name = data.get("name") if isinstance(data, Mapping) else None
+        return isinstance(name, str) and (":" in name or name in entry_points(self.kind))
+
+    def class_of(self, data: Mapping[str, Any]) -> type:
+        """The class that the data name. InputError in one line."""
+        return plugin_class(self.kind.name, data["name"])
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def _read(self, data: Any) -> Any:
+        if not self.means(data):
+            given = data.get("name") if isinstance(data, Mapping) else data
+            raise ValueError(f"name: value {given!r}; allowed: package.module:Class")
+        return _adapter(self.class_of(data)).validate_json(
+            json.dumps(data, default=str), strict=True
+        )
+
+
+@lru_cache
+def plugin_class(kind: str, name: str) -> type:
+    """The class that a name stands for, with `name` as its first field, so that it is written and
+    read like ours. InputError, one line, for a path that is wrong or a class that lacks something.
+    """
+    path = entry_points(KINDS[kind]).get(name, name)
+    own = _import(path, name)
+    _check(own, KINDS[kind], name)
+    made = dataclasses.make_dataclass(
+        own.__name__,
+        [("name", Literal[name], dataclasses.field(default=name, kw_only=True))],
+        bases=(own,),
+        frozen=True,
+        eq=False,
+        repr=False,
+        namespace={
+            PLUGIN: kind, "__module__": own.__module__, "__qualname__": own.__qualname__,
+            "__doc__": own.__doc__,
+            "__reduce__": lambda self: (_again, (kind, name, _values(self))),
+            "__eq__": _equal, "__hash__": _hashed, "__repr__": own.__repr__,
+        },
+    )  # fmt: skip
+    return made
+
+
+def kind_of(instance: object) -> str | None:
+    """The kind of class that a sweep file named for an instance; None for ours."""
+    return getattr(type(instance), PLUGIN, None)
+
+
+@lru_cache
+def entry_points(kind: Kind) -> dict[str, str]:
+    """Short name -> import path, of installed packages. InputError where two give one name."""
+    found: dict[str, str] = {}
+    for entry in metadata.entry_points(group=kind.entry_points):
+        if found.setdefault(entry.name, entry.value) != entry.value:
+            raise InputError(
+                f"{kind.entry_points}: {entry.name!r} is both {found[entry.name]} and "
+                f"{entry.value}; allowed: one package that gives the name, or the import path"
+            )
+    return found
+
+
+def see_launch_folder(folder: str | None = None) -> None:
+    """Puts the folder that a command was started in (or another) where a script has its own."""
+    folder = os.path.abspath(folder or os.getcwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _import(path: str, name: str) -> type:
+    module_name, _, class_name = path.partition(":")
+    see_launch_folder()
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"name: value {name!r}: {one_line(error)}; allowed: package.module:Class, to be "
+            f"imported from {os.getcwd()}, PYTHONPATH or installed packages"
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"name: value {name!r}: importing {module_name} raised "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+    found = getattr(module, class_name, None)
+    if isinstance(found, type):
+        return found
+    from sparsefront.search.config.strict_yaml import closest
+
+    classes = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
+    raise InputError(
+        f"name: value {name!r}: {module_name} has no class {class_name!r}"
+        f"{closest(class_name, classes)}; allowed: {', '.join(classes) or 'a module with classes'}"
+    )
+
+
+def _check(own: type, kind: Kind, name: str) -> None:
+    if not dataclasses.is_dataclass(own) or not own.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise InputError(
+            f"name: value {name!r}: {own.__name__} is no frozen dataclass; allowed: "
+            "@dataclass(frozen=True) whose fields are the options"
+        )
+    fields = {field.name for field in dataclasses.fields(own)}
+    missing = [what for what in kind.needed if not hasattr(own, what) and what not in fields]
+    if missing:
+        from sparsefront.search.config.strict_yaml import closest
+
+        near = closest(missing[0], [n for n in dir(own) if not n.startswith("_")])
+        raise InputError(
+            f"name: value {name!r}: {own.__name__} has no {missing[0]}{near}; a {kind.name} "
+            f"needs {', '.join(kind.needed)}"
+        )
+    try:
+        get_type_hints(own)
+    except Exception as error:
+        raise InputError(
+            f"name: value {name!r}: the annotations of {own.__name__} cannot be read: "
+            f"{one_line(error)}"
+        ) from error
+
+
+@lru_cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _values(instance: Any) -> dict[str, Any]:
+    fields = dataclasses.fields(instance)
+    return {f.name: getattr(instance, f.name) for f in fields if f.init and f.name != "name"}
+
+
+def _again(kind: str, name: str, values: dict[str, Any]) -> Any:
+    """In another process, too."""
+    return plugin_class(kind, name)(**values)
+
+
+def _equal(self: Any, other: object) -> bool:
+    return type(self) is type(other) and _values(self) == _values(other)
+
+
+def _hashed(self: Any) -> int:
+    return hash((type(self).__qualname__, json.dumps(_values(self), sort_keys=True, default=str)))
