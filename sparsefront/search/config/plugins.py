@@ -123,16 +123,20 @@ def entry_points(kind: Kind) -> dict[str, str]:
     return found
 
 
-def see_launch_folder(folder: str | None = None) -> None:
-    """Puts the folder that a command was started in (or another) where a script has its own."""
-    folder = os.path.abspath(folder or os.getcwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def see_folder(folder: str | None = None) -> None:
+    """Puts the folder that a command was started in where a script has its own; another one, such
+    as that of a sweep's launch, behind everything else.
+    """
+    if folder is None:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+    elif folder not in sys.path and os.path.isdir(folder):
+        sys.path.append(folder)
 
 
 def _import(path: str, name: str) -> type:
     module_name, _, class_name = path.partition(":")
-    see_launch_folder()
+    see_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

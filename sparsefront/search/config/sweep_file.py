@@ -59,6 +59,8 @@ class Sweep:
     halving         trials are measured early and cheaply, and only the best go on
     warm_start      folders of earlier sweeps over the same trial: their results are taken over, and
                     do not count as trials of this one
+    code            folders of code that a cluster's workers need for classes of one's own; on one
+                    machine they see the folder of the launch and PYTHONPATH
     storage         Optuna's, as a database URI for a cluster; None: a file in the sweep's folder;
                     its $VARIABLES, as those of tracking_uri, are looked up when it is opened and
                     never written, so that a password stays where it is
@@ -82,6 +84,7 @@ class Sweep:
     predicted_by: AnyCriterion = field(default_factory=Fisher)
     halving: Halving | None = None
     warm_start: list[str] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
     storage: str | None = None
     trials: int = 24
     seed: int = 0

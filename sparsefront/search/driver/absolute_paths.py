@@ -27,6 +27,7 @@ def with_absolute_paths(sweep: Sweep) -> Sweep:
     return replace(
         sweep,
         warm_start=[f if is_uri(f) else os.path.abspath(f) for f in sweep.warm_start],
+        code=[_at(folder) for folder in sweep.code],
         storage=_absolute_file(sweep.storage),
         tracking_uri=_absolute_file(sweep.tracking_uri),
         space={name: _absolute_choices(name, d) for name, d in sweep.space.items()},

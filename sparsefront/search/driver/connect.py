@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.driver.own_code import environment_of, require_on_workers
 from sparsefront.search.driver.resources import require_resources
 
 CONNECT_S = 5.0
@@ -41,6 +42,7 @@ def ray_connection(address: str | None, sweep: Sweep, wait_s: float = 0.0) -> It
         if address != "auto":
             check_address(str(address))
         check_token(str(address))
+    own_code = environment_of(sweep, local)
     import ray
 
     if local:
@@ -51,11 +53,15 @@ def ray_connection(address: str | None, sweep: Sweep, wait_s: float = 0.0) -> It
         )  # fmt: skip
     else:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.ERROR,
+                runtime_env=own_code or None,
+            )  # fmt: skip
         except ConnectionError as error:
             raise InputError(f"--address: value {address!r}: {_refusal(error)}") from error
     try:
         require_resources(sweep, wait_s)
+        require_on_workers(sweep)
         yield
     finally:
         ray.shutdown()

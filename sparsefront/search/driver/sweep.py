@@ -34,6 +34,7 @@ from sparsefront.search.driver.finished import FinishedTrials
 from sparsefront.search.driver.first_trials import needs_scores, predicts, prepare_search
 from sparsefront.search.driver.listeners import Listeners
 from sparsefront.search.driver.live import Live
+from sparsefront.search.driver.own_code import hash_of_code, say_if_changed
 from sparsefront.search.driver.predictions import curve_request
 from sparsefront.search.driver.resources import idle_gpus
 from sparsefront.search.driver.tidy import tidy
@@ -68,6 +69,8 @@ class Launch:
 
     tracking_uri  without its password, which the sweep file has a way to; None: MLflow's database
                   is on the machine of whoever drives
+    folder        that it was launched from
+    own_code      names and hash of the classes that the sweep file names by import paths
     study         the sweep's name in a database that other sweeps share; None: its name
     code          commit of the folder it was launched from, and whether that was dirty; None
                   outside git
@@ -78,6 +81,8 @@ class Launch:
     tracking_uri: str | None
     code: dict[str, Any] | None = None
     study: str | None = None
+    folder: str | None = None
+    own_code: dict[str, Any] | None = None
 
 
 def run_sweep(
@@ -119,6 +124,8 @@ def run_sweep(
             tracking_uri=mask_passwords(sweep.tracking_uri) if sweep.tracking_uri else own,
             code=git_state(Path.cwd()),
             study=f"{name}-{run_id}" if sweep.storage else None,
+            folder=str(Path.cwd()),
+            own_code=hash_of_code(sweep),
         )
         write_json(run.launch_file, asdict(launch))
         text = yaml.safe_dump(to_plain(asdict(sweep)), sort_keys=False)
@@ -147,6 +154,7 @@ def resume_sweep(
         if address is not None:
             launch = replace(launch, address=address)
         sweep = read_sweep(run.sweep_file, in_full=True)
+        say_if_changed(launch.own_code, hash_of_code(sweep))
         with ray_connection(launch.address, sweep, wait_for_nodes):
             return _run(sweep, run, launch, lease)
 

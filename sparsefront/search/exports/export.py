@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from sparsefront.errors import InputError
-from sparsefront.files.atomic import write_bytes, write_json
+from sparsefront.files.atomic import read_json, write_bytes, write_json
 from sparsefront.files.tensors import read_tensors
 from sparsefront.files.whole_folder import whole_folder
 from sparsefront.models.checkpoint import store
@@ -153,7 +153,15 @@ def _write(
     notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say, wanted.device)
     save_front(front, folder / "front.png", marked=trial)
     write_bytes(folder / "report.md", report(trial, front, wanted.pick).encode())
-    write_manifest(folder, _fields(trial, front, wanted.pick, notes))
+    write_manifest(folder, {**_fields(trial, front, wanted.pick, notes), **_launch(spec, run)})
+
+
+def _launch(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
+    """Where the code of a task of one's own is, and its hash."""
+    if spec.task is None or not run.launch_file.is_file():
+        return {}
+    launch = read_json(run.launch_file)
+    return {"own_code": {"folder": launch.get("folder"), **(launch.get("own_code") or {})}}
 
 
 def _fields(

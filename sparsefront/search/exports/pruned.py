@@ -15,6 +15,7 @@ from sparsefront.models.checkpoint import store
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
+from sparsefront.search.config.plugins import see_folder
 from sparsefront.search.config.trial_spec import AnyModel, NamedTask, spec_from_dict
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.runs.pruned_files import read_pruned_weights, write_pruned_weights
@@ -65,6 +66,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST}: field schema_version: value "
             f"{manifest.get('schema_version')!r}; allowed: {SCHEMA_VERSION}"
         )
+    if own := manifest.get("own_code", {}).get("folder"):
+        see_folder(own)
     for name, expected in manifest["sha256"].items():
         found = sha256_of(folder / name) or "of no such file"
         if found != expected:

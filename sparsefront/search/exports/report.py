@@ -48,6 +48,8 @@ def report(trial: StoredTrial, front: ParetoFront, pick: str) -> str:
             f"| {format_value(2 * row['macs_dense'] / 1e9)} |"
         )
     spec = trial.spec.to_dict()
+    if trial.spec.task is not None:
+        del spec["fine_tune"]["batch_size"]  # the task's own
     admm = spec["cross_prune"]
     by_admm = "" if admm is None else f" CrossPrune from its scores: {_options(admm)}."
     lines += [
@@ -79,6 +81,8 @@ def _size(trial: StoredTrial) -> list[str]:
 
 def _by_class(per_class: dict[str, float]) -> list[str]:
     """A table with a column a metric, from values named METRIC.class."""
+    if not per_class:
+        return []
     parts = [name.partition(".")[::2] for name in per_class]
     metrics = list(dict.fromkeys(metric for metric, _ in parts))
     lines = [f"| class | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]

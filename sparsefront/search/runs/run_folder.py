@@ -44,6 +44,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsefront.errors import InputError
+from sparsefront.files.atomic import read_json
+from sparsefront.search.config.plugins import see_folder
 from sparsefront.search.config.trial_files import CHECKPOINT, ENDINGS, RESULT
 from sparsefront.search.runs.shared_storage import SharedStorage, is_uri
 
@@ -178,7 +180,17 @@ class RunFolder:
             if before and self.shared.read(self.launch_file) != before:
                 shutil.rmtree(self.path)
             self.shared.pull(self.path, *SMALL)
+        self._see_own_code()
         return self
+
+    def _see_own_code(self) -> None:
+        """Classes of one's own that the sweep names are in the folder of its launch, wherever one
+        looks at it from.
+        """
+        if self.launch_file.is_file():
+            folder = read_json(self.launch_file).get("folder")
+            if folder is not None:
+                see_folder(folder)
 
     def pull_trial(self, trial_id: int, *also: str) -> None:
         """What other machines say of a trial, without tensors but for `also`."""

@@ -1,0 +1,146 @@
+"""Code of one's own that a sweep names: seen by every worker, known by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sparsefront.errors import InputError, one_line
+from sparsefront.search.config.plugins import KINDS, entry_points, kind_of, plugin_class
+from sparsefront.search.config.space import Choices
+from sparsefront.search.config.sweep_file import Sweep
+
+IGNORED = ("__pycache__", ".git", ".venv", "runs", "node_modules")
+"""Folders without code of one's own."""
+FIELDS = {"task": "task", "model": "model", "criterion": "criterion"}
+"""Kind by the field of a trial."""
+
+
+def plugins_of(sweep: Sweep) -> list[tuple[str, str]]:
+    """Kind and name of each class that the sweep names by an import path or an entry point."""
+    trial = sweep.trial
+    parts: list[Any] = [trial.task, trial.model, trial.criterion, sweep.predicted_by]
+    found = [(kind_of(part), part.name) for part in parts if part is not None and kind_of(part)]
+    for field, dimension in sweep.space.items():
+        for choice in dimension.choices if isinstance(dimension, Choices) else ():
+            name = choice.get("name") if isinstance(choice, dict) else None
+            if field in FIELDS and isinstance(name, str) and _is_own(FIELDS[field], name):
+                found.append((FIELDS[field], name))
+    return [(str(kind), name) for kind, name in dict.fromkeys(found)]
+
+
+def environment_of(sweep: Sweep, local: bool) -> dict[str, Any]:
+    """Ray's runtime environment for the sweep's workers. On this machine they see the folder that
+    the sweep was launched in, as a script would, and PYTHONPATH; on a cluster `code` goes along.
+    """
+    if not plugins_of(sweep):
+        return {}
+    if local:
+        paths = [os.getcwd(), *sweep.code, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for p in paths if p))
+        return {}
+    if not sweep.code:
+        print(
+            "code: none given, so the cluster's nodes must have the packages of "
+            f"{', '.join(name for _, name in plugins_of(sweep))} installed; code: [FOLDER] takes "
+            "folders along", file=sys.stderr, flush=True,
+        )  # fmt: skip
+        return {}
+    return {"py_modules": packages_in(sweep.code), "excludes": [f"**/{n}" for n in IGNORED]}
+
+
+def packages_in(folders: list[str]) -> list[str]:
+    """Each folder that is a package, and the packages in one that is none. InputError for a folder
+    without any.
+    """
+    found = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise InputError(f"code: value {str(folder)!r} is no folder; allowed: folders of code")
+        if (folder / "__init__.py").is_file():
+            found.append(str(folder))
+            continue
+        inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name not in IGNORED]
+        packages = [str(p) for p in inside if any(p.glob("*.py"))]
+        if not packages:
+            raise InputError(
+                f"code: value {str(folder)!r} holds no package; allowed: a package, or a folder of "
+                "packages (a module alone does not go along)"
+            )
+        found += packages
+    return found
+
+
+def require_on_workers(sweep: Sweep) -> None:
+    """InputError, within seconds, where a worker cannot import what the sweep names."""
+    names = plugins_of(sweep)
+    if not names:
+        return
+    import ray
+
+    answer = ray.get(ray.remote(num_cpus=0)(_imported).remote(names))
+    if answer is not None:
+        raise InputError(
+            f"on a worker: {answer}; allowed: code: [FOLDER] in the sweep file, or the package "
+            "installed on every node"
+        )
+
+
+def hash_of_code(sweep: Sweep) -> dict[str, Any] | None:
+    """The names of one's own and the SHA-256 of the Python files that they come from: those of
+    `code`, else of the modules' top-level packages. None where nothing is named.
+    """
+    names = plugins_of(sweep)
+    if not names:
+        return None
+    summed = hashlib.sha256()
+    for root, file in _files(sweep, names):
+        summed.update(f"{file.relative_to(root)}\0".encode())
+        summed.update(file.read_bytes())
+    return {"names": [name for _, name in names], "sha256": summed.hexdigest()}
+
+
+def say_if_changed(before: dict[str, Any] | None, now: dict[str, Any] | None) -> None:
+    """One line on stderr where a sweep goes on with other code than it was launched with."""
+    if before is None or now is None or before["sha256"] == now["sha256"]:
+        return
+    print(
+        f"code: {', '.join(now['names'])} changed since the sweep was launched (SHA-256 "
+        f"{before['sha256'][:12]}, now {now['sha256'][:12]}); trials from here on run the new code",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
+def _is_own(kind: str, name: str) -> bool:
+    return ":" in name or name in entry_points(KINDS[kind])
+
+
+def _imported(names: list[tuple[str, str]]) -> str | None:
+    """Why this process cannot import one of them."""
+    for kind, name in names:
+        try:
+            plugin_class(kind, name)
+        except Exception as error:
+            return one_line(error)
+    return None
+
+
+def _files(sweep: Sweep, names: list[tuple[str, str]]) -> Iterator[tuple[Path, Path]]:
+    roots = [Path(folder) for folder in sweep.code]
+    if not roots:
+        for kind, name in names:
+            own = plugin_class(kind, name).__mro__[1].__module__
+            top = sys.modules[own.partition(".")[0]]
+            places = list(getattr(top, "__path__", [])) or [top.__file__]
+            roots += [Path(str(place)) for place in places]
+    for root in dict.fromkeys(roots):
+        if root.is_file():
+            yield root.parent, root
+            continue
+        for file in sorted(root.rglob("*.py")):
+            if not set(file.relative_to(root).parts) & set(IGNORED):
+                yield root, file
