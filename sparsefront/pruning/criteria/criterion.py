@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
+from sparsefront.pruning.forward import Forward, call
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups, stage_of
 from sparsefront.pruning.scores import ImportanceScores
@@ -24,19 +25,29 @@ class CriterionBase(ABC):
     """Statistics are the slow part, taken once per model; combining them is free of passes.
 
     uses_batches  False where weights alone say everything: no batches need be given
+    uses_forward  True where `statistics` takes forward(model, batch), too
     """
 
     uses_batches: ClassVar[bool] = True
+    uses_forward: ClassVar[bool] = False
 
     def scores(
-        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+        self,
+        model: nn.Module,
+        groups: ModalityGroups,
+        batches: Sequence[Any],
+        loss: Loss,
+        forward: Forward = call,
     ) -> ImportanceScores:
         """Importance of every prunable weight; the model is left as it was.
 
-        batches: any sequence; loss(model, batch) -> scalar. InputError for weights in no group or
-        missing batches, ArithmeticError for a loss or score that is not finite.
+        batches: any sequence; loss(model, batch) -> scalar; forward(model, batch) -> outputs.
+        InputError for weights in no group or missing batches, ArithmeticError for a loss or score
+        that is not finite.
         """
-        scores = self.combine(self.statistics(model, groups, batches, loss), groups)
+        more = {"forward": forward} if self.uses_forward else {}
+        statistics = self.statistics(model, groups, batches, loss, **more)
+        scores = self.combine(statistics, groups)
         self.check_scored(scores, groups, model)
         return scores
 

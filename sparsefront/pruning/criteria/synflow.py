@@ -6,13 +6,14 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.pruning.criteria.criterion import CriterionBase, Statistics
+from sparsefront.pruning.forward import Forward, call
 from sparsefront.pruning.gradients import Loss
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.mask import top_masks
@@ -31,6 +32,8 @@ class SynFlow(CriterionBase):
     sparsity         1 - rho, the fraction removed in the end; pruned weights score 0
     """
 
+    uses_forward: ClassVar[bool] = True
+
     name: Literal["synflow"] = "synflow"
     num_iterations: int = 100
     sparsity: float = 0.9
@@ -42,7 +45,12 @@ class SynFlow(CriterionBase):
             raise InputError(f"sparsity: value {self.sparsity!r}; allowed: 0 <= x < 1")
 
     def statistics(
-        self, model: nn.Module, groups: ModalityGroups, batches: Sequence[Any], loss: Loss
+        self,
+        model: nn.Module,
+        groups: ModalityGroups,
+        batches: Sequence[Any],
+        loss: Loss,
+        forward: Forward = call,
     ) -> dict[str, dict[str, Tensor]]:
         if len(batches) == 0:
             raise InputError("batches: none given; allowed: one, for the input's shape")
@@ -54,7 +62,7 @@ class SynFlow(CriterionBase):
         with plain_sparse_layers(positive):
             for iteration in range(1, self.num_iterations + 1):
                 scores.clear()  # before the next ones are made: memory
-                scores.update(flow_scores(positive, weights, ones))
+                scores.update(flow_scores(positive, weights, ones, forward))
                 if iteration < self.num_iterations:
                     density = (1 - self.sparsity) ** (iteration / self.num_iterations)
                     _keep(weights, scores, density)
@@ -65,11 +73,11 @@ class SynFlow(CriterionBase):
 
 
 def flow_scores(
-    model: nn.Module, weights: Mapping[str, nn.Parameter], ones: Any
+    model: nn.Module, weights: Mapping[str, nn.Parameter], ones: Any, forward: Forward = call
 ) -> dict[str, Tensor]:
     """w dR/dw of a positive model on an all-ones input."""
     with torch.enable_grad():
-        total = output_sum(model(ones))
+        total = output_sum(forward(model, ones))
         if not torch.isfinite(total):
             raise ArithmeticError(f"synaptic flow is not finite: {total.item()}")
         found = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
@@ -105,7 +113,8 @@ def all_ones(batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return {key: all_ones(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):
-        return type(batch)(all_ones(value) for value in batch)
+        values = [all_ones(value) for value in batch]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{f.name: all_ones(getattr(batch, f.name)) for f in fields(batch)})
     return batch

@@ -43,7 +43,8 @@ KINDS = {
         Kind("model", "sparsefront.models", ("build", "task")),
         Kind(
             "criterion", "sparsefront.criteria",
-            ("statistics", "combine", "scores", "statistics_key", "check_scored", "uses_batches"),
+            ("statistics", "combine", "scores", "statistics_key", "check_scored", "uses_batches",
+             "uses_forward"),
         ),
     )
 }  # fmt: skip

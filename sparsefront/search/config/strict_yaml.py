@@ -305,5 +305,5 @@ def _dotted(path: tuple[str, ...]) -> str:
 
 
 def to_plain(data: Any) -> Any:
-    """Tuples as lists, as YAML and JSON have no tuples."""
-    return json.loads(json.dumps(data))
+    """Tuples as lists, as YAML and JSON have no tuples; paths and the like as words."""
+    return json.loads(json.dumps(data, default=str))

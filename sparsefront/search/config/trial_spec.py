@@ -35,7 +35,7 @@ from sparsefront.search.config.metric_names import (
 )
 from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
 from sparsefront.search.config.plugins import Plugin
-from sparsefront.search.config.strict_yaml import adapter, message_of
+from sparsefront.search.config.strict_yaml import adapter, message_of, to_plain
 from sparsefront.search.config.task import Task
 from sparsefront.search.config.trade_off import TradeOff
 
@@ -218,7 +218,8 @@ class TrialSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
-        return dataclasses.asdict(self)
+        found = dataclasses.asdict(self)
+        return {**found, "task": to_plain(found["task"])} if self.task is not None else found
 
     def _own_metrics(self) -> tuple[str, ...]:
         assert self.task is not None

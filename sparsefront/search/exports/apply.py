@@ -107,7 +107,7 @@ def apply_allocation(
     loss = _no_loss if task is None else task.loss
     if task is not None:
         batches = [task.to_device(batch, where) for batch in batches]
-    scores = criterion.scores(model, groups, batches, loss)
+    scores = criterion.scores(model, groups, batches, loss, call if task is None else task.forward)
     mask = _mask(allocation, scores, groups, model, task, image)
     repaired = _repair(model, mask, task, repair, norm_frames, _seed(allocation))
     mask.check(model)

@@ -74,7 +74,8 @@ def compute(
     """The criterion's statistics of a dense model, on the CPU. The model comes back unchanged."""
     task = task_of(spec)
     batches = task.scoring_batches(spec.seed, spec.score_batches, device)
-    statistics = spec.criterion.statistics(model, groups, batches, task.loss)
+    more = {"forward": task.forward} if spec.criterion.uses_forward else {}
+    statistics = spec.criterion.statistics(model, groups, batches, task.loss, **more)
     found = scores(spec, statistics, groups)
     spared = spec.allocation.spared(groups.assign(found.by_weight))
     spec.criterion.check_scored(found, groups, model, spared)

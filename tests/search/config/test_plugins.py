@@ -1,0 +1,109 @@
+"""Classes of one's own where a sweep file takes a name: what is read, and what is told."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsefront.errors import InputError
+from sparsefront.search.config import plugins, strict_yaml
+from sparsefront.search.config.plugins import KINDS, kind_of, plugin_class
+from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.trial.run_trial import run_trial
+
+SMALLEST = "tests.helpers.own_task:Smallest"
+
+
+def test_criterion_of_ones_own_scores_a_trial(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    """|w| of one's own is magnitude: the same masks."""
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    sweep_data["trial"]["criterion"] = {"name": SMALLEST, "power": 2.0}
+    sweep_data["space"]["criterion.power"] = {"low": 0.5, "high": 2.0}
+    own = read_sweep(write_yaml(sweep_data)).trial
+    assert kind_of(own.criterion) == "criterion" and kind_of(spec.criterion) is None
+    plain = replace(spec, criterion=strict_yaml.from_data({"name": "magnitude"}, _any(), "x"))
+    ours, theirs = run_trial(plain), run_trial(own)
+    assert ours.result.per_layer_sparsity == theirs.result.per_layer_sparsity
+    assert ours.result.metrics == theirs.result.metrics
+
+
+def _any() -> Any:
+    from sparsefront.search.config.trial_spec import AnyCriterion
+
+    return AnyCriterion
+
+
+def test_instances_are_copied_pickled_and_compared(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    sweep_data["trial"]["criterion"] = {"name": SMALLEST, "power": 2.0}
+    found: Any = read_sweep(write_yaml(sweep_data)).trial.criterion
+    assert found == copy.deepcopy(found) == pickle.loads(pickle.dumps(found))
+    assert found != replace(found, power=3.0)
+    assert type(found).__name__ == "Smallest" and found.name == SMALLEST
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "nowhere.at_all:Thing"}, "No module named 'nowhere'"),
+        ({"name": "tests.helpers.own_task:Smalest"}, "did you mean Smallest?"),
+        ({"name": "tests.helpers.own_task:Senses"}, "is no frozen dataclass"),
+        ({"name": "tests.helpers.own_task:Guess"}, "Guess has no statistics"),
+        ({"name": SMALLEST, "powr": 2.0}, "powr: unknown key (did you mean power?)"),
+        ({"name": SMALLEST, "power": "much"}, "power: value 'much'; allowed: a valid number"),
+        ({"name": "magnitud"}, "did you mean magnitude?"),
+        ({"name": 3}, "value 3 is unknown"),
+    ],
+)
+def test_wrong_names_and_fields_are_told_in_one_line(
+    sweep_data: dict[str, Any], write_yaml: Any, data: dict[str, Any], said: str
+) -> None:
+    sweep_data["trial"]["criterion"] = data
+    with pytest.raises(InputError) as found:
+        read_sweep(write_yaml(sweep_data))
+    assert said in str(found.value) and "criterion" in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_module_that_fails_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fails_here.py").write_text("import json\nraise RuntimeError('no such device')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="importing fails_here raised RuntimeError: no such dev"):
+        plugin_class("task", "fails_here:Thing")
+
+
+def test_entry_points_give_short_names(
+    monkeypatch: pytest.MonkeyPatch, sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    group = KINDS["criterion"].entry_points
+    given = [metadata.EntryPoint("smallest", SMALLEST, group)]
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: given)
+    plugins.entry_points.cache_clear()
+    try:
+        sweep_data["trial"]["criterion"] = {"name": "smallest"}
+        assert read_sweep(write_yaml(sweep_data)).trial.criterion.name == "smallest"
+        given.append(metadata.EntryPoint("smallest", "other:Smallest", group))
+        plugins.entry_points.cache_clear()
+        with pytest.raises(InputError, match="'smallest' is both"):
+            read_sweep(write_yaml(sweep_data))
+    finally:
+        plugins.entry_points.cache_clear()
+        plugin_class.cache_clear()
+
+
+def test_model_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    name = sweep_data["trial"]["model"]["name"]
+    own = {**sweep_data["trial"]["model"], "name": "tests.helpers.own_model:Wrapped"}
+    assert name == "bevfusion-small"
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    sweep_data["trial"]["model"] = own
+    wrapped: TrialSpec = read_sweep(write_yaml(sweep_data)).trial
+    assert run_trial(wrapped).result.metrics == run_trial(spec).result.metrics
