@@ -76,6 +76,23 @@ class CompleteTask:
             if iter(source) is source:
                 source = self._training(seed + epoch)
 
+    def epoch_length(self, seed: int) -> int:
+        """Batches of an epoch. InputError for an endless iterator."""
+        source = self._training(seed)
+        if not hasattr(source, "__len__"):
+            raise self._wrong(
+                "training_batches", "returned what has no length", "steps in the place of epochs"
+            )
+        return len(source)
+
+    def described(self) -> str:
+        """The training data, in a few words."""
+        return str(self.own.described()) if self._has("described") else f"task {self.name}"
+
+    def skipped_lines(self) -> list[str]:
+        """A line for each frame of training that could not be read."""
+        return list(self.own.skipped_lines()) if self._has("skipped_lines") else []
+
     def scoring_batches(self, seed: int, count: int, device: str) -> list[Any]:
         """The first batches of training, on a device."""
         if self._has("scoring_batches"):

@@ -12,6 +12,7 @@ from sparsefront.models.checkpoint import store
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.scenes.loader import ImageSpec
+from sparsefront.search.config.plugins import kind_of
 from sparsefront.search.config.trial_spec import Architecture
 
 
@@ -37,7 +38,8 @@ def start_from_pruned(
     """
     if init is not None:
         raise InputError("init: given together with --from; allowed: one of the two")
-    if spec != pruned.model:
+    same_task = kind_of(spec) == "task" and spec.name == pruned.model.name  # its options may differ
+    if spec != pruned.model and not same_task:
         raise InputError(
             f"model: differs from the one of --from in {', '.join(differing(spec, pruned.model))}; "
             "allowed: the same model"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sparsefront.errors import InputError
 from sparsefront.pruning.device import device_of
-from sparsefront.scenes.batch import SensorBatch
-from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 
 
@@ -91,20 +88,6 @@ def parameter_groups(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def endless(loader: Loader) -> Iterator[SensorBatch]:
-    """Epoch after epoch; each `iter(loader)` is the next epoch's order and augmentation.
-
-    InputError where an epoch has no frame that can be read.
-    """
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise InputError(f"train: none of {len(loader.frames)} frames could be read")
 
 
 def _cosine(start: float, end: float, fraction: float) -> float:

@@ -9,40 +9,41 @@ from __future__ import annotations
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError
-from sparsefront.models import ModelSpec, build
+from sparsefront.models import FusionModel, ModelSpec
 from sparsefront.models.channels_last import channels_last
 from sparsefront.models.checkpoint import store
 from sparsefront.models.checkpoint.other_fuser import convert_fuser
-from sparsefront.models.fusion_model import FusionModel
 from sparsefront.models.recompute import recompute_backbone
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.repair.norms import reestimate_norms
 from sparsefront.scenes.frame import OnBadSample
-from sparsefront.scenes.loader import AugmentSpec, ImageSpec, Loader
+from sparsefront.scenes.loader import AugmentSpec, ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
-from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
+from sparsefront.search.config.data import DataSpec, open_scenes
 from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 from sparsefront.search.config.metric_names import measured, require_maps
-from sparsefront.search.evaluation.calibration import calibration_batches, run
+from sparsefront.search.config.trial_spec import AnyModel, NamedTask
+from sparsefront.search.tasks.complete import CompleteTask
+from sparsefront.search.training.dense_task import DenseTask
 from sparsefront.search.training.final_metrics import Log, final_metrics
 from sparsefront.search.training.moving_average import MovingAverage
 from sparsefront.search.training.pruned_start import PrunedCheckpoint, start_from_pruned
 from sparsefront.search.training.seeding import seed_everything
 from sparsefront.search.training.steps import (
-    endless,
     freeze_norms,
     parameter_groups,
     set_learning_rate,
@@ -63,6 +64,8 @@ RENAMED = {
 class TrainSpec(GradientStepsSpec):
     """A dense training run. Give either `epochs` or `steps`; GradientStepsSpec has the rest.
 
+    task              a model, its data and metrics of one's own, in the place of model, data, val,
+                      image and augment
     init              checkpoint to start from (long fine-tuning), or one for each modality whose
                       branch was trained apart ({camera: A, lidar: B}); else random weights
     only              trains one branch with fusion and head, the other branch's map masked
@@ -77,8 +80,9 @@ class TrainSpec(GradientStepsSpec):
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    model: ModelSpec
-    data: DataSpec
+    task: NamedTask | None = None
+    model: AnyModel | None = None
+    data: DataSpec | None = None
     val: DataSpec | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
@@ -104,10 +108,14 @@ class TrainSpec(GradientStepsSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model.task == "map":
-            require_maps("data", self.data)
-        if self.val is not None:
-            measured(self.model.task, self.val, None)
+        if self.task is None:
+            model, data = self.parts
+            if model.task == "map":
+                require_maps("data", data)
+            if self.val is not None:
+                measured(model.task, self.val, None)
+        elif given := [n for n in TASK_SAYS if getattr(self, n) != _default(TrainSpec, n)]:
+            raise InputError(f"{given[0]}: given beside task, which says it; allowed: none")
         if (self.epochs is None) == (self.steps is None):
             raise InputError("epochs, steps: give exactly one of the two")
         if not 0.0 <= self.modality_dropout < 1.0:
@@ -119,6 +127,21 @@ class TrainSpec(GradientStepsSpec):
         for name in ("threads", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: value {getattr(self, name)!r}; allowed: 1 and above")
+
+    @property
+    def parts(self) -> tuple[ModelSpec, DataSpec]:
+        """Model and data of a catalogue. InputError for one that is missing."""
+        for name in ("model", "data"):
+            if getattr(self, name) is None:
+                raise InputError(f"{name}: missing; it has no default")
+        assert self.model is not None and self.data is not None
+        return self.model, self.data
+
+
+TASK_SAYS = (
+    "model", "data", "val", "image", "augment", "only", "batch_size", "modality_dropout",
+    "loader_workers", "on_bad_sample",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,36 +175,37 @@ def train(
     """
     log = log or _to_stderr
     seed_everything(spec.seed, spec.threads)
-    scenes = open_scenes(spec.data, spec.on_bad_sample)
-    device = resolve_device(spec.device)
-    model = build(spec.model).to(device)
+    device, task = resolve_device(spec.device), training_task(spec)
+    model = task.build().to(device)
     if spec.checkpoint_activations:
         recompute_backbone(model)
     held = PruningMask({})
     if pruned is None:
         _initialise(model, spec.init)
     else:
-        held = start_from_pruned(model, spec.model, spec.init, pruned)
-    loader = Loader(
-        scenes, spec.image, spec.augment, spec.batch_size, shuffle=True, seed=spec.seed,
-        drop_last=len(scenes.tokens) > spec.batch_size, workers=spec.loader_workers,
-    )  # fmt: skip
-    an_epoch = max(1, len(loader) // spec.accumulate)
-    steps = spec.steps if spec.steps is not None else (spec.epochs or 0) * an_epoch
+        held = start_from_pruned(model, spec.task or spec.parts[0], spec.init, pruned)
+    steps = spec.steps
+    if steps is None:
+        an_epoch = max(1, task.epoch_length(spec.seed) // spec.accumulate)
+        steps = (spec.epochs or 0) * an_epoch
     count = sum(p.numel() for p in model.parameters())
-    log(f"{len(scenes.tokens)} frames, {steps} steps of {spec.batch_size}, {count:,} parameters")
+    log(f"{task.described()}, {steps} steps, {count:,} parameters")
     started = time.monotonic()
-    losses, averaged = _optimise(model, loader, steps, spec, Path(out), log, held)
-    for token, reason in scenes.skipped.items():
-        log(f"skipped {token}: {reason}")
+    losses, averaged = _optimise(model, task, steps, spec, Path(out), log, held)
+    for line in task.skipped_lines():
+        log(line)
     model.load_state_dict(averaged)
     if spec.norm_frames:
-        _update_norms(model, spec, scenes, device, log)
+        _update_norms(model, spec, task, device, log)
     held.check(model)
     minutes = (time.monotonic() - started) / 60
     store.save(out, model, _metadata(spec, len(losses)))
     metrics: dict[str, float] = {}
-    if spec.val is not None:
+    if spec.task is not None:
+        metrics = task.evaluate(model, 1.0, device).metrics
+        log("held out: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    elif spec.val is not None:
+        assert isinstance(model, FusionModel)
         metrics = final_metrics(
             model, open_scenes(spec.val, spec.on_bad_sample), spec.image, device, log
         )
@@ -190,18 +214,30 @@ def train(
     )
 
 
+def training_task(spec: TrainSpec) -> CompleteTask:
+    """The task of one's own, or that of the model and data."""
+    if spec.task is not None:
+        return CompleteTask(spec.task, spec.task.name)
+    model, data = spec.parts
+    scenes = open_scenes(data, spec.on_bad_sample)
+    own = DenseTask(
+        model, scenes, spec.image, spec.augment, spec.batch_size, workers=spec.loader_workers
+    )
+    return CompleteTask(own, model.name)
+
+
 def _update_norms(
-    model: FusionModel, spec: TrainSpec, scenes: Scenes, device: str, log: Log
+    model: nn.Module, spec: TrainSpec, task: CompleteTask, device: str, log: Log
 ) -> None:
-    batches = calibration_batches(scenes, spec.image, spec.seed, spec.norm_frames, device)
-    unseen = reestimate_norms(model, batches, run)
-    found = sum(len(batch.tokens) for batch in batches)
+    batches = task.calibration_batches(spec.seed, spec.norm_frames, device)
+    unseen = reestimate_norms(model, batches, task.forward)
+    found = sum(task.frames_in(batch) for batch in batches)
     log(f"norms measured again on {found} training frames")
     if unseen:
         log(f"norms that no frame reached keep their statistics: {', '.join(unseen)}")
 
 
-def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
+def _initialise(model: nn.Module, init: str | dict[str, str] | None) -> None:
     """Loads a whole checkpoint, or of each modality's checkpoint that modality's part."""
     if isinstance(init, str):
         store.load_into(model, convert_fuser(model, store.load(init)[0], init), init)
@@ -215,8 +251,8 @@ def _initialise(model: FusionModel, init: str | dict[str, str] | None) -> None:
 
 
 def _optimise(
-    model: FusionModel,
-    loader: Loader,
+    model: nn.Module,
+    task: CompleteTask,
     steps: int,
     spec: TrainSpec,
     out: Path,
@@ -228,7 +264,7 @@ def _optimise(
         parameter_groups(model.parameters(), spec.weight_decay), lr=spec.lr
     )
     chooser = random.Random(spec.seed)
-    batches = endless(loader)
+    batches = task.training_batches(spec.seed)
     started = time.monotonic()
     losses: list[float] = []
     average = MovingAverage(model, spec.ema)
@@ -240,10 +276,8 @@ def _optimise(
             if not spec.norms_move(step, steps):
                 freeze_norms(model)
             masked = _masked(chooser, spec)
-            taken = (batch.to(device) for batch in islice(batches, spec.accumulate))
-            loss, norm = take_step(
-                model, taken, optimizer, spec, partial(model.loss, masked=masked)
-            )
+            taken = (task.to_device(b, device) for b in islice(batches, spec.accumulate))
+            loss, norm = take_step(model, taken, optimizer, spec, _loss_of(task, model, masked))
             losses.append(loss)
             average.update(model)
             if (step + 1) % spec.log_every == 0 or step + 1 == steps:
@@ -251,6 +285,15 @@ def _optimise(
             if (step + 1) % spec.save_every == 0:
                 store.save(out, model, _metadata(spec, step + 1))
     return losses, average.state
+
+
+def _loss_of(
+    task: CompleteTask, model: nn.Module, masked: frozenset[str]
+) -> Callable[[Any], Tensor]:
+    if not masked:
+        return partial(task.loss, model)
+    assert isinstance(model, FusionModel)
+    return partial(model.loss, masked=masked)
 
 
 def _masked(chooser: random.Random, spec: TrainSpec) -> frozenset[str]:
@@ -270,8 +313,13 @@ def _log_step(
 
 
 def _metadata(spec: TrainSpec, step: int) -> dict[str, str]:
-    model = checkpoint_metadata(spec.model, spec.image)
+    model = checkpoint_metadata(spec.task or spec.parts[0], spec.image)
     return {**model, "seed": str(spec.seed), "steps": str(step)}
+
+
+def _default(kind: Any, name: str) -> Any:
+    field_ = kind.__dataclass_fields__[name]
+    return field_.default if field_.default_factory is MISSING else field_.default_factory()
 
 
 def _to_stderr(line: str) -> None:

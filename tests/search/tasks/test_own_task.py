@@ -14,6 +14,7 @@ import yaml
 
 import sparsefront
 from sparsefront.errors import InputError
+from sparsefront.models.checkpoint import store
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.search.cli.main import main
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
@@ -155,6 +156,16 @@ def test_sweep_to_front_resume_export_evaluate_apply_inspect(
     checkpoint = str(data["trial"]["checkpoint"])
     applied = ["apply", str(out / "allocation.json"), "--checkpoint", checkpoint]
     assert main([*applied, "--out", str(tmp_path / "applied")]) == 0
+    training = tmp_path / "train.yaml"
+    training.write_text(
+        yaml.safe_dump({"task": data["trial"]["task"], "steps": 3, "norm_frames": 8, "seed": 1})
+    )
+    longer = tmp_path / "longer.safetensors"
+    assert main(["train", str(training), "--from", str(out), "--out", str(longer)]) == 0
+    kept = sparsefront.load_export(out).weights.mask["sight.0.weight"]
+    weights = store.load(longer)[0]
+    assert not weights["sight.0.weight"][~kept].any()
+    assert not weights["sight.0.weight"].equal(model.sight[0].weight)  # type: ignore[index,union-attr]
     assert main(["inspect", "own", "--pick", "knee", "--out", str(tmp_path / "look"), *where]) == 0
     assert list((tmp_path / "look").glob("features-*.png"))
     assert main(["export", "own", "--pick", "knee", "--out", str(tmp_path / "onnx"), *where,
