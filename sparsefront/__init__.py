@@ -7,9 +7,10 @@ What a script or a notebook calls; each name is imported when it is first used, 
     SparsityAllocation, ModalityGroups, PruningMask
     second_moments, refit_least_squares          mend what a cut breaks, without training
     reestimate_norms
+    search                                       the front of a plain function
     Optimizer                                    ask and tell, without a sweep
     read_sweep, run_sweep, resume_sweep          a sweep file to a Pareto front
-    load_front, load_export, load_small          what a sweep found, and what was exported
+    load_front, export, load_export, load_small  what a sweep found, and what is exported
     Task, Metric                                 a model, data and metrics of one's own
 """
 
@@ -19,6 +20,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsefront import search as search
     from sparsefront.pruning.allocation import SparsityAllocation
     from sparsefront.pruning.channels.removal import shrink
     from sparsefront.pruning.cost import profile
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from sparsefront.search.config.sweep_file import read_sweep
     from sparsefront.search.config.task import Metric, Task
     from sparsefront.search.driver.sweep import resume_sweep, run_sweep
+    from sparsefront.search.exports.export import export_point as export
     from sparsefront.search.exports.export import load_export, load_small
     from sparsefront.search.optimizer.ask_and_tell import Optimizer
     from sparsefront.search.runs.front import load_front
@@ -44,6 +47,7 @@ _HOMES = {
     "Optimizer": "sparsefront.search.optimizer.ask_and_tell",
     "PruningMask": "sparsefront.pruning.mask",
     "SparsityAllocation": "sparsefront.pruning.allocation",
+    "export": "sparsefront.search.exports.export:export_point",
     "load_export": "sparsefront.search.exports.export",
     "load_front": "sparsefront.search.runs.front",
     "load_small": "sparsefront.search.exports.export",
@@ -54,6 +58,7 @@ _HOMES = {
     "refit_least_squares": "sparsefront.pruning.repair.least_squares",
     "resume_sweep": "sparsefront.search.driver.sweep",
     "run_sweep": "sparsefront.search.driver.sweep",
+    "search": "sparsefront.search",
     "second_moments": "sparsefront.pruning.repair.moments",
     "shrink": "sparsefront.pruning.channels.removal",
 }
@@ -66,6 +71,7 @@ __all__ = [
     "SparsityAllocation",
     "Task",
     "__version__",
+    "export",
     "load_export",
     "load_front",
     "load_small",
@@ -76,6 +82,7 @@ __all__ = [
     "refit_least_squares",
     "resume_sweep",
     "run_sweep",
+    "search",
     "second_moments",
     "shrink",
 ]
@@ -86,7 +93,10 @@ def __getattr__(name: str) -> Any:
         return metadata.version("sparsefront")
     if name not in _HOMES:
         raise AttributeError(f"module 'sparsefront' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    if name == "search":
+        return import_module("sparsefront.search")
+    home, _, other = _HOMES[name].partition(":")
+    return getattr(import_module(home), other or name)
 
 
 def __dir__() -> list[str]:

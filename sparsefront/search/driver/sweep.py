@@ -88,7 +88,7 @@ class Launch:
 def run_sweep(
     sweep: Sweep,
     *,
-    name: str,
+    name: str | None = None,
     runs: str | Path = RUNS,
     address: str | None = None,
     trials: int | None = None,
@@ -96,7 +96,7 @@ def run_sweep(
 ) -> ParetoFront:
     """Runs a new sweep to its end and returns its front.
 
-    name     of the sweep and its folder, which must be new under `runs`
+    name     of the sweep and its folder, which must be new under `runs`; None: the sweep's own
     runs     the folder of all runs, a path or a URI
     address  Ray cluster: "auto" or HOST:PORT; None or "local": an instance started for this sweep
     trials   how many, in place of the sweep's own number
@@ -104,6 +104,7 @@ def run_sweep(
     InputError for what cannot be used, ExecutionError where every trial failed or the sweep was
     interrupted.
     """
+    name = name or sweep.name
     sweep = with_absolute_paths(replace(sweep, name=name, trials=trials or sweep.trials))
     check_uris(sweep)
     with (
@@ -131,7 +132,8 @@ def run_sweep(
         text = yaml.safe_dump(to_plain(asdict(sweep)), sort_keys=False)
         write_bytes(run.sweep_file, text.encode())  # last: from here on the sweep exists
         run.push(run.launch_file, run.sweep_file)
-        return _run(sweep, run, launch, lease)
+        front = _run(sweep, run, launch, lease)
+    return replace(front, run=run_folder(runs, name))
 
 
 def resume_sweep(
@@ -156,7 +158,8 @@ def resume_sweep(
         sweep = read_sweep(run.sweep_file, in_full=True)
         say_if_changed(launch.own_code, hash_of_code(sweep))
         with ray_connection(launch.address, sweep, wait_for_nodes):
-            return _run(sweep, run, launch, lease)
+            front = _run(sweep, run, launch, lease)
+    return replace(front, run=found)
 
 
 def _run(sweep: Sweep, run: RunFolder, launch: Launch, lease: Lease | None) -> ParetoFront:

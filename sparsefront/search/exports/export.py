@@ -68,7 +68,32 @@ def export(
     """
     run = run_folder(runs, name).require().pull()
     front = front_of(run)
-    trial = pick_trial(front, run, pick)
+    return _export(
+        front, run, pick_trial(front, run, pick), destination, pick, formats, say, device
+    )
+
+
+def export_point(
+    front: ParetoFront,
+    point: StoredTrial | int | str,
+    destination: str | Path,
+    formats: tuple[Format, ...] = (),
+    device: str = "cpu",
+) -> Path:
+    """The same from Python: `point` is one of the front's trials, its id, or what --pick takes.
+    InputError for a front that was read from no folder.
+    """
+    if front.run is None:
+        raise InputError("front: read from no folder; allowed: that of load_front or run_sweep")
+    pick = point if isinstance(point, str) else f"trial:{getattr(point, 'trial_id', point)}"
+    trial = pick_trial(front, front.run, pick)
+    return _export(front, front.run, trial, destination, pick, formats, lambda line: None, device)
+
+
+def _export(
+    front: ParetoFront, run: RunFolder, trial: StoredTrial, destination: str | Path, pick: str,
+    formats: tuple[Format, ...], say: Say, device: str,
+) -> Path:  # fmt: skip
     if formats:
         require_formats(catalogue_model(trial.spec, formats[0]), formats)
     destination = Path(destination)

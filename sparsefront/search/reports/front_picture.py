@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sparsefront.files.atomic import write_bytes
 from sparsefront.files.outputs import check_suffix
@@ -17,6 +18,11 @@ from sparsefront.search.runs.trial_reader import StoredTrial
 def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None) -> None:
     """Writes PATH, .png or .html by its suffix; `marked` (default: the knee) gets a ring."""
     save_view(SweepView(front=front, marked=marked), path)
+
+
+def figure_of(front: ParetoFront) -> Any:
+    """A matplotlib figure of the front, the knee ringed."""
+    return FRONT.picture(SweepView(front=front))
 
 
 def save_view(view: SweepView, path: Path) -> None:

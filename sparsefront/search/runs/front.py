@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class ParetoFront:
     points       non-dominated trials within the constraints, dense to sparse
     others       the remaining finished trials, by id
     dense        what the dense model measured; None where it has not been
+    run          the folder that it was read from
     hypervolume  share in 0..1 of the box from each objective's worst to its best possible value
                  (1 for shares, 0 for costs; worst: 0, 2 m for AMOTP, the dense model's cost, the
                  largest where the trials' dense models differ)
@@ -45,6 +47,7 @@ class ParetoFront:
     hypervolume: float
     dense: TrialResult | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    run: RunFolder | None = None
 
     @property
     def known(self) -> dict[str, Objective]:
@@ -103,6 +106,16 @@ class ParetoFront:
             f"{len(self.points)} of {tried} trials on the front, hypervolume {self.hypervolume:.4f}"
         )
         return "\n".join(lines)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The front as a matplotlib figure, which a notebook shows; saved as well where a path
+        (.png or .pdf) is given.
+        """
+        drawn = import_module("sparsefront.search.reports.front_picture")  # it stands above us
+        figure = drawn.figure_of(self)
+        if path is not None:
+            figure.savefig(path, bbox_inches="tight")
+        return figure
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: every point with all of its metrics, in the order of the table."""
@@ -211,19 +224,27 @@ def pareto_front(
     )
 
 
-def load_front(name: str, runs: str | Path = RUNS) -> ParetoFront:
+def load_front(name: str | Path, runs: str | Path = RUNS) -> ParetoFront:
     """The front of a sweep as its folder stands, finished or not.
 
+    name  of the sweep, or its folder or URI as a whole ("runs/demo")
     runs  the folder of all runs, a path or a URI
     InputError naming the sweeps there are, where this is none of them.
     """
-    return front_of(run_folder(runs, name).require().pull())
+    folder, name = _split(name, runs)
+    return front_of(run_folder(folder, name).require().pull())
+
+
+def _split(name: str | Path, runs: str | Path) -> tuple[str | Path, str]:
+    """The folder of all runs and the sweep's name, of runs/demo as well as of demo."""
+    parent, slash, last = str(name).rstrip("/").rpartition("/")
+    return (parent or "/", last) if slash else (runs, str(name))
 
 
 def front_of(run: RunFolder) -> ParetoFront:
     """The same of what is on this machine."""
     goals = read_goals(run.sweep_file)
-    return pareto_front(
+    found = pareto_front(
         run.name,
         read_finished(run),
         goals.objectives,
@@ -231,6 +252,7 @@ def front_of(run: RunFolder) -> ParetoFront:
         read_dense(run),
         goals.metrics,
     )
+    return replace(found, run=run)
 
 
 def gains_of(front: ParetoFront) -> Any:
