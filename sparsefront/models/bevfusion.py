@@ -15,7 +15,7 @@ from sparsefront.models.camera.lift import DepthLift
 from sparsefront.models.camera.neck import LssFpn
 from sparsefront.models.camera.resnet import ResNet
 from sparsefront.models.decoder import BevDecoder
-from sparsefront.models.fuser import ConvFuser, FuserKind, build_fuser, never_pruned
+from sparsefront.models.fuser import AnyFuser, ConvFuser, build_fuser, never_pruned
 from sparsefront.models.fusion_model import NOTHING_MASKED, FramePrediction, FusionModel, Task
 from sparsefront.models.heads.center import CenterHead
 from sparsefront.models.heads.small_map_head import LAST_WEIGHT, SmallMapHead
@@ -42,7 +42,7 @@ class BEVFusionSmall:
     camera_bev_channels: int = 32
     voxel_channels: tuple[int, int, int] = (16, 32, 48)
     lidar_bev_channels: int = 64
-    fuser: FuserKind = "concat"
+    fuser: AnyFuser = "concat"
     fused_channels: int = 64
     decoder_channels: tuple[int, int] = (64, 96)
     decoder_depth: int = 2

@@ -13,15 +13,30 @@ Shape legend: B frames, C channels, X x Y cells.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sparsefront.errors import InputError
 from sparsefront.models.camera.resnet import conv_bn_relu
+from sparsefront.plugins import Plugin
 
 FuserKind = Literal["concat", "add", "gated"]
+if TYPE_CHECKING:
+
+    class OwnFuser(Protocol):
+        """A fuser of one's own, as a sweep file names it. The module takes the maps in the order of
+        `channels_in` (modality -> C_i) and may have from_concat(state), as AddFuser has.
+        """
+
+        name: str
+
+        def build(self, channels_in: Mapping[str, int], channels: int) -> nn.Module: ...
+
+else:
+    OwnFuser = Annotated[Any, Plugin("fuser")]
+AnyFuser = FuserKind | OwnFuser
 PREFIX = "fusion.fuser."
 """Of the fuser's names, in every model that lets it be chosen."""
 
@@ -121,19 +136,21 @@ Fuser = ConvFuser | ConcatConv | AddFuser | GatedFuser
 
 
 def build_fuser(
-    kind: FuserKind,
+    kind: AnyFuser,
     channels_in: Mapping[str, int],
     channels: int,
     concat: type[ConvFuser] | type[ConcatConv],
-) -> Fuser:
+) -> nn.Module:
     """channels_in: of each modality, in the order of the maps; concat: the one of the model."""
+    if not isinstance(kind, str):
+        return kind.build(channels_in, channels)
     if kind == "add":
         return AddFuser(channels_in, channels)
     join = concat(sum(channels_in.values()), channels)
     return GatedFuser(join, channels_in) if kind == "gated" else join
 
 
-def require_two(kind: FuserKind, modalities: int, model: str) -> None:
+def require_two(kind: AnyFuser, modalities: int, model: str) -> None:
     """InputError where a model with one modality is to add or gate."""
     if kind != "concat" and modalities < 2:
         raise InputError(

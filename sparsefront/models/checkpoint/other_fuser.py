@@ -29,6 +29,8 @@ def convert_fuser(
     """
     fuser = fuser_of(model)
     given = entries_below(PREFIX, state)
+    if fuser is None and given:
+        return _into_own(model, state, given)
     if fuser is None or not given:
         return state
     wanted, found = kind_of(fuser.state_dict()), kind_of(given)
@@ -41,6 +43,18 @@ def convert_fuser(
         )
     others = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
     return {**others, **{PREFIX + k: v for k, v in fuser.from_concat(given).items()}}
+
+
+def _into_own(
+    model: nn.Module, state: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """For a fuser of one's own that says how it starts from a concat."""
+    own = getattr(getattr(model, "fusion", None), "fuser", None)
+    convert = getattr(own, "from_concat", None)
+    if own is None or convert is None or set(own.state_dict()) == set(given):
+        return state
+    others = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
+    return {**others, **{PREFIX + k: v for k, v in convert(given).items()}}
 
 
 def fuser_of(model: nn.Module) -> Fuser | None:

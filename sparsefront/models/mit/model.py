@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sparsefront.errors import InputError
 from sparsefront.models.camera.bevdepth import BevDepth
 from sparsefront.models.convention import MIT, Convention
-from sparsefront.models.fuser import ConcatConv, FuserKind, build_fuser, never_pruned, require_two
+from sparsefront.models.fuser import AnyFuser, ConcatConv, build_fuser, never_pruned, require_two
 from sparsefront.models.fusion_model import NOTHING_MASKED, FramePrediction, FusionModel, Task
 from sparsefront.models.heads.center_tasks import CenterTasksHead
 from sparsefront.models.heads.map_head import MapHead, map_goal, map_losses
@@ -284,7 +284,7 @@ class BEVFusionMIT:
     camera: CameraSpec | None = None
     lidar: VoxelNetSpec | PointPillarsSpec | None = None
     radar: RadarSpec | None = None
-    fuser: FuserKind = "concat"
+    fuser: AnyFuser = "concat"
     fused_channels: int = 256
     decoder: SecondSpec | ResidualSpec = field(default_factory=SecondSpec)
     head: TransFusionSpec | CenterSpec | MapSpec = field(default_factory=TransFusionSpec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numba import njit
@@ -54,6 +54,21 @@ class TrackerSpec:
         for name, limit in self.distance_m.items():
             if not (limit > 0 and math.isfinite(limit)):
                 raise InputError(f"distance_m.{name}: value {limit}; allowed: above 0")
+
+
+class Tracker(Protocol):
+    """A tracker of one's own, as a sweep file names it."""
+
+    def track(self, predictions: BoxTable, frames: TrackFrames) -> TrackTable: ...
+
+
+def tracks_by(
+    predictions: BoxTable, frames: TrackFrames, tracker: TrackerSpec | Tracker
+) -> TrackTable:
+    """Tracks by ours, or by one's own."""
+    if isinstance(tracker, TrackerSpec):
+        return track(predictions, frames, tracker)
+    return tracker.track(predictions, frames)
 
 
 def track(predictions: BoxTable, frames: TrackFrames, spec: TrackerSpec) -> TrackTable:

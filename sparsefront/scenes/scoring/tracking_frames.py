@@ -18,7 +18,7 @@ from sparsefront.scenes.scoring.nuscenes_detection import DetectionConfig
 from sparsefront.scenes.scoring.nuscenes_frames import ground_truth_table, places_of
 from sparsefront.scenes.scoring.nuscenes_tracking import TrackingScores, score
 from sparsefront.scenes.scoring.track_table import TRACKED_LABELS, TrackFrames, TrackTable
-from sparsefront.scenes.scoring.tracker import TrackerSpec, track
+from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec, tracks_by
 
 KEY = "ground truth of the tracking score"
 
@@ -33,7 +33,7 @@ class TrackingTruth:
 
 
 def score_tracking(
-    scenes: NuScenesScenes, detections: Mapping[str, Detections], tracker: TrackerSpec
+    scenes: NuScenesScenes, detections: Mapping[str, Detections], tracker: TrackerSpec | Tracker
 ) -> TrackingScores:
     """Scores of the tracks that the tracker makes of detections by sample token, over exactly the
     frames of `scenes`. InputError where a frame has no entry (an empty Detections is one).
@@ -41,7 +41,7 @@ def score_tracking(
     missing = [t for t in scenes.tokens if t not in detections]
     if missing:
         raise InputError(f"detections: {len(missing)} frames are missing, the first {missing[0]}")
-    tracks = track(detection_table(scenes, detections), tracking_truth(scenes).frames, tracker)
+    tracks = tracks_by(detection_table(scenes, detections), tracking_truth(scenes).frames, tracker)
     return score_tracks(scenes, tracks)
 
 

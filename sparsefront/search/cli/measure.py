@@ -26,7 +26,7 @@ from sparsefront.search.config.checkpoint_model import image_in, model_in
 from sparsefront.search.config.data import DataSpec, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.model_names import model_spec
-from sparsefront.search.config.trial_spec import moved_data
+from sparsefront.search.config.trial_spec import moved_data, with_own_metrics
 from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.evaluation.results import used_by
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
@@ -65,7 +65,8 @@ def evaluate_export(
     scores, cost = measure_weights(spec, found.weights)
     timed = time_again(spec, found.weights)
     sparsity = {"sparsity": found.weights.sparsity()}
-    metrics = {**metrics_of(scores, cost), **sparsity, **latency_metrics(timed)}
+    known = {**metrics_of(scores, cost), **sparsity, **latency_metrics(timed)}
+    metrics = with_own_metrics(spec, known, scores.per_class)
     answer = _answer(scores, metrics, cost)
     if timed:
         before = found.manifest.get("latency", {})

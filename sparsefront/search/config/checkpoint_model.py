@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from sparsefront.models import ModelSpec
+from sparsefront.plugins import kind_of
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
-from sparsefront.search.config.plugins import kind_of
 from sparsefront.search.config.trial_spec import AnyModel, Architecture
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from sparsefront.errors import InputError
+from sparsefront.plugins import kind_of
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.kitti import KittiScenes, KittiSpec
 from sparsefront.scenes.nuscenes import NuScenesScenes, NuScenesSpec
@@ -15,7 +17,17 @@ Scenes = NuScenesScenes | KittiScenes
 
 @lru_cache(maxsize=4)
 def open_scenes(spec: DataSpec, on_bad_sample: OnBadSample = "raise") -> Scenes:
-    """Scenes of a spec, kept for the next trial in this process. InputError without frames."""
+    """Scenes of a spec, kept for the next trial in this process. InputError without frames, and for
+    a data set of one's own that opens as something else.
+    """
+    if kind_of(spec) == "data":
+        found = spec.open(on_bad_sample)  # type: ignore[union-attr]
+        if not isinstance(found, (NuScenesScenes, KittiScenes)):
+            raise InputError(
+                f"name: {spec.name}: open returned {type(found).__name__}; allowed: NuScenesScenes "  # type: ignore[union-attr]
+                "or KittiScenes, or a class of one's own that is one; other data are a task's"
+            )
+        return found
     if isinstance(spec, KittiSpec):
         return KittiScenes(spec, on_bad_sample)
     return NuScenesScenes(spec, on_bad_sample)

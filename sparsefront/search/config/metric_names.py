@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from sparsefront.errors import InputError
 from sparsefront.models.fusion_model import Task
 from sparsefront.scenes.kitti import KittiSpec
-from sparsefront.scenes.scoring.tracker import TrackerSpec
+from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec
 from sparsefront.search.config.data import DataSpec
 
 DETECTION = ("mAP", "NDS")
@@ -43,7 +43,7 @@ NEEDS = {
 }
 
 
-def measured(task: Task, val: DataSpec, tracker: TrackerSpec | None) -> tuple[str, ...]:
+def measured(task: Task, val: DataSpec, tracker: TrackerSpec | Tracker | None) -> tuple[str, ...]:
     """Names of a trial's metrics. InputError for a combination that makes no sense."""
     kitti = isinstance(val, KittiSpec)
     if task == "map":

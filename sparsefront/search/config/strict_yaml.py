@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sparsefront.errors import InputError, one_line
-from sparsefront.search.config.plugins import Plugin
+from sparsefront.plugins import Plugin
 
 T = TypeVar("T")
 
@@ -190,15 +190,18 @@ def _plugin(kind: Any) -> Plugin | None:
     return next((m for m in kind.__metadata__ if isinstance(m, Plugin)), None)
 
 
-def _own_class(data: Any, plugin: Plugin, path: tuple[str, ...]) -> type:
-    """The class that the data name by its import path."""
-    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+def _own_class(data: Any, plugin: Plugin, path: tuple[str, ...]) -> type | None:
+    """The class that the data name by its import path; None where they have no options."""
+    if not isinstance(data, (dict, str)) or (
+        isinstance(data, dict) and not isinstance(data.get("name"), str)
+    ):
         raise InputError(
             f"field {_dotted(path)}: value {data!r}; allowed: a mapping with name: "
             "package.module:Class"
         )
     try:
-        return plugin.class_of(data)
+        found = plugin.class_of(data)
+        return found if isinstance(data, dict) else None
     except InputError as error:
         raise InputError(f"field {_dotted(path)}.{error}") from error
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from sparsefront.errors import InputError
+from sparsefront.plugins import Plugin, plugin_class
 from sparsefront.pruning.criteria import Fisher
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.search.config import strict_yaml
@@ -110,10 +111,11 @@ class Sweep:
                 f"storage: value {mask_passwords(self.storage)!r}; allowed: a database URI such as "
                 "postgresql://USER:$PASSWORD@HOST/DATABASE"
             )
+        self._take_own_metrics()
         if self.trial.task is not None:
-            object.__setattr__(self, "metrics", dict(self.trial.task.metrics))
+            object.__setattr__(self, "metrics", {**self.metrics, **self.trial.task.metrics})
             if self.objectives == list(DEFAULT_OBJECTIVES):
-                object.__setattr__(self, "objectives", [*self.metrics, "GFLOPs"])
+                object.__setattr__(self, "objectives", [*self.trial.task.metrics, "GFLOPs"])
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
                 f"objectives: value {self.objectives!r}; allowed: at least one, each once"
@@ -132,6 +134,22 @@ class Sweep:
         check_predicted(self)
         check_halving(self)
         check_measured(self)
+
+    def _take_own_metrics(self) -> None:
+        """Import paths among the objectives become metrics of the trial, by their class's name."""
+        own = list(self.trial.own_metrics)
+        names = []
+        for name in self.objectives:
+            if not Plugin("objective").means(name):
+                names.append(name)
+                continue
+            made = plugin_class("objective", name)()
+            names.append(type(made).__name__)
+            own += [made] if made not in own else []
+        if own:
+            object.__setattr__(self, "trial", replace(self.trial, own_metrics=own))
+            object.__setattr__(self, "objectives", names)
+            object.__setattr__(self, "metrics", {type(o).__name__: o.metric for o in own})
 
     def known_objectives(self) -> dict[str, Objective]:
         """Ours, and those of the trial's task, by name."""

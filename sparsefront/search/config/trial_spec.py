@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from torch import nn
 
 from sparsefront.errors import InputError
 from sparsefront.models import ModelSpec, build
+from sparsefront.plugins import Plugin
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.crossprune import CrossPrune
@@ -21,7 +23,7 @@ from sparsefront.pruning.latency import LatencySpec
 from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec
-from sparsefront.scenes.scoring.tracker import TrackerSpec
+from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec
 from sparsefront.search.config.data import DataSpec, Scenes, open_scenes, with_root
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
@@ -34,9 +36,8 @@ from sparsefront.search.config.metric_names import (
     require_maps,
 )
 from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
-from sparsefront.search.config.plugins import Plugin
 from sparsefront.search.config.strict_yaml import adapter, message_of, to_plain
-from sparsefront.search.config.task import Task
+from sparsefront.search.config.task import Metric, Task
 from sparsefront.search.config.trade_off import TradeOff
 
 if TYPE_CHECKING:
@@ -48,10 +49,24 @@ if TYPE_CHECKING:
 
     AnyCriterion = Criterion
     AnyModel = ModelSpec
+    AnyData = DataSpec
+    AnyTracker = TrackerSpec | Tracker
+
+    class OwnMetric(Protocol):
+        """A metric that follows from others, as a sweep file names it among its objectives."""
+
+        name: str
+        metric: Metric
+
+        def value(self, metrics: Mapping[str, float]) -> float: ...
+
 else:
     NamedTask = Annotated[Any, Plugin("task")]
     AnyCriterion = Criterion | Annotated[Any, Plugin("criterion")]
     AnyModel = ModelSpec | Annotated[Any, Plugin("model")]
+    AnyData = DataSpec | Annotated[Any, Plugin("data")]
+    AnyTracker = TrackerSpec | Annotated[Any, Plugin("tracker")]
+    OwnMetric = Annotated[Any, Plugin("objective")]
 
 Architecture = ModelSpec | NamedTask
 NO_CHECKPOINT = "none"
@@ -117,6 +132,8 @@ class TrialSpec:
     norm_frames  training frames, not augmented, on which batch norms' running statistics are
                  measured again after the cut and before every evaluation; 0: they stay
     tracker      if given, detections on nuScenes-format data are linked into tracks, for AMOTA
+    own_metrics  of one's own, that follow from the trial's others; those among a sweep's objectives
+                 it adds itself
     latency      if given, the deployed model's forward pass is timed on the trial's device; a sweep
                  with latency_ms among its objectives or constraints gives it itself
     checkpoint_activations  the camera backbone's are computed again in each backward pass, of
@@ -131,8 +148,8 @@ class TrialSpec:
     task: NamedTask | None = None
     model: AnyModel | None = None
     checkpoint: str
-    train: DataSpec | None = None
-    val: DataSpec | None = None
+    train: AnyData | None = None
+    val: AnyData | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     criterion: AnyCriterion
@@ -141,7 +158,8 @@ class TrialSpec:
     cross_prune: CrossPrune | None = None
     repair: Repair = field(default_factory=Repair)
     norm_frames: int = 16
-    tracker: TrackerSpec | None = None
+    tracker: AnyTracker | None = None
+    own_metrics: list[OwnMetric] = field(default_factory=list)
     score_batches: int = 4
     fine_tune: FineTuneSpec = field(default_factory=FineTuneSpec)
     cost_frames: int = 4
@@ -172,9 +190,11 @@ class TrialSpec:
         """Names of the metrics. InputError for a model, data, tracker that do not go together."""
         skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
         timed = LATENCY if self.latency is not None else ()
+        own = tuple(type(metric).__name__ for metric in self.own_metrics)
         if self.task is not None:
-            return (*self._own_metrics(), *COST, *timed)
-        return (*measured(self.parts.model.task, self.parts.val, self.tracker), *timed, *skipped)
+            return (*self._own_metrics(), *COST, *timed, *own)
+        found = measured(self.parts.model.task, self.parts.val, self.tracker)
+        return (*found, *timed, *skipped, *own)
 
     @property
     def architecture(self) -> Architecture:
@@ -219,7 +239,8 @@ class TrialSpec:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready nested dict; `spec_from_dict` reads it back to an equal spec."""
         found = dataclasses.asdict(self)
-        return {**found, "task": to_plain(found["task"])} if self.task is not None else found
+        named = ("task", "own_metrics", "criterion", "model", "train", "val", "tracker")
+        return {n: to_plain(part) if n in named else part for n, part in found.items()}
 
     def _own_metrics(self) -> tuple[str, ...]:
         assert self.task is not None
@@ -264,6 +285,22 @@ def spec_from_dict(data: dict[str, Any], source: str | Path = "trial") -> TrialS
     except ValidationError as error:
         raise InputError(f"{source}: {message_of(error, data)}") from error
     return spec
+
+
+def with_own_metrics(
+    spec: TrialSpec, metrics: Mapping[str, float], per_class: Mapping[str, float]
+) -> dict[str, float]:
+    """The metrics, and those of one's own that follow from them. InputError for no number."""
+    found = dict(metrics)
+    for own in spec.own_metrics:
+        value = own.value({**per_class, **metrics})
+        try:
+            found[type(own).__name__] = float(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"objective {own.name}: value returned {value!r}; allowed: a number"
+            ) from error
+    return found
 
 
 def moved_data(spec: TrialSpec, root: str) -> TrialSpec:

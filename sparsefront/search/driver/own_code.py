@@ -10,24 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from sparsefront.errors import InputError, one_line
-from sparsefront.search.config.plugins import KINDS, entry_points, kind_of, plugin_class
+from sparsefront.plugins import KINDS, entry_points, kind_of, plugin_class
 from sparsefront.search.config.space import Choices
 from sparsefront.search.config.sweep_file import Sweep
 
 IGNORED = ("__pycache__", ".git", ".venv", "runs", "node_modules")
 """Folders without code of one's own."""
-FIELDS = {"task": "task", "model": "model", "criterion": "criterion"}
+FIELDS = {
+    "task": "task", "model": "model", "criterion": "criterion", "train": "data", "val": "data",
+    "tracker": "tracker", "model.fuser": "fuser", "predicted_by": "criterion",
+}  # fmt: skip
 """Kind by the field of a trial."""
 
 
 def plugins_of(sweep: Sweep) -> list[tuple[str, str]]:
     """Kind and name of each class that the sweep names by an import path or an entry point."""
     trial = sweep.trial
-    parts: list[Any] = [trial.task, trial.model, trial.criterion, sweep.predicted_by]
+    parts: list[Any] = [
+        trial.task, trial.model, trial.criterion, sweep.predicted_by, trial.train, trial.val,
+        trial.tracker, getattr(trial.model, "fuser", None), *trial.own_metrics,
+    ]  # fmt: skip
     found = [(kind_of(part), part.name) for part in parts if part is not None and kind_of(part)]
     for field, dimension in sweep.space.items():
         for choice in dimension.choices if isinstance(dimension, Choices) else ():
-            name = choice.get("name") if isinstance(choice, dict) else None
+            name = choice.get("name") if isinstance(choice, dict) else choice
             if field in FIELDS and isinstance(name, str) and _is_own(FIELDS[field], name):
                 found.append((FIELDS[field], name))
     return [(str(kind), name) for kind, name in dict.fromkeys(found)]

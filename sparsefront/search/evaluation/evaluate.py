@@ -24,7 +24,7 @@ from sparsefront.scenes.scoring.kitti_detection import MIN_OVERLAP
 from sparsefront.scenes.scoring.kitti_frames import score_kitti
 from sparsefront.scenes.scoring.map_segmentation import MapScoreCounter
 from sparsefront.scenes.scoring.nuscenes_frames import score_detections
-from sparsefront.scenes.scoring.tracker import TrackerSpec
+from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec
 from sparsefront.scenes.scoring.tracking_frames import score_tracking
 from sparsefront.search.config.data import Scenes
 from sparsefront.search.config.metric_names import KITTI, SKIPPED, measured
@@ -52,7 +52,7 @@ def evaluate(
     scenes: Scenes,
     image: ImageSpec,
     *,
-    tracker: TrackerSpec | None = None,
+    tracker: TrackerSpec | Tracker | None = None,
     masked: frozenset[str] = frozenset(),
     device: str = "cpu",
     progress: Progress | None = None,
@@ -153,7 +153,7 @@ def _with_skipped(found: Evaluation, scenes: Scenes) -> Evaluation:
 
 
 def _of_nuscenes(
-    scenes: NuScenesScenes, found: Mapping[str, Detections], tracker: TrackerSpec | None
+    scenes: NuScenesScenes, found: Mapping[str, Detections], tracker: TrackerSpec | Tracker | None
 ) -> Evaluation:
     scores = score_detections(scenes, found)
     metrics = {"mAP": scores.mAP, "NDS": scores.NDS}

@@ -11,7 +11,7 @@ from sparsefront.scenes.kitti import KittiScenes
 from sparsefront.scenes.scoring.detection_table import detection_table
 from sparsefront.scenes.scoring.kitti_frames import write_kitti_results
 from sparsefront.scenes.scoring.submission_writer import SENSORS, write_detections, write_tracks
-from sparsefront.scenes.scoring.tracker import TrackerSpec, track
+from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec, tracks_by
 from sparsefront.scenes.scoring.tracking_frames import track_frames
 from sparsefront.search.config.data import Scenes
 
@@ -21,7 +21,7 @@ def write_results(
     scenes: Scenes,
     detections: Mapping[str, Detections],
     used: frozenset[str],
-    tracker: TrackerSpec | None = None,
+    tracker: TrackerSpec | Tracker | None = None,
 ) -> None:
     """nuScenes: a detection submission, or with a tracker a tracking submission (one file). KITTI:
     a new folder with a file a frame. `used` as in submission_writer.
@@ -33,7 +33,7 @@ def write_results(
     if tracker is None:
         write_detections(path, scenes, boxes, used)
     else:
-        write_tracks(path, scenes, track(boxes, track_frames(scenes), tracker), used)
+        write_tracks(path, scenes, tracks_by(boxes, track_frames(scenes), tracker), used)
 
 
 def used_by(model: FusionModel) -> frozenset[str]:

@@ -22,6 +22,7 @@ from sparsefront.files.whole_folder import whole_folder
 from sparsefront.models import ModelSpec, build
 from sparsefront.models.checkpoint import published_file, store
 from sparsefront.models.checkpoint.dialects import dialect_of
+from sparsefront.plugins import kind_of
 from sparsefront.pruning.allocation import SparsityAllocation
 from sparsefront.pruning.channels.graph import channel_graph
 from sparsefront.pruning.channels.select import channel_mask
@@ -47,7 +48,6 @@ from sparsefront.search.config.checkpoint_model import (
 )
 from sparsefront.search.config.data import DataSpec, with_root
 from sparsefront.search.config.model_names import model_spec
-from sparsefront.search.config.plugins import kind_of
 from sparsefront.search.config.trial_spec import (
     AnyCriterion,
     AnyModel,

@@ -12,10 +12,10 @@ from sparsefront.errors import InputError
 from sparsefront.files.atomic import read_json, sha256_of, write_json
 from sparsefront.files.tensors import write_tensors
 from sparsefront.models.checkpoint import store
+from sparsefront.plugins import see_folder
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
-from sparsefront.search.config.plugins import see_folder
 from sparsefront.search.config.trial_spec import AnyModel, NamedTask, spec_from_dict
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.runs.pruned_files import read_pruned_weights, write_pruned_weights

@@ -45,7 +45,7 @@ from pathlib import Path
 
 from sparsefront.errors import InputError
 from sparsefront.files.atomic import read_json
-from sparsefront.search.config.plugins import see_folder
+from sparsefront.plugins import see_folder
 from sparsefront.search.config.trial_files import CHECKPOINT, ENDINGS, RESULT
 from sparsefront.search.runs.shared_storage import SharedStorage, is_uri
 

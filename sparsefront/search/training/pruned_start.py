@@ -9,10 +9,10 @@ from torch import nn
 
 from sparsefront.errors import InputError
 from sparsefront.models.checkpoint import store
+from sparsefront.plugins import kind_of
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.scenes.loader import ImageSpec
-from sparsefront.search.config.plugins import kind_of
 from sparsefront.search.config.trial_spec import Architecture
 
 

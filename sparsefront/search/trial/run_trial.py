@@ -23,7 +23,7 @@ from sparsefront.search.config.halving import Rung
 from sparsefront.search.config.metric_names import SKIPPED_TRAINING
 from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import IntermediateResult, TrialResult, check_finite
-from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
+from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec, with_own_metrics
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.evaluation.evaluate import Evaluation
 from sparsefront.search.tasks.choose import task_of
@@ -146,7 +146,8 @@ class TrialRun:
         """What objectives and constraints see. ArithmeticError where one of them is no number."""
         may_skip = self.spec.on_bad_sample == "skip"
         skipped = {SKIPPED_TRAINING: float(len(self._left_out))} if may_skip else {}
-        found = {**scores.metrics, **self.costs(), **skipped}
+        known = {**scores.metrics, **self.costs(), **skipped}
+        found = with_own_metrics(self.spec, known, scores.per_class)
         check_finite(found)
         return found
 

@@ -261,6 +261,11 @@ def trained_spec(spec: TrialSpec, shared: Shared) -> TrialSpec:
     if not isinstance(spec.model, (BEVFusionSmall, BEVFusionMIT)):
         return spec
     fuser = trained_fuser(shared.state[state_key(spec)])
+    if not isinstance(spec.model.fuser, str):
+        state = shared.state[state_key(spec)]
+        names = {n for n in spec.build().state_dict() if n.startswith(PREFIX)}
+        if names == {n for n in state if n.startswith(PREFIX)}:
+            return spec  # it was trained with this fuser
     return replace(spec, model=replace(spec.model, fuser=fuser))
 
 

@@ -8,6 +8,7 @@ class is a frozen dataclass: its fields are read as strictly as ours and searche
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import json
 import os
@@ -15,12 +16,13 @@ import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
-from typing import Any, Literal, NamedTuple, get_type_hints
-
-from pydantic import GetCoreSchemaHandler, TypeAdapter
-from pydantic_core import core_schema
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 from sparsefront.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import core_schema
 
 PLUGIN = "__sparsefront_plugin__"
 
@@ -41,6 +43,10 @@ KINDS = {
             ("metrics", "build", "training_batches", "evaluation_batches", "loss", "evaluate"),
         ),
         Kind("model", "sparsefront.models", ("build", "task")),
+        Kind("data", "sparsefront.data", ("open",)),
+        Kind("objective", "sparsefront.objectives", ("metric", "value")),
+        Kind("fuser", "sparsefront.fusers", ("build",)),
+        Kind("tracker", "sparsefront.trackers", ("track",)),
         Kind(
             "criterion", "sparsefront.criteria",
             ("statistics", "combine", "scores", "statistics_key", "check_scored", "uses_batches",
@@ -59,26 +65,28 @@ class Plugin:
         self.kind = KINDS[kind]
 
     def means(self, data: Any) -> bool:
-        """Whether such data name a class of one's own."""
-        name = data.get("name") if isinstance(data, Mapping) else None
+        """Whether such data name a class of one's own: a mapping with its options, or its name."""
+        name = data.get("name") if isinstance(data, Mapping) else data
         return isinstance(name, str) and (":" in name or name in entry_points(self.kind))
 
-    def class_of(self, data: Mapping[str, Any]) -> type:
+    def class_of(self, data: Mapping[str, Any] | str) -> type:
         """The class that the data name. InputError in one line."""
-        return plugin_class(self.kind.name, data["name"])
+        return plugin_class(self.kind.name, data if isinstance(data, str) else data["name"])
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
+        from pydantic_core import core_schema
+
         return core_schema.no_info_plain_validator_function(self._read)
 
     def _read(self, data: Any) -> Any:
         if not self.means(data):
             given = data.get("name") if isinstance(data, Mapping) else data
             raise ValueError(f"name: value {given!r}; allowed: package.module:Class")
-        return _adapter(self.class_of(data)).validate_json(
-            json.dumps(data, default=str), strict=True
-        )
+        options = {"name": data} if isinstance(data, str) else data
+        text = json.dumps(options, default=str)
+        return _adapter(self.class_of(data)).validate_json(text, strict=True)
 
 
 @lru_cache
@@ -153,12 +161,10 @@ def _import(path: str, name: str) -> type:
     found = getattr(module, class_name, None)
     if isinstance(found, type):
         return found
-    from sparsefront.search.config.strict_yaml import closest
-
     classes = [n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_")]
     raise InputError(
         f"name: value {name!r}: {module_name} has no class {class_name!r}"
-        f"{closest(class_name, classes)}; allowed: {', '.join(classes) or 'a module with classes'}"
+        f"{_closest(class_name, classes)}; allowed: {', '.join(classes) or 'a module with classes'}"
     )
 
 
@@ -171,9 +177,7 @@ def _check(own: type, kind: Kind, name: str) -> None:
     fields = {field.name for field in dataclasses.fields(own)}
     missing = [what for what in kind.needed if not hasattr(own, what) and what not in fields]
     if missing:
-        from sparsefront.search.config.strict_yaml import closest
-
-        near = closest(missing[0], [n for n in dir(own) if not n.startswith("_")])
+        near = _closest(missing[0], [n for n in dir(own) if not n.startswith("_")])
         raise InputError(
             f"name: value {name!r}: {own.__name__} has no {missing[0]}{near}; a {kind.name} "
             f"needs {', '.join(kind.needed)}"
@@ -189,7 +193,14 @@ def _check(own: type, kind: Kind, name: str) -> None:
 
 @lru_cache
 def _adapter(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
+
+
+def _closest(word: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _values(instance: Any) -> dict[str, Any]:

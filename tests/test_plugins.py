@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsefront import plugins
 from sparsefront.errors import InputError
-from sparsefront.search.config import plugins, strict_yaml
-from sparsefront.search.config.plugins import KINDS, kind_of, plugin_class
-from sparsefront.search.config.sweep_file import read_sweep
+from sparsefront.plugins import KINDS, kind_of, plugin_class
+from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial.run_trial import run_trial
 
@@ -101,9 +102,53 @@ def test_entry_points_give_short_names(
 
 def test_model_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     name = sweep_data["trial"]["model"]["name"]
-    own = {**sweep_data["trial"]["model"], "name": "tests.helpers.own_model:Wrapped"}
+    own = {**sweep_data["trial"]["model"], "name": f"{OWN}:Wrapped"}
     assert name == "bevfusion-small"
     spec = read_sweep(write_yaml(sweep_data)).trial
     sweep_data["trial"]["model"] = own
     wrapped: TrialSpec = read_sweep(write_yaml(sweep_data)).trial
     assert run_trial(wrapped).result.metrics == run_trial(spec).result.metrics
+
+
+OWN = "tests.helpers.own_model"
+
+
+def test_fuser_of_ones_own_by_its_name_alone_or_with_options(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    """It starts from the checkpoint's concat as it says; a search chooses between it and ours."""
+    for given in (f"{OWN}:MeanFuser", {"name": f"{OWN}:MeanFuser"}):
+        sweep_data["trial"]["model"]["fuser"] = given
+        result = run_trial(read_sweep(write_yaml(sweep_data)).trial).result
+        assert "fusion.fuser.each.0.weight" in result.per_layer_sparsity
+    sweep_data["space"]["model.fuser"] = {"choices": ["concat", f"{OWN}:MeanFuser"]}
+    assert "model.fuser" in read_sweep(write_yaml(sweep_data)).space
+
+
+def test_tracker_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["trial"]["tracker"] = {"name": "greedy_velocity", "max_age": 5}
+    ours = run_trial(read_sweep(write_yaml(sweep_data)).trial).result.metrics
+    sweep_data["trial"]["tracker"] = {"name": f"{OWN}:Patient"}
+    assert run_trial(read_sweep(write_yaml(sweep_data)).trial).result.metrics == ours
+
+
+def test_data_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
+    sweep_data["trial"]["val"] = {**sweep_data["trial"]["val"], "name": f"{OWN}:First"}
+    spec = read_sweep(write_yaml(sweep_data)).trial
+    assert len(spec.val_scenes().tokens) == 1
+    assert "mAP" in run_trial(spec).result.metrics
+    sweep_data["trial"]["val"] = {"name": f"{OWN}:Other"}
+    with pytest.raises(InputError, match="open returned list; allowed: NuScenesScenes"):
+        read_sweep(write_yaml(sweep_data)).trial.val_scenes()
+
+
+def test_objective_of_ones_own_is_a_metric_of_the_trial(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    sweep_data["objectives"] = ["mAP", f"{OWN}:Energy"]
+    sweep = read_sweep(write_yaml(sweep_data))
+    assert sweep.objectives == ["mAP", "Energy"] and sweep.metrics["Energy"].unit == "J"
+    metrics = run_trial(sweep.trial).result.metrics
+    assert metrics["Energy"] == 0.5 * metrics["GFLOPs"]
+    again = strict_yaml.from_data(strict_yaml.to_plain(asdict(sweep)), Sweep, "again")
+    assert again == sweep
