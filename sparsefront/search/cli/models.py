@@ -13,15 +13,19 @@ from sparsefront.search.cli.output import as_json
 
 @dataclass(frozen=True, kw_only=True)
 class ModelList:
-    """Names of the models."""
+    """Names of the models: the built-in ones, and those of installed packages."""
 
     json: bool = False
     """One JSON document on stdout."""
 
     def run(self) -> str:
         from sparsefront.models import NAMES
+        from sparsefront.plugins import KINDS, entry_points
 
-        return as_json(list(NAMES)) if self.json else "\n".join(NAMES)
+        named = entry_points(KINDS["model"])
+        if self.json:
+            return as_json([*NAMES, *named])
+        return "\n".join([*NAMES, *(f"{name}  ({path})" for name, path in named.items())])
 
 
 @dataclass(frozen=True, kw_only=True)
