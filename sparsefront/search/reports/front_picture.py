@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None
 
 def figure_of(front: ParetoFront) -> Any:
     """A matplotlib figure of the front, the knee ringed."""
+    if "IPython" in sys.modules:
+        import matplotlib.pyplot  # noqa: F401  # from here on a notebook shows figures
+
     return FRONT.picture(SweepView(front=front))
 
 
