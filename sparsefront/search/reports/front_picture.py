@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ def save_front(front: ParetoFront, path: Path, marked: StoredTrial | None = None
 
 
 def figure_of(front: ParetoFront) -> Any:
-    """A matplotlib figure of the front, the knee ringed."""
-    if "IPython" in sys.modules:
-        import matplotlib.pyplot  # noqa: F401  # from here on a notebook shows figures
+    """A matplotlib figure of the front, the knee ringed; a notebook shows it as it is."""
+    figure = FRONT.picture(SweepView(front=front))
+    figure._repr_png_ = partial(_png, figure)  # what notebooks ask an object for
+    return figure
 
-    return FRONT.picture(SweepView(front=front))
+
+def _png(figure: Any) -> bytes:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=90, bbox_inches="tight")
+    return held.getvalue()
 
 
 def save_view(view: SweepView, path: Path) -> None:
