@@ -26,7 +26,8 @@ from sparsefront.search.config.checkpoint_model import image_in, model_in
 from sparsefront.search.config.data import DataSpec, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.model_names import model_spec
-from sparsefront.search.config.trial_spec import moved_data, with_own_metrics
+from sparsefront.search.config.moved_data import moved_data
+from sparsefront.search.config.own_metrics import with_own_metrics
 from sparsefront.search.evaluation.evaluate import Evaluation, evaluate
 from sparsefront.search.evaluation.results import used_by
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame

@@ -24,7 +24,7 @@ from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.frame import OnBadSample
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec
 from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec
-from sparsefront.search.config.data import DataSpec, Scenes, open_scenes, with_root
+from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 from sparsefront.search.config.metric_names import (
@@ -285,41 +285,6 @@ def spec_from_dict(data: dict[str, Any], source: str | Path = "trial") -> TrialS
     except ValidationError as error:
         raise InputError(f"{source}: {message_of(error, data)}") from error
     return spec
-
-
-def with_own_metrics(
-    spec: TrialSpec, metrics: Mapping[str, float], per_class: Mapping[str, float]
-) -> dict[str, float]:
-    """The metrics, and those of one's own that follow from them. InputError for no number."""
-    found = dict(metrics)
-    for own in spec.own_metrics:
-        value = own.value({**per_class, **metrics})
-        try:
-            found[type(own).__name__] = float(value)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"objective {own.name}: value returned {value!r}; allowed: a number"
-            ) from error
-    return found
-
-
-def moved_data(spec: TrialSpec, root: str) -> TrialSpec:
-    """The same trial with its data under another root: of a task of one's own, its field `root`."""
-    if spec.task is None:
-        _, train, val = spec.parts
-        return dataclasses.replace(spec, train=with_root(train, root), val=with_root(val, root))
-    return dataclasses.replace(spec, task=moved_task(spec.task, root))
-
-
-def moved_task(task: NamedTask, root: str) -> NamedTask:
-    """A task with another value of its field `root`. InputError where it has none."""
-    own: Any = task
-    if "root" not in {field_.name for field_ in dataclasses.fields(own)}:
-        raise InputError(
-            f"--data: value {root!r}: task {task.name} has no field root; allowed: none"
-        )
-    moved: NamedTask = dataclasses.replace(own, root=type(own.root)(root))
-    return moved
 
 
 def _at_least(spec: object, **lowest: float) -> None:

@@ -21,9 +21,10 @@ from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.search.config.device import resolve_device
 from sparsefront.search.config.halving import Rung
 from sparsefront.search.config.metric_names import SKIPPED_TRAINING
+from sparsefront.search.config.own_metrics import with_own_metrics
 from sparsefront.search.config.trial_outcome import TrialOutcome
 from sparsefront.search.config.trial_result import IntermediateResult, TrialResult, check_finite
-from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec, with_own_metrics
+from sparsefront.search.config.trial_spec import FineTuneSpec, TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.evaluation.evaluate import Evaluation
 from sparsefront.search.tasks.choose import task_of

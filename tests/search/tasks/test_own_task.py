@@ -183,7 +183,7 @@ def test_trained_weights_may_come_with_the_model(data: dict[str, Any]) -> None:
 
 
 def test_data_under_another_root(spec: TrialSpec) -> None:
-    from sparsefront.search.config.trial_spec import moved_data
+    from sparsefront.search.config.moved_data import moved_data
 
     moved: Any = moved_data(spec, "/elsewhere").task
     assert moved.root == Path("/elsewhere")

@@ -20,7 +20,8 @@ from sparsefront.scenes.loader import Loader
 from sparsefront.search.config.data import Scenes, open_scenes
 from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.metric_names import quality
-from sparsefront.search.config.trial_spec import TrialSpec, moved_data
+from sparsefront.search.config.moved_data import moved_data
+from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.reports.trial_page.detection_picture import boxes_of, draw_detections
 from sparsefront.search.reports.trial_page.feature_picture import draw_features, magnitudes
