@@ -22,8 +22,11 @@ class ModalityGroups:
 
     @staticmethod
     def from_model(model: nn.Module) -> ModalityGroups:
-        """Groups by the first part of each weight's name (camera., lidar., fusion.)."""
-        first = dict.fromkeys(name.partition(".")[0] for name, _ in counted_weights(model))
+        """Groups by the first part of each parameter's name (camera., lidar., fusion.); those that
+        hold weights first.
+        """
+        names = [*(name for name, _ in counted_weights(model)), *dict(model.named_parameters())]
+        first = dict.fromkeys(name.partition(".")[0] for name in names)
         return ModalityGroups({part: (part,) for part in first})
 
     def group_of(self, name: str) -> str:
