@@ -137,7 +137,7 @@ def see_folder(folder: str | None = None) -> None:
     as that of a sweep's launch, behind everything else.
     """
     if folder is None:
-        if os.getcwd() not in sys.path:
+        if sys.path[0] != os.getcwd():
             sys.path.insert(0, os.getcwd())
     elif folder not in sys.path and os.path.isdir(folder):
         sys.path.append(folder)

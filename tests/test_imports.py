@@ -52,6 +52,8 @@ def test_nothing_is_imported_through_the_links() -> None:
         assert (paths.CHECKOUT / link).is_symlink()
     for folder in ("sparsefront", "tests", "benchmarks", "examples"):
         for file in (paths.CHECKOUT / folder).rglob("*.py"):
+            if "own_model" in file.parts:  # somebody else's repository, with its own models/
+                continue
             for node in ast.walk(ast.parse(file.read_text())):
                 names = []
                 if isinstance(node, ast.Import):

@@ -17,7 +17,11 @@ from pathlib import Path
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.sweep_file import Sweep
-from sparsefront.search.driver.own_code import environment_of, require_on_workers
+from sparsefront.search.driver.own_code import (
+    environment_of,
+    launch_folder_seen,
+    require_on_workers,
+)
 from sparsefront.search.driver.resources import require_resources
 
 CONNECT_S = 5.0
@@ -42,15 +46,16 @@ def ray_connection(address: str | None, sweep: Sweep, wait_s: float = 0.0) -> It
         if address != "auto":
             check_address(str(address))
         check_token(str(address))
-    own_code = environment_of(sweep, local)
+    own_code = {} if local else environment_of(sweep)
     import ray
 
     if local:
         slots = max(os.cpu_count() or 1, math.ceil(sweep.workers * sweep.cpus_per_trial))
-        ray.init(
-            address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False,
-            logging_level=logging.ERROR,
-        )  # fmt: skip
+        with launch_folder_seen(sweep):
+            ray.init(
+                address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False,
+                logging_level=logging.ERROR,
+            )  # fmt: skip
     else:
         try:
             ray.init(

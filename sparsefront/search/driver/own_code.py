@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,27 @@ def plugins_of(sweep: Sweep) -> list[tuple[str, str]]:
     return [(str(kind), name) for kind, name in dict.fromkeys(found)]
 
 
-def environment_of(sweep: Sweep, local: bool) -> dict[str, Any]:
-    """Ray's runtime environment for the sweep's workers. On this machine they see the folder that
-    the sweep was launched in, as a script would, and PYTHONPATH; on a cluster `code` goes along.
+@contextmanager
+def launch_folder_seen(sweep: Sweep) -> Iterator[None]:
+    """Processes that are started meanwhile see the folder that the sweep was launched in first, as
+    a script would, then `code`, then PYTHONPATH.
     """
-    if not plugins_of(sweep):
-        return {}
-    if local:
-        paths = [os.getcwd(), *sweep.code, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    before = os.environ.get("PYTHONPATH")
+    if plugins_of(sweep):
+        paths = [os.getcwd(), *sweep.code, *(before or "").split(os.pathsep)]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for p in paths if p))
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+        else:
+            os.environ.pop("PYTHONPATH", None)
+
+
+def environment_of(sweep: Sweep) -> dict[str, Any]:
+    """Ray's runtime environment for the sweep's workers on a cluster: `code` goes along."""
+    if not plugins_of(sweep):
         return {}
     if not sweep.code:
         print(
