@@ -144,7 +144,9 @@ def see_folder(folder: str | None = None) -> None:
 
 
 def _import(path: str, name: str) -> type:
-    module_name, _, class_name = path.partition(":")
+    module_name, colon, class_name = path.partition(":")
+    if not colon:
+        raise InputError(f"name: value {name!r}: no class; allowed: package.module:Class")
     see_folder()
     try:
         module = importlib.import_module(module_name)

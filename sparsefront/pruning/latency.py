@@ -43,10 +43,15 @@ class Latency:
     warmup: int
     device: str
 
+    @staticmethod
+    def _ms(value: float) -> str:
+        return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
     def __str__(self) -> str:
+        low, high = self._ms(self.quartile1_ms), self._ms(self.quartile3_ms)
         return (
-            f"{self.median_ms:.1f} ms (quartiles {self.quartile1_ms:.1f} to "
-            f"{self.quartile3_ms:.1f}, {self.repeats} passes after {self.warmup}) on {self.device}"
+            f"{self._ms(self.median_ms)} ms (quartiles {low} to {high}, {self.repeats} passes "
+            f"after {self.warmup}) on {self.device}"
         )
 
 

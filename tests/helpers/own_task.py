@@ -113,6 +113,14 @@ class Silent(Guess):
 
 
 @dataclass(frozen=True)
+class Nan(Guess):
+    """Measures nothing that can be ranked."""
+
+    def evaluate(self, model: nn.Module, share: float, device: str) -> Mapping[str, float]:
+        return {"error": float("nan")}
+
+
+@dataclass(frozen=True)
 class Smallest(CriterionBase):
     """|w|^power, a criterion of somebody's own."""
 

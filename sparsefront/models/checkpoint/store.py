@@ -40,5 +40,20 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str | Path)
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(f"checkpoint: {source} is of another model: {problems[0]}{more}")
+        has = f"; the file has {next(iter(state))}, ..." if state else "; the file has nothing"
+        prefix = _prefix(own, state)
+        hint = f": all of its names have {prefix!r} before them" if prefix else ""
+        raise InputError(
+            f"checkpoint: {source} is of another model: {problems[0]}{more}{has}{hint}"
+        )
     model.load_state_dict(dict(state))
+
+
+def _prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """What stands before every name of the file and not before the model's."""
+    first = next(iter(own), None)
+    ends = [name for name in state if first is not None and name.endswith(f".{first}")]
+    if not ends or first is None:
+        return None
+    prefix = ends[0].removesuffix(first)
+    return prefix if {prefix + name for name in own} == set(state) else None

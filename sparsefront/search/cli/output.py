@@ -84,9 +84,14 @@ def with_prefix(prefix: str, values: dict[str, float]) -> dict[str, float]:
 
 
 def as_table(rows: dict[str, Any]) -> str:
-    """Two columns; floats to four places."""
+    """Two columns; counts as whole numbers, other floats to four places or a power of ten."""
     width = max(map(len, rows))
-    return "\n".join(
-        f"{name:<{width}}  {value:.4f}" if isinstance(value, float) else f"{name:<{width}}  {value}"
-        for name, value in rows.items()
-    )
+    return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in rows.items())
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer() and abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"

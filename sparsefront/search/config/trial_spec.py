@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import ConfigDict, ValidationError
 from torch import nn
 
-from sparsefront.errors import InputError
+from sparsefront.errors import InputError, one_line_with_type
 from sparsefront.models import ModelSpec, build
 from sparsefront.plugins import Plugin
 from sparsefront.pruning.allocation import SparsityAllocation
@@ -218,9 +218,22 @@ class TrialSpec:
 
     def build(self) -> nn.Module:
         """A model with initial weights, from torch's global generator."""
-        if self.task is not None:
-            return self.task.build()
-        return build(self.parts.model)
+        if self.task is None:
+            return build(self.parts.model)
+        try:
+            found = self.task.build()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"task {self.task.name}: build raised {one_line_with_type(error, 200)}"
+            ) from error
+        if not isinstance(found, nn.Module):
+            raise InputError(
+                f"task {self.task.name}: build returned {type(found).__name__}; allowed: a "
+                "torch.nn.Module"
+            )
+        return found
 
     def groups(self, model: nn.Module) -> ModalityGroups:
         """Its modality groups: the task's own, or by the first part of each name."""
@@ -244,7 +257,16 @@ class TrialSpec:
 
     def _own_metrics(self) -> tuple[str, ...]:
         assert self.task is not None
-        names = tuple(self.task.metrics)
+        metrics = self.task.metrics
+        wrong = None if isinstance(metrics, Mapping) else metrics
+        if wrong is None:
+            wrong = next((m for m in metrics.values() if not isinstance(m, Metric)), None)
+        if wrong is not None:
+            raise InputError(
+                f"task: metrics of {self.task.name}: value {str(wrong)[:60]!r}; allowed: a mapping "
+                "of names to sparsefront.Metric"
+            )
+        names = tuple(metrics)
         taken = [name for name in names if name in (*COST, *LATENCY)]
         if not names or taken:
             raise InputError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sparsefront.errors import one_line
+from sparsefront.errors import one_line_with_type
 from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.config.trial_result import check_finite
 from sparsefront.search.driver.live import Live
 from sparsefront.search.runs.dense_file import write_dense
 from sparsefront.search.runs.front import format_value
@@ -47,9 +48,11 @@ class DenseEvaluation:
         task, self._task = self._task, None
         try:
             metrics = ray.get(task)
+            check_finite(metrics)
         except Exception as error:
-            reason = one_line(error, 200)
-            print(f"the dense model could not be measured: {reason}", file=sys.stderr)
+            cause = getattr(error, "cause", None) or error  # Ray wraps the worker's own
+            reason = one_line_with_type(cause, 300)
+            print(f"the dense model could not be measured: {reason}", file=sys.stderr, flush=True)
             return False
         write_dense(self._run, metrics)
         shown = "  ".join(

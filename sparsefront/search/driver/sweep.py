@@ -249,6 +249,8 @@ def _tune(
     from sparsefront.search.trial.shared import prepare_all
 
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = NEVER_S
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # else Tune prints a banner
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the searcher gives the reasons
     resources = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
     sized = ray.remote(num_cpus=sweep.cpus_per_trial, num_gpus=sweep.gpus_per_trial)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from sparsefront.search.config.metric_names import BEFORE_TRAINING
+from sparsefront.search.config.metric_names import BEFORE_TRAINING, LATENCY
 from sparsefront.search.config.objectives import OBJECTIVES, Bound, Objective, feasible
 from sparsefront.search.config.trial_result import TrialEnd, TrialResult
 
 NEARLY_DENSE = 0.95
 """Share of the dense cost from which a trial shows what quality is within reach."""
+
+LATENCY_NOISE = 0.1
+"""By which two measurements of one latency may differ."""
 
 MOST_IN_A_ROW = 200
 """Trials that cost nothing end a sweep when so many came without one that counts."""
@@ -45,7 +48,7 @@ def dominating_costs(
     allowed = [trial for trial in everyone if feasible(trial, constraints or {})]
     best = {o.name: max((o.gain(t) for t in allowed), default=0.0) for o in qualities}
     return [
-        {name: OBJECTIVES[name].function(trial) for name in costs}
+        {name: _surely(name, OBJECTIVES[name].function(trial)) for name in costs}
         for trial in allowed
         if all(o.gain(trial) == best[o.name] for o in qualities)
     ]
@@ -101,6 +104,11 @@ def give_up_reason(skipped: Sequence[TrialEnd], constraints: Mapping[str, Bound]
     if unmet:
         return f"none met {', '.join(unmet)}; allowed: constraints that the space can meet"
     return f"the last one {skipped[-1].reason}"
+
+
+def _surely(name: str, value: float) -> float:
+    """From where on a trial surely costs as much: a latency is never measured the same twice."""
+    return value * (1 + LATENCY_NOISE) if name in LATENCY else value
 
 
 def _nearly_dense(trial: TrialResult, costs: Sequence[str]) -> bool:

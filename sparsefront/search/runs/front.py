@@ -80,9 +80,15 @@ class ParetoFront:
             metric, *terms = rest.split(",")
             return self._extreme(text, metric.strip(), kind, terms)
         raise InputError(
-            f"--pick: value {text!r}; allowed: knee, best:{{{','.join(self.known)}}}, trial:ID, "
-            f"'max:{self.objectives[0].name},GFLOPs<=X'"
+            f"--pick: value {text!r}; allowed: knee, best:{{{','.join(self._measured())}}}, "
+            "trial:ID, "
+            f"'{self.objectives[0].direction}:{self.objectives[0].name},GFLOPs<=X'"
         )
+
+    def _measured(self) -> list[str]:
+        """Names of objectives that the sweep's trials have."""
+        trials = (*self.points, *self.others)
+        return [n for n in self.known if not trials or n in trials[0].result.metrics]
 
     def table(self) -> str:
         """The front as text: the dense model, then one line a point."""
@@ -109,11 +115,13 @@ class ParetoFront:
 
     def plot(self, path: str | Path | None = None) -> Any:
         """The front as a matplotlib figure, which a notebook shows; saved as well where a path
-        (.png or .pdf) is given.
+        (.png, .pdf, .html) is given.
         """
         drawn = import_module("sparsefront.search.reports.front_picture")  # it stands above us
         figure = drawn.figure_of(self)
-        if path is not None:
+        if path is not None and Path(path).suffix == ".html":
+            drawn.save_front(self, Path(path))
+        elif path is not None:
             figure.savefig(path, bbox_inches="tight")
         return figure
 

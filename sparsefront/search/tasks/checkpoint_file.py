@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsefront.errors import InputError, one_line
+from sparsefront.errors import InputError
 from sparsefront.models.checkpoint import store
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -29,8 +29,9 @@ def read_state(path: str) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise InputError(
-            f"checkpoint: {path}: {one_line(error, 200)}; allowed: what "
-            "torch.load(weights_only=True) reads: a state dict saved by torch.save"
+            f"checkpoint: {path}: holds more than tensors, or is no file of torch.save "
+            f"({type(error).__name__}); allowed: a state dict, as torch.save(model.state_dict(), "
+            "FILE) writes it, read with weights_only=True"
         ) from error
     return _tensors(found, path)
 

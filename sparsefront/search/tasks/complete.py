@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.preserved import kept_modes
 from sparsefront.search.config.task import Metric
 from sparsefront.search.evaluation.evaluate import Evaluation
-from sparsefront.search.tasks.nested import moved, tensors_in
+from sparsefront.search.tasks.nested import moved, tensors_in, unknown_in
 
 Progress = Callable[[float], None]
 
@@ -229,6 +230,12 @@ class CompleteTask:
     def to_device(self, batch: Any, device: str) -> Any:
         if self._has("to_device"):
             return self.own.to_device(batch, device)
+        if (hidden := unknown_in(batch)) is not None:
+            raise self._wrong(
+                "to_device",
+                f"is not given, and a batch holds a {hidden}, in which tensors are not looked for",
+                "tensors, lists, tuples, mappings, dataclasses, objects with a method `to`",
+            )
         found = moved(batch, device)
         target = torch.device(device).type
         there = [tensor.device.type == target for tensor in tensors_in(found)]
@@ -267,12 +274,10 @@ class CompleteTask:
         return value.reshape(())
 
     def _number(self, name: str, value: Any) -> float:
-        try:
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if number or (isinstance(value, Tensor) and value.numel() == 1):
             return float(value)
-        except (TypeError, ValueError) as error:
-            raise self._wrong(
-                "evaluate", f"returned {name} = {str(value)[:60]!r}", "a number"
-            ) from error
+        raise self._wrong("evaluate", f"returned {name} = {str(value)[:60]!r}", "a number")
 
     def _has(self, method: str) -> bool:
         return callable(getattr(self.own, method, None))

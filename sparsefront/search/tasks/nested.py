@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import datetime
+import enum
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+PLAIN = (
+    str, bytes, bool, int, float, complex, np.ndarray, np.generic, enum.Enum, os.PathLike,
+    datetime.date, datetime.timedelta, torch.dtype, torch.device, torch.Size, slice, range, type,
+)  # fmt: skip
+"""What a batch may hold beside tensors."""
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -50,7 +61,26 @@ def moved(value: Any, device: str | torch.device) -> Any:
             if f.init
         }
         return dataclasses.replace(value, **changed)
+    if hasattr(value, "__dict__") and next(tensors_in(value), None) is not None:
+        again = copy.copy(value)
+        vars(again).update({name: moved(item, device) for name, item in vars(value).items()})
+        return again
     return value
+
+
+def unknown_in(value: Any) -> str | None:
+    """The type of something that may hold tensors where nobody looks; None where nothing does."""
+    if value is None or isinstance(value, (Tensor, *PLAIN)):
+        return None
+    if isinstance(value, Mapping):
+        return next(filter(None, map(unknown_in, value.values())), None)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return next(filter(None, map(unknown_in, value)), None)
+    if callable(getattr(value, "to", None)):
+        return None
+    if hasattr(value, "__dict__") and not callable(value) and not hasattr(value, "__slots__"):
+        return next(filter(None, map(unknown_in, vars(value).values())), None)
+    return type(value).__name__
 
 
 def _like(value: Mapping[Any, Any], found: dict[Any, Any]) -> Any:

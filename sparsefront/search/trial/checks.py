@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsefront.errors import InputError, one_line_with_type
 from sparsefront.pruning.channels.select import select
@@ -18,6 +18,7 @@ from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.tasks.choose import task_of
 from sparsefront.search.training.fine_tune import tuned_groups
 from sparsefront.search.trial.loss_curves import trade_off_groups
+from sparsefront.search.trial.pruned_model import with_lambdas
 from sparsefront.search.trial.shared import Shared, dense_graph, dense_model, dense_state, state_key
 
 
@@ -32,7 +33,7 @@ def check_trial(spec: TrialSpec) -> None:
     try:
         model = dense_model(spec, Shared(state={state_key(spec): dense_state(spec)}))
     except InputError as error:
-        raise InputError(f"field trial.checkpoint: {error}") from error
+        raise InputError(f"field trial.{error}") from error
     try:
         tuned_groups(model, spec.fine_tune)
     except InputError as error:
@@ -51,14 +52,19 @@ def check_own_task(spec: TrialSpec) -> None:
             step = "training_batches"
             batch = task.scoring_batches(spec.seed, 1, "cpu")[0]
             step = "loss"
-            task.loss(model, batch)
+            with torch.enable_grad():
+                check_loss(task.name, task.loss(model, batch))
             step = "evaluation_batches"
             batch = task.to_device(task.cost_batches(1)[0], "cpu")
             step = "forward"
             task.forward(model, batch)
+            step = "evaluate"
+            task.evaluate(model, 1 / len(task.evaluation_batches()), "cpu")
             step = "features"
             if task.has_features:
-                task.features(model, batch)
+                maps = task.features(model, batch)
+                if spec.cross_prune is not None:
+                    with_lambdas(spec.cross_prune, maps)
             elif spec.cross_prune is not None:
                 raise InputError(
                     f"task {task.name}: has no features, which cross_prune needs; allowed: "
@@ -72,6 +78,17 @@ def check_own_task(spec: TrialSpec) -> None:
             f"field trial.task: {task.name}: {step} raised {one_line_with_type(error)} "
             f"({where.filename}:{where.lineno})"
         ) from error
+
+
+def check_loss(name: str, loss: Tensor) -> None:
+    """InputError for a loss that is not finite or has no gradient."""
+    if not torch.isfinite(loss):
+        raise InputError(f"task {name}: loss returned {float(loss)}; allowed: a finite number")
+    if not loss.requires_grad:
+        raise InputError(
+            f"task {name}: loss returned a tensor without a gradient; allowed: one that follows "
+            "from the model's weights"
+        )
 
 
 def check_scenes(spec: TrialSpec) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from sparsefront.errors import InputError
 from sparsefront.pruning.channels.select import channel_mask
 from sparsefront.pruning.cost import ModelCost, combine_costs
-from sparsefront.pruning.crossprune import admm, last_support
+from sparsefront.pruning.crossprune import CrossPrune, admm, last_support
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.least_cost import least_cost
 from sparsefront.pruning.mask import PruningMask
@@ -74,8 +76,9 @@ def find_mask(
     if spec.cross_prune is not None:
         task = task_of(spec)
         batches = task.scoring_batches(spec.seed, spec.score_batches, device)
+        options = with_lambdas(spec.cross_prune, task.features(model, batches[0]))
         rounds = admm(
-            model, groups, spec.allocation, batches, task.loss, task.features, spec.cross_prune,
+            model, groups, spec.allocation, batches, task.loss, task.features, options,
             scores=scores,
         )  # fmt: skip
         return last_support(rounds)
@@ -83,6 +86,20 @@ def find_mask(
         graph = shared.graphs[cost_key(spec)]
         return channel_mask(scores, spec.allocation, groups, graph, model), []
     return PruningMask.from_scores(scores, spec.allocation, groups, model), []
+
+
+def with_lambdas(options: CrossPrune, features: Collection[str]) -> CrossPrune:
+    """The default lambdas as 1 for each map of a task that names its maps otherwise. InputError for
+    one that is given and has no map.
+    """
+    if options.lambdas == CrossPrune().lambdas and not set(options.lambdas) <= set(features):
+        return replace(options, lambdas=dict.fromkeys(features, 1.0))
+    for name, weight in options.lambdas.items():
+        if weight > 0 and name not in features:
+            raise InputError(
+                f"cross_prune.lambdas.{name}: no such feature map; allowed: {', '.join(features)}"
+            )
+    return options
 
 
 def least_costs(spec: TrialSpec, shared: Shared) -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import sparsefront
-from sparsefront.errors import InputError
+from sparsefront.errors import ExecutionError, InputError
 from sparsefront.models.checkpoint import store
 from sparsefront.pruning.criteria import Criterion
 from sparsefront.search.cli.main import main
@@ -23,6 +23,7 @@ from sparsefront.search.driver.checks import check_inputs
 from sparsefront.search.driver.sweep import resume_sweep, run_sweep
 from sparsefront.search.runs.front import load_front
 from sparsefront.search.tasks.choose import task_of
+from sparsefront.search.tasks.nested import moved
 from sparsefront.search.trial.run_trial import measure, metrics_of, run_trial
 from tests.helpers import own_task
 from tests.helpers.catalogue import CRITERIA
@@ -112,6 +113,27 @@ def test_patterns_and_the_same_numbers_again(spec: TrialSpec, pattern: Any) -> N
         assert found["GMACs"] < found["GMACs_dense"]
 
 
+def test_crossprunes_lambdas_name_the_tasks_maps(data: dict[str, Any]) -> None:
+    """By default 1 for each; another name is told by check."""
+    data["trial"]["cross_prune"] = {"num_rounds": 1, "steps": 1}
+    (terms,) = run_trial(read(data).trial).result.admm
+    assert {"distortion.sight", "distortion.hearing", "distortion.touch"} <= set(terms)
+    data["trial"]["cross_prune"]["lambdas"] = {"sigt": 1.0}
+    with pytest.raises(InputError, match=r"lambdas\.sigt: no such feature map; allowed: sight"):
+        check_inputs(read(data))
+
+
+def test_a_dense_model_without_a_number_ends_no_sweep(
+    data: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """NaN of all and of the dense model: trials fail, each with the reason, and it can be seen."""
+    data["trial"]["task"]["name"] = f"{PATH}:Nan"
+    with pytest.raises(ExecutionError, match="every trial failed"):
+        run_sweep(read(data), name="nan", runs=tmp_path, trials=2)
+    assert "the dense model could not be measured: ArithmeticError" in capfd.readouterr().err
+    assert load_front("nan", tmp_path).points == ()
+
+
 def test_crossprune_and_distillation_need_features(data: dict[str, Any]) -> None:
     lambdas = {"lambdas": {"sight": 1.0, "hearing": 1.0}, "num_rounds": 2, "steps": 2}
     data["trial"]["cross_prune"] = lambdas
@@ -198,6 +220,29 @@ def test_training_batches_go_on_where_they_stopped(spec: TrialSpec) -> None:
     assert [next(later)["name"] for _ in range(3)] == whole[4:]
 
 
+class Box:
+    """Holds a tensor where nobody looks."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self) -> None:
+        self.inside = torch.ones(3)
+
+
+class Plain:
+    """Holds one among its attributes."""
+
+    def __init__(self) -> None:
+        self.inside = {"deep": torch.ones(3)}
+
+
+def test_tensors_of_plain_objects_are_moved_in_a_copy() -> None:
+    plain = Plain()
+    there = moved({"x": plain}, "meta")["x"]
+    assert there is not plain and there.inside["deep"].device.type == "meta"
+    assert plain.inside["deep"].device.type == "cpu"
+
+
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(method: str, answer: Any) -> None:
@@ -217,6 +262,21 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("loss", lambda self, m, b: torch.ones(3), "loss returned Tensor of shape [3]"),
         ("loss", lambda self, m, b: 1 / 0, "loss raised ZeroDivisionError"),
         ("training_batches", lambda self, seed: ["words"], "not all tensors are found"),
+        ("training_batches", lambda self, seed: [{"a": torch.ones(2), "b": Box()}], "holds a Box"),
+        ("build", lambda self: {}["x"], "build raised KeyError: 'x'"),
+        ("metrics", {"error": "min"}, "metrics of tests.helpers.own_task:Guess: value 'min'"),
+        ("loss", lambda self, m, b: torch.tensor(1.0), "loss returned a tensor without a gradient"),
+        (
+            "loss",
+            lambda self, m, b: torch.tensor(float("nan")),
+            "loss returned nan; allowed: a fin",
+        ),
+        (
+            "evaluate",
+            lambda self, model, share, device: {},
+            "evaluate returned nothing, and not er",
+        ),
+        ("evaluate", lambda self, model: {}, "evaluate raised TypeError"),
     ],
 )
 def test_what_is_wrong_is_said_by_check(
@@ -235,6 +295,7 @@ def test_what_is_wrong_is_said_by_check(
         ({}, "evaluate returned nothing, and not error; allowed: all of metrics: error"),
         ({"eror": 1.0}, "evaluate returned eror, and not error"),
         ({"error": "much"}, "evaluate returned error = 'much'; allowed: a number"),
+        ({"error": "0.2"}, "evaluate returned error = '0.2'; allowed: a number"),
         (3.0, "evaluate returned float; allowed: a mapping of numbers"),
     ],
 )

@@ -52,7 +52,7 @@ def draw_features(
         _map(figure, row[1], after, f"{name}, pruned", cmap="viridis", vmin=0.0, vmax=top)
         _map(figure, row[2], change, f"{name}, change", cmap="PuOr_r", vmin=-reach, vmax=reach)
     figure.suptitle(
-        f"Mean absolute activation of the BEV maps, frame {token[:8]} (x right, y forward)",
+        f"Mean absolute activation of each modality's map, frame {token[:18]}",
         fontsize=10,
     )
     return figure
