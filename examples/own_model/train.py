@@ -1,4 +1,4 @@
-"""The repository's own training, a minute on one core: writes dense.pt."""
+"""The repository's own training, a minute on one core: `python train.py [STEPS]` writes dense.pt."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ def main(steps: int = 1200, out: str = "dense.pt") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
