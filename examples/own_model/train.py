@@ -1,6 +1,10 @@
-"""The repository's own training, a minute on one core: `python train.py [STEPS]` writes dense.pt."""
+"""The repository's own training, a minute on one core: `python train.py` writes dense.pt. Another
+number of steps: `python train.py 150`.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 from datasets.objects import drawn
