@@ -14,6 +14,7 @@ from sparsefront.errors import InputError, one_line
 from sparsefront.plugins import KINDS, entry_points, kind_of, plugin_class
 from sparsefront.search.config.space import Choices
 from sparsefront.search.config.sweep_file import Sweep
+from sparsefront.search.driver.imported_files import imported_files
 
 IGNORED = ("__pycache__", ".git", ".venv", "runs", "node_modules")
 """Folders without code of one's own."""
@@ -111,7 +112,8 @@ def require_on_workers(sweep: Sweep) -> None:
 
 def hash_of_code(sweep: Sweep) -> dict[str, Any] | None:
     """The names of one's own and the SHA-256 of the Python files that they come from: those of
-    `code`, else of the modules' top-level packages. None where nothing is named.
+    `code`, else the modules with all that they import of their own code base. None where nothing
+    is named.
     """
     names = plugins_of(sweep)
     if not names:
@@ -149,17 +151,15 @@ def _imported(names: list[tuple[str, str]]) -> str | None:
 
 
 def _files(sweep: Sweep, names: list[tuple[str, str]]) -> Iterator[tuple[Path, Path]]:
-    roots = [Path(folder) for folder in sweep.code]
-    if not roots:
-        for kind, name in names:
-            own = plugin_class(kind, name).__mro__[1].__module__
-            top = sys.modules[own.partition(".")[0]]
-            places = list(getattr(top, "__path__", [])) or [top.__file__]
-            roots += [Path(str(place)) for place in places]
-    for root in dict.fromkeys(roots):
-        if root.is_file():
-            yield root.parent, root
-            continue
+    """Root and file of all code that counts."""
+    for root in map(Path, sweep.code):
         for file in sorted(root.rglob("*.py")):
             if not set(file.relative_to(root).parts) & set(IGNORED):
                 yield root, file
+    for kind, name in [] if sweep.code else names:
+        own = plugin_class(kind, name).__mro__[1].__module__
+        top = sys.modules[own.partition(".")[0]]
+        places = list(getattr(top, "__path__", [])) or [top.__file__]
+        root = Path(str(places[0])).parent
+        for file in imported_files(own, root):
+            yield root, file

@@ -10,6 +10,7 @@ import pytest
 from sparsefront.errors import InputError
 from sparsefront.search.config.sweep_file import read_sweep
 from sparsefront.search.driver import own_code
+from sparsefront.search.driver.imported_files import imported_files
 
 SMALLEST = "tests.helpers.own_task:Smallest"
 FUSER = "tests.helpers.own_model:MeanFuser"
@@ -54,3 +55,25 @@ def test_a_change_of_the_code_is_said_once(
     file.write_text("x = 2\n")
     own_code.say_if_changed(before, own_code.hash_of_code(sweep))
     assert f"code: {SMALLEST} changed since the sweep was launched" in capsys.readouterr().err
+
+
+def test_imports_are_followed_inside_of_the_code_base(tmp_path: Path) -> None:
+    """Of packages their __init__, relative ones too; not what is installed, not what is unused."""
+    for name, text in {
+        "task.py": "import torch\nfrom models.net import Net\nfrom utils import losses\n",
+        "models/__init__.py": "",
+        "models/net.py": "from .parts import block\nfrom . import other\n",
+        "models/parts.py": "import json\n",
+        "models/other.py": "from ..task import x\n",
+        "utils/__init__.py": "",
+        "utils/losses.py": "def f():\n    import utils.late\n",
+        "utils/late.py": "",
+        "unused.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [str(file.relative_to(tmp_path)) for file in imported_files("task", tmp_path)]
+    assert found == [
+        "models/__init__.py", "models/net.py", "models/other.py", "models/parts.py", "task.py",
+        "utils/__init__.py", "utils/late.py", "utils/losses.py",
+    ]  # fmt: skip
