@@ -44,7 +44,7 @@ def allocations(view: SweepView) -> Allocations:
         cost, value = point.result.metrics["GFLOPs"], objective.function(point.result)
         mark = " ◯" if ringed is not None and point.trial_id == ringed.trial_id else ""
         rows.append(
-            f"{point.trial_id}: {cost:.2f} GFLOPs, {objective.name} {format_value(value)}{mark}"
+            f"{point.trial_id}: {cost:.3g} GFLOPs, {objective.name} {format_value(value)}{mark}"
         )
     return Allocations(
         rows=tuple(rows), stages=stages,
