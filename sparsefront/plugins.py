@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import importlib
+import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_origin, get_type_hints
 
 from sparsefront.errors import InputError, one_line
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pydantic_core import core_schema
 
 PLUGIN = "__sparsefront_plugin__"
+PROTOCOLS = "sparsefront.search.config.task"
+"""A class may derive from Task there, whose methods do nothing."""
 
 
 class Kind(NamedTuple):
@@ -85,17 +90,30 @@ class Plugin:
             given = data.get("name") if isinstance(data, Mapping) else data
             raise ValueError(f"name: value {given!r}; allowed: package.module:Class")
         options = {"name": data} if isinstance(data, str) else data
-        text = json.dumps(options, default=str)
-        return _adapter(self.class_of(data)).validate_json(text, strict=True)
+        own, text = self.class_of(data), json.dumps(options, default=plain)
+        try:
+            return _adapter(own).validate_json(text, strict=True)
+        except ValueError:  # as pydantic's own, which says the field
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"{own.__name__} raised {type(error).__name__}: {one_line(error, 200)}"
+            ) from error
 
 
-@lru_cache
 def plugin_class(kind: str, name: str) -> type:
-    """The class that a name stands for, with `name` as its first field, so that it is written and
-    read like ours. InputError, one line, for a path that is wrong or a class that lacks something.
+    """The class that a name stands for, with a field `name` beside its own, so that it is written
+    and read like ours. InputError, one line, for a path that is wrong or a class that lacks
+    something.
     """
     path = entry_points(KINDS[kind]).get(name, name)
     own = _import(path, name)
+    _require_here(own, name)
+    return _named(own, kind, name)
+
+
+@lru_cache
+def _named(own: type, kind: str, name: str) -> type:
     _check(own, KINDS[kind], name)
     made = dataclasses.make_dataclass(
         own.__name__,
@@ -112,6 +130,15 @@ def plugin_class(kind: str, name: str) -> type:
         },
     )  # fmt: skip
     return made
+
+
+def plain(value: Any) -> Any:
+    """JSON's form of what an option may be: enums by value, sets as lists, else words."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
 
 
 def kind_of(instance: object) -> str | None:
@@ -132,13 +159,41 @@ def entry_points(kind: Kind) -> dict[str, str]:
     return found
 
 
+_home: list[str] = []
+"""The folder that stands in the place of the current one, where a sweep goes on from elsewhere."""
+
+
+def home() -> str:
+    """Where classes of one's own are looked for first."""
+    return _home[-1] if _home else os.getcwd()
+
+
+@contextmanager
+def at_home(folder: str | None) -> Iterator[None]:
+    """Inside, classes are looked for in that folder first, as if one stood there."""
+    if folder is None or not os.path.isdir(folder):
+        yield
+        return
+    _home.append(folder)
+    try:
+        yield
+    finally:
+        _home.pop()
+
+
+def code_paths(folders: Iterable[str]) -> list[str]:
+    """What goes on the path for folders of code: of a package the folder that it is in."""
+    whole = [os.path.abspath(os.path.expanduser(os.path.expandvars(f))) for f in folders]
+    return [os.path.dirname(f) if os.path.isfile(f"{f}/__init__.py") else f for f in whole]
+
+
 def see_folder(folder: str | None = None) -> None:
     """Puts the folder that a command was started in where a script has its own; another one, such
     as that of a sweep's launch, behind everything else.
     """
     if folder is None:
-        if sys.path[0] != os.getcwd():
-            sys.path.insert(0, os.getcwd())
+        if sys.path[0] != home():
+            sys.path.insert(0, home())
     elif folder not in sys.path and os.path.isdir(folder):
         sys.path.append(folder)
 
@@ -170,6 +225,19 @@ def _import(path: str, name: str) -> type:
     )
 
 
+def _require_here(own: type, name: str) -> None:
+    """InputError where another module of that name was imported before: a process has one."""
+    parts = own.__module__.split(".")
+    here = [os.path.join(home(), *parts) + ending for ending in (".py", "/__init__.py")]
+    there = getattr(sys.modules.get(own.__module__), "__file__", None)
+    found = next((file for file in here if os.path.isfile(file)), None)
+    if found and there and os.path.realpath(there) != os.path.realpath(found):
+        raise InputError(
+            f"name: value {name!r}: module {own.__module__} was imported from {there} before, here "
+            f"it is {found}; allowed: a process of its own, or modules of different names"
+        )
+
+
 def _check(own: type, kind: Kind, name: str) -> None:
     if not dataclasses.is_dataclass(own) or not own.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise InputError(
@@ -177,20 +245,37 @@ def _check(own: type, kind: Kind, name: str) -> None:
             "@dataclass(frozen=True) whose fields are the options"
         )
     fields = {field.name for field in dataclasses.fields(own)}
-    missing = [what for what in kind.needed if not hasattr(own, what) and what not in fields]
+    missing = [w for w in kind.needed if w not in fields and not _has(own, w)]
     if missing:
         near = _closest(missing[0], [n for n in dir(own) if not n.startswith("_")])
         raise InputError(
             f"name: value {name!r}: {own.__name__} has no {missing[0]}{near}; a {kind.name} "
             f"needs {', '.join(kind.needed)}"
         )
+    for field in dataclasses.fields(own):
+        if not field.init:
+            raise InputError(
+                f"name: value {name!r}: field {field.name} of {own.__name__} has init=False; "
+                "allowed: fields that are options"
+            )
     try:
-        get_type_hints(own)
+        hint = get_type_hints(own).get("name")
+        if hint is not None and get_origin(hint) is not Literal:
+            raise TypeError("a field `name`, which the import path takes")
     except Exception as error:
         raise InputError(
             f"name: value {name!r}: the annotations of {own.__name__} cannot be read: "
             f"{one_line(error)}"
         ) from error
+
+
+def _has(own: type, what: str) -> bool:
+    """Not only as the protocol itself says it."""
+    found = getattr(own, what, None)
+    if isinstance(found, property):
+        found = found.fget
+    said_by = getattr(found, "__module__", "") if inspect.isfunction(found) else ""
+    return found is not None and said_by != PROTOCOLS
 
 
 @lru_cache
@@ -220,4 +305,4 @@ def _equal(self: Any, other: object) -> bool:
 
 
 def _hashed(self: Any) -> int:
-    return hash((type(self).__qualname__, json.dumps(_values(self), sort_keys=True, default=str)))
+    return hash((type(self).__qualname__, json.dumps(_values(self), sort_keys=True, default=plain)))

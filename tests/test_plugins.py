@@ -13,11 +13,14 @@ import pytest
 
 from sparsefront import plugins
 from sparsefront.errors import InputError
-from sparsefront.plugins import KINDS, kind_of, plugin_class
+from sparsefront.plugins import KINDS, at_home, kind_of, plugin_class
 from sparsefront.search.config import strict_yaml
+from sparsefront.search.config.named_classes import NamedTask
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec
+from sparsefront.search.trial.dense import dense_metrics
 from sparsefront.search.trial.run_trial import run_trial
+from tests.helpers import own_task
 
 SMALLEST = "tests.helpers.own_task:Smallest"
 
@@ -36,7 +39,7 @@ def test_criterion_of_ones_own_scores_a_trial(sweep_data: dict[str, Any], write_
 
 
 def _any() -> Any:
-    from sparsefront.search.config.trial_spec import AnyCriterion
+    from sparsefront.search.config.named_classes import AnyCriterion
 
     return AnyCriterion
 
@@ -97,7 +100,6 @@ def test_entry_points_give_short_names(
             read_sweep(write_yaml(sweep_data))
     finally:
         plugins.entry_points.cache_clear()
-        plugin_class.cache_clear()
 
 
 def test_model_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
@@ -138,8 +140,8 @@ def test_data_of_ones_own(sweep_data: dict[str, Any], write_yaml: Any) -> None:
     assert len(spec.val_scenes().tokens) == 1
     assert "mAP" in run_trial(spec).result.metrics
     sweep_data["trial"]["val"] = {"name": f"{OWN}:Other"}
-    with pytest.raises(InputError, match="open returned list; allowed: NuScenesScenes"):
-        read_sweep(write_yaml(sweep_data)).trial.val_scenes()
+    with pytest.raises(InputError, match="Other is no NuScenesSpec or KittiSpec"):
+        read_sweep(write_yaml(sweep_data))
 
 
 def test_objective_of_ones_own_is_a_metric_of_the_trial(
@@ -152,3 +154,82 @@ def test_objective_of_ones_own_is_a_metric_of_the_trial(
     assert metrics["Energy"] == 0.5 * metrics["GFLOPs"]
     again = strict_yaml.from_data(strict_yaml.to_plain(asdict(sweep)), Sweep, "again")
     assert again == sweep
+
+
+def test_a_front_over_an_objective_of_ones_own_is_shown_with_the_dense_model(
+    sweep_data: dict[str, Any], write_yaml: Any
+) -> None:
+    sweep_data["objectives"] = ["mAP", f"{OWN}:Energy"]
+    sweep = read_sweep(write_yaml(sweep_data))
+    metrics = dense_metrics(sweep.trial)
+    assert metrics["Energy"] == 0.5 * metrics["GFLOPs"]
+
+
+def test_modules_of_one_name_in_two_folders_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(own_task.__file__).read_text()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same_name.py").write_text(text)
+    monkeypatch.chdir(tmp_path / "a")
+    first = plugin_class("task", "same_name:Guess")
+    assert plugin_class("task", "same_name:Guess") is first
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(InputError, match=r"same_name was imported from .*/a/same_name\.py before"):
+        plugin_class("task", "same_name:Guess")
+    with at_home(str(tmp_path / "a")):
+        assert plugin_class("task", "same_name:Guess") is first
+
+
+ODD = """
+import enum
+from dataclasses import dataclass, field
+from sparsefront import Task
+from tests.helpers.own_task import Guess
+
+class Mode(enum.Enum):
+    SLOW = "slow"
+
+@dataclass(frozen=True)
+class Odd(Guess):
+    mode: Mode = Mode.SLOW
+    kinds: frozenset[str] = frozenset({"b", "a"})
+
+@dataclass(frozen=True)
+class Cached(Guess):
+    cache: int = field(default=1, init=False)
+
+@dataclass(frozen=True)
+class Named(Guess):
+    name: str = "mine"
+
+@dataclass(frozen=True)
+class Raises(Guess):
+    def __post_init__(self):
+        raise FileNotFoundError("no such list")
+
+@dataclass(frozen=True)
+class Nothing(Task):
+    pass
+"""
+
+
+def test_options_of_other_types_are_written_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_options.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    kind: Any = NamedTask
+    odd = strict_yaml.from_data({"name": "odd_options:Odd", "mode": "slow"}, kind, "x")
+    written = strict_yaml.to_plain(asdict(odd))
+    assert written["mode"] == "slow" and written["kinds"] == ["a", "b"]
+    assert strict_yaml.from_data(written, kind, "x") == odd
+    for name, said in (
+        ("Cached", "field cache of Cached has init=False"),
+        ("Named", "a field `name`, which the import path takes"),
+        ("Raises", "Raises raised FileNotFoundError: no such list"),
+        ("Nothing", "Nothing has no metrics"),
+    ):
+        with pytest.raises(InputError, match=said):
+            strict_yaml.from_data({"name": f"odd_options:{name}"}, kind, "x")

@@ -89,7 +89,7 @@ class CriterionBase(ABC):
     def statistics_key(self) -> str:
         """Equal keys, equal statistics: every option except those that only `combine` reads."""
         fields = {k: v for k, v in asdict(self).items() if k not in self.combine_only()}  # type: ignore[call-overload]
-        return json.dumps(fields, sort_keys=True)
+        return json.dumps(fields, sort_keys=True, default=str)
 
     def combine_only(self) -> frozenset[str]:
         """Options that the statistics do not depend on."""

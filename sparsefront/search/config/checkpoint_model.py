@@ -12,7 +12,7 @@ from sparsefront.models import ModelSpec
 from sparsefront.plugins import kind_of
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
-from sparsefront.search.config.trial_spec import AnyModel, Architecture
+from sparsefront.search.config.named_classes import AnyModel, Architecture
 
 
 def checkpoint_metadata(model: Architecture, image: ImageSpec) -> dict[str, str]:

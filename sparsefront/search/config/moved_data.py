@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from sparsefront.errors import InputError
 from sparsefront.search.config.data import with_root
-from sparsefront.search.config.trial_spec import NamedTask, TrialSpec
+from sparsefront.search.config.named_classes import NamedTask
+from sparsefront.search.config.trial_spec import TrialSpec
 
 
 def moved_data(spec: TrialSpec, root: str) -> TrialSpec:
@@ -25,5 +27,6 @@ def moved_task(task: NamedTask, root: str) -> NamedTask:
         raise InputError(
             f"--data: value {root!r}: task {task.name} has no field root; allowed: none"
         )
-    moved: NamedTask = dataclasses.replace(own, root=type(own.root)(root))
+    where = Path(root) if isinstance(own.root, Path) else root
+    moved: NamedTask = dataclasses.replace(own, root=where)
     return moved

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from sparsefront.errors import InputError, one_line
-from sparsefront.plugins import Plugin
+from sparsefront.plugins import Plugin, plain
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def from_data(data: Any, kind: type[T], source: str | Path) -> T:
     try:
         _check_keys(data, kind, ())
         read: TypeAdapter[T] = adapter(typing.cast(Any, kind))
-        return read.validate_json(json.dumps(data, default=str), strict=True)
+        return read.validate_json(json.dumps(data, default=plain), strict=True)
     except ValidationError as error:
         raise InputError(f"{source}: {message_of(error, data)}") from error
     except InputError as error:
@@ -309,4 +309,4 @@ def _dotted(path: tuple[str, ...]) -> str:
 
 def to_plain(data: Any) -> Any:
     """Tuples as lists, as YAML and JSON have no tuples; paths and the like as words."""
-    return json.loads(json.dumps(data, default=str))
+    return json.loads(json.dumps(data, default=plain))

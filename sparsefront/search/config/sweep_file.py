@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
-from sparsefront.errors import InputError
-from sparsefront.plugins import Plugin, plugin_class
+from sparsefront.errors import InputError, one_line
+from sparsefront.plugins import Plugin, code_paths, plugin_class, see_folder
 from sparsefront.pruning.criteria import Fisher
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.grouping import SPARSITIES, expanded
 from sparsefront.search.config.halving import Halving
 from sparsefront.search.config.metric_names import BEFORE_TRAINING, LATENCY, NEEDS
+from sparsefront.search.config.named_classes import AnyCriterion
 from sparsefront.search.config.objectives import (
     DEFAULT_OBJECTIVES,
     Bound,
@@ -26,12 +27,16 @@ from sparsefront.search.config.older_files import upgraded_sweep
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, Range, check_space, with_values
 from sparsefront.search.config.task import Metric
-from sparsefront.search.config.trial_spec import AnyCriterion, TrialSpec
+from sparsefront.search.config.trial_spec import TrialSpec
 
 TRADE_OFF = "trade_off.saved"
 """The field that says how far along a predicted front a trial is."""
 TILT = "trade_off.tilt."
 """What fields begin with that say which modality or stage it spares."""
+
+
+class DefaultObjectives(list[str]):
+    """Those of a file that gives none."""
 
 
 AS_WRITTEN = ("storage", "tracking_uri")
@@ -77,7 +82,7 @@ class Sweep:
     name: str
     trial: TrialSpec
     space: dict[str, Range | Choices]
-    objectives: list[str] = field(default_factory=lambda: list(DEFAULT_OBJECTIVES))
+    objectives: list[str] = field(default_factory=lambda: DefaultObjectives(DEFAULT_OBJECTIVES))
     metrics: dict[str, Metric] = field(default_factory=dict)
     constraints: dict[str, Bound] = field(default_factory=dict)
     sampler: Literal["auto", "predicted", "gp", "tpe", "nsga2", "random"] = "auto"
@@ -114,8 +119,15 @@ class Sweep:
         self._take_own_metrics()
         if self.trial.task is not None:
             object.__setattr__(self, "metrics", {**self.metrics, **self.trial.task.metrics})
-            if self.objectives == list(DEFAULT_OBJECTIVES):
+            if isinstance(self.objectives, DefaultObjectives):
                 object.__setattr__(self, "objectives", [*self.trial.task.metrics, "GFLOPs"])
+        own_names = {type(o).__name__ for o in self.trial.own_metrics}
+        own_names |= set(self.trial.task.metrics) if self.trial.task is not None else set()
+        if wrong := [name for name in self.metrics if name not in own_names]:
+            raise InputError(
+                f"metrics: value {wrong[0]!r} is of no task and no class of one's own; allowed: "
+                f"none, as they say it themselves"
+            )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InputError(
                 f"objectives: value {self.objectives!r}; allowed: at least one, each once"
@@ -143,13 +155,20 @@ class Sweep:
             if not Plugin("objective").means(name):
                 names.append(name)
                 continue
-            made = plugin_class("objective", name)()
+            try:
+                made = plugin_class("objective", name)()
+            except TypeError as error:
+                raise InputError(
+                    f"objectives: value {name!r}: {one_line(error)}; allowed: a class whose fields "
+                    "all have defaults"
+                ) from error
             names.append(type(made).__name__)
             own += [made] if made not in own else []
         if own:
             object.__setattr__(self, "trial", replace(self.trial, own_metrics=own))
             object.__setattr__(self, "objectives", names)
-            object.__setattr__(self, "metrics", {type(o).__name__: o.metric for o in own})
+            found = {type(o).__name__: o.metric for o in own}
+            object.__setattr__(self, "metrics", {**self.metrics, **found})
 
     def known_objectives(self) -> dict[str, Objective]:
         """Ours, and those of the trial's task, by name."""
@@ -163,6 +182,9 @@ def read_sweep(path: str | Path, in_full: bool = False) -> Sweep:
     in_full: the file is a run folder's, so a field that is not there came with a later version.
     """
     data = upgraded_sweep(strict_yaml.read_yaml(path, AS_WRITTEN), in_full)
+    code = data.get("code") if isinstance(data, dict) else None
+    for folder in code_paths(code) if isinstance(code, list) else ():
+        see_folder(folder)
     sweep = strict_yaml.from_data(data, Sweep, path)
     if not any("*" in name for name in sweep.space):
         return sweep

@@ -11,6 +11,7 @@ docs/own_model.md takes a reader through it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -38,6 +39,10 @@ class Metric:
     def __post_init__(self) -> None:
         if self.direction not in ("max", "min"):
             raise InputError(f"direction: value {self.direction!r}; allowed: max, min")
+        if not (math.isfinite(self.worst) and math.isfinite(self.best)):
+            raise InputError(
+                f"worst, best: values {self.worst!r}, {self.best!r}; allowed: finite numbers"
+            )
         if not (self.worst < self.best if self.direction == "max" else self.best < self.worst):
             side = "above" if self.direction == "max" else "below"
             raise InputError(

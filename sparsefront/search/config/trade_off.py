@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sparsefront.errors import InputError
-from sparsefront.pruning.criteria import Criterion, Fisher
+from sparsefront.pruning.criteria import Fisher
+from sparsefront.search.config.named_classes import AnyCriterion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class TradeOff:
 
     saved: float
     tilt: dict[str, float] = field(default_factory=dict)
-    predicted_by: Criterion = field(default_factory=Fisher)
+    predicted_by: AnyCriterion = field(default_factory=Fisher)
     groups: Literal["modality", "stage"] = "stage"
     most: float = 0.95
 

@@ -7,23 +7,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, ValidationError
 from torch import nn
 
 from sparsefront.errors import InputError, one_line_with_type
 from sparsefront.models import ModelSpec, build
-from sparsefront.plugins import Plugin
 from sparsefront.pruning.allocation import SparsityAllocation
-from sparsefront.pruning.criteria import Criterion
 from sparsefront.pruning.crossprune import CrossPrune
 from sparsefront.pruning.groups import ModalityGroups
 from sparsefront.pruning.latency import LatencySpec
 from sparsefront.pruning.repair.options import Repair
 from sparsefront.scenes.frame import OnBadSample
+from sparsefront.scenes.kitti import KittiSpec
 from sparsefront.scenes.loader import AugmentSpec, ImageSpec
-from sparsefront.scenes.scoring.tracker import Tracker, TrackerSpec
+from sparsefront.scenes.nuscenes import NuScenesSpec
 from sparsefront.search.config.data import DataSpec, Scenes, open_scenes
 from sparsefront.search.config.device import Device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
@@ -35,40 +34,21 @@ from sparsefront.search.config.metric_names import (
     measured,
     require_maps,
 )
+from sparsefront.search.config.named_classes import (
+    AnyCriterion,
+    AnyData,
+    AnyModel,
+    AnyTracker,
+    Architecture,
+    NamedTask,
+    OwnMetric,
+)
+from sparsefront.search.config.objectives import OBJECTIVES
 from sparsefront.search.config.older_files import upgraded_trial, with_later_fields
 from sparsefront.search.config.strict_yaml import adapter, message_of, to_plain
-from sparsefront.search.config.task import Metric, Task
+from sparsefront.search.config.task import Metric
 from sparsefront.search.config.trade_off import TradeOff
 
-if TYPE_CHECKING:
-
-    class NamedTask(Task, Protocol):
-        """A task as a sweep file named it."""
-
-        name: str
-
-    AnyCriterion = Criterion
-    AnyModel = ModelSpec
-    AnyData = DataSpec
-    AnyTracker = TrackerSpec | Tracker
-
-    class OwnMetric(Protocol):
-        """A metric that follows from others, as a sweep file names it among its objectives."""
-
-        name: str
-        metric: Metric
-
-        def value(self, metrics: Mapping[str, float]) -> float: ...
-
-else:
-    NamedTask = Annotated[Any, Plugin("task")]
-    AnyCriterion = Criterion | Annotated[Any, Plugin("criterion")]
-    AnyModel = ModelSpec | Annotated[Any, Plugin("model")]
-    AnyData = DataSpec | Annotated[Any, Plugin("data")]
-    AnyTracker = TrackerSpec | Annotated[Any, Plugin("tracker")]
-    OwnMetric = Annotated[Any, Plugin("objective")]
-
-Architecture = ModelSpec | NamedTask
 NO_CHECKPOINT = "none"
 """Of a task whose `build` brings trained weights."""
 LR_SPARSITY = 0.8
@@ -191,6 +171,11 @@ class TrialSpec:
         skipped = (SKIPPED, SKIPPED_TRAINING) if self.on_bad_sample == "skip" else ()
         timed = LATENCY if self.latency is not None else ()
         own = tuple(type(metric).__name__ for metric in self.own_metrics)
+        taken = [name for name in own if name in (*OBJECTIVES, *COST) or own.count(name) > 1]
+        if taken:
+            raise InputError(
+                f"own_metrics: the class name {taken[0]!r} is taken; allowed: names of their own"
+            )
         if self.task is not None:
             return (*self._own_metrics(), *COST, *timed, *own)
         found = measured(self.parts.model.task, self.parts.val, self.tracker)
@@ -214,6 +199,12 @@ class TrialSpec:
             if getattr(self, name) is None:
                 raise InputError(f"{name}: missing; it has no default")
         assert self.model is not None and self.train is not None and self.val is not None
+        for name in ("train", "val"):
+            if not isinstance(data := getattr(self, name), (NuScenesSpec, KittiSpec)):
+                raise InputError(
+                    f"{name}.name: value {data.name!r}: {type(data).__name__} is no NuScenesSpec "
+                    "or KittiSpec; allowed: a subclass of one; other data are a task's"
+                )
         return Parts(self.model, self.train, self.val)
 
     def build(self) -> nn.Module:
@@ -238,7 +229,15 @@ class TrialSpec:
     def groups(self, model: nn.Module) -> ModalityGroups:
         """Its modality groups: the task's own, or by the first part of each name."""
         own = getattr(self.task, "groups", None)
-        found: ModalityGroups = own(model) if own else ModalityGroups.from_model(model)
+        if not callable(own):
+            return ModalityGroups.from_model(model)
+        found = own(model)
+        if not isinstance(found, ModalityGroups):
+            assert self.task is not None
+            raise InputError(
+                f"task {self.task.name}: groups returned {type(found).__name__}; allowed: "
+                "sparsefront.ModalityGroups"
+            )
         return found
 
     def train_scenes(self) -> Scenes:

@@ -19,7 +19,7 @@ from sparsefront.search.runs.run_folder import SQLITE
 from sparsefront.search.runs.shared_storage import is_uri
 
 OWN_PATHS = ("root", "path", "file", "folder", "dir", "directory")
-"""Last words of the names of a task's fields that hold paths."""
+"""Ends of the names of a task's fields that hold paths."""
 
 
 def with_absolute_paths(sweep: Sweep) -> Sweep:
@@ -58,7 +58,9 @@ def _like(value: Any, name: str) -> Any:
     """
     if isinstance(value, Path):
         return Path(_at(str(value)))
-    if isinstance(value, str) and value and name.rpartition("_")[2] in OWN_PATHS:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_like(item, name) for item in value)
+    if isinstance(value, str) and value and name.endswith(OWN_PATHS):
         return value if "://" in value else _at(value)
     return value
 
@@ -69,10 +71,15 @@ def _absolute_choices(name: str, dimension: Range | Choices) -> Range | Choices:
         return dimension
     found: list[Any] = []
     for choice in dimension.choices:
-        if isinstance(choice, str) and name.endswith(PATHS):
-            choice = _at(choice)
+        own = name.startswith("task.")
+        if isinstance(choice, str) and name.endswith(PATHS) and not own:
+            choice = choice if choice == NO_CHECKPOINT else _at(choice)
+        if own:
+            choice = _like(choice, name.rpartition(".")[2])
         if isinstance(choice, dict) and name in ("train", "val"):
             choice = {k: _at(v) if k.endswith(PATHS) else v for k, v in choice.items()}
+        if isinstance(choice, dict) and name == "task":
+            choice = {k: v if k == "name" else _like(v, k) for k, v in choice.items()}
         found.append(choice)
     return Choices(choices=found)
 

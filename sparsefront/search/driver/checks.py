@@ -24,13 +24,18 @@ def read_checked(path: str | Path) -> Sweep:
     return sweep
 
 
+BUILT_BY = ("model", "checkpoint", "task")
+"""Fields of a trial that another model may follow from."""
+
+
 def other_models(sweep: Sweep) -> list[TrialSpec]:
     """The first trial with each other model and checkpoint of the space."""
     first = first_trial(sweep)
     return [
         with_values(first, {name: choice})
         for name, dimension in sweep.space.items()
-        if isinstance(dimension, Choices) and name.partition(".")[0] in ("model", "checkpoint")
+        if isinstance(dimension, Choices)
+        and name.partition(".")[0] in ("model", "checkpoint", "task")
         for choice in dimension.choices[1:]
     ]
 

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def imported_files(module: str, root: Path) -> list[Path]:
-    """The module's own file and, of what it imports at any depth, those below `root`, sorted. What
-    lies elsewhere (installed packages), and imports by computed names, are not followed.
+def imported_files(module: str, root: Path, within: str | None = None) -> list[Path]:
+    """The module's own file and, of what it imports at any depth, those below `root`, sorted; of
+    the top-level package `within` alone, where that is given. What lies elsewhere (installed
+    packages), and imports by computed names, are not followed.
     """
     found: set[Path] = set()
     left = [module]
     seen: set[str] = set()
     while left:
         name = left.pop()
-        if name in seen:
+        if name in seen or within not in (None, name.partition(".")[0]):
             continue
         seen.add(name)
         file = _file_of(name, root)
@@ -36,7 +37,11 @@ def _file_of(module: str, root: Path) -> Path | None:
 
 def _imports(module: str, file: Path) -> Iterator[str]:
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # of another Python version, in a branch that is never imported
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

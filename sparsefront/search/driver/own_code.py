@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsefront.errors import InputError, one_line
-from sparsefront.plugins import KINDS, entry_points, kind_of, plugin_class
+from sparsefront.plugins import KINDS, code_paths, entry_points, home, kind_of, plugin_class
 from sparsefront.search.config.space import Choices
 from sparsefront.search.config.sweep_file import Sweep
 from sparsefront.search.driver.imported_files import imported_files
@@ -35,6 +35,11 @@ def plugins_of(sweep: Sweep) -> list[tuple[str, str]]:
     found = [(kind_of(part), part.name) for part in parts if part is not None and kind_of(part)]
     for field, dimension in sweep.space.items():
         for choice in dimension.choices if isinstance(dimension, Choices) else ():
+            if field == "model" and isinstance(choice, dict):
+                inside = choice.get("fuser")
+                named = inside.get("name") if isinstance(inside, dict) else inside
+                if isinstance(named, str) and _is_own("fuser", named):
+                    found.append(("fuser", named))
             name = choice.get("name") if isinstance(choice, dict) else choice
             if field in FIELDS and isinstance(name, str) and _is_own(FIELDS[field], name):
                 found.append((FIELDS[field], name))
@@ -48,7 +53,7 @@ def launch_folder_seen(sweep: Sweep) -> Iterator[None]:
     """
     before = os.environ.get("PYTHONPATH")
     if plugins_of(sweep):
-        paths = [os.getcwd(), *sweep.code, *(before or "").split(os.pathsep)]
+        paths = [home(), *code_paths(sweep.code), *(before or "").split(os.pathsep)]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for p in paths if p))
     try:
         yield
@@ -161,5 +166,6 @@ def _files(sweep: Sweep, names: list[tuple[str, str]]) -> Iterator[tuple[Path, P
         top = sys.modules[own.partition(".")[0]]
         places = list(getattr(top, "__path__", [])) or [top.__file__]
         root = Path(str(places[0])).parent
-        for file in imported_files(own, root):
+        installed = {"site-packages", "dist-packages"} & set(root.parts)
+        for file in imported_files(own, root, own.partition(".")[0] if installed else None):
             yield root, file

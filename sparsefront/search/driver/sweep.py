@@ -21,6 +21,7 @@ import yaml
 
 from sparsefront.errors import ExecutionError, InputError, is_disk_full
 from sparsefront.files.atomic import drop_torn_line, read_json, write_bytes, write_json
+from sparsefront.plugins import at_home
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.passwords import mask_passwords
 from sparsefront.search.config.space import Choices, with_values
@@ -155,10 +156,11 @@ def resume_sweep(
         launch = Launch(**read_json(run.launch_file))
         if address is not None:
             launch = replace(launch, address=address)
-        sweep = read_sweep(run.sweep_file, in_full=True)
-        say_if_changed(launch.own_code, hash_of_code(sweep))
-        with ray_connection(launch.address, sweep, wait_for_nodes):
-            front = _run(sweep, run, launch, lease)
+        with at_home(launch.folder):
+            sweep = read_sweep(run.sweep_file, in_full=True)
+            say_if_changed(launch.own_code, hash_of_code(sweep))
+            with ray_connection(launch.address, sweep, wait_for_nodes):
+                front = _run(sweep, run, launch, lease)
     return replace(front, run=found)
 
 

@@ -49,13 +49,8 @@ from sparsefront.search.config.checkpoint_model import (
 from sparsefront.search.config.data import DataSpec, with_root
 from sparsefront.search.config.model_names import model_spec
 from sparsefront.search.config.moved_data import moved_task
-from sparsefront.search.config.trial_spec import (
-    AnyCriterion,
-    AnyModel,
-    Architecture,
-    NamedTask,
-    TrialSpec,
-)
+from sparsefront.search.config.named_classes import AnyCriterion, AnyModel, Architecture, NamedTask
+from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.evaluation.synthetic_frame import synthetic_frame
 from sparsefront.search.exports.formats import original_dialect
 from sparsefront.search.exports.pruned import write_manifest, write_pruned

@@ -178,15 +178,15 @@ def _write(
     notes |= write_deployment(model, spec, wanted.formats, folder, wanted.say, wanted.device)
     save_front(front, folder / "front.png", marked=trial)
     write_bytes(folder / "report.md", report(trial, front, wanted.pick).encode())
-    write_manifest(folder, {**_fields(trial, front, wanted.pick, notes), **_launch(spec, run)})
+    write_manifest(folder, {**_fields(trial, front, wanted.pick, notes), **_launch(run)})
 
 
-def _launch(spec: TrialSpec, run: RunFolder) -> dict[str, Any]:
-    """Where the code of a task of one's own is, and its hash."""
-    if spec.task is None or not run.launch_file.is_file():
+def _launch(run: RunFolder) -> dict[str, Any]:
+    """Where the code of classes of one's own is, and its hash."""
+    launch = read_json(run.launch_file) if run.launch_file.is_file() else {}
+    if launch.get("own_code") is None:
         return {}
-    launch = read_json(run.launch_file)
-    return {"own_code": {"folder": launch.get("folder"), **(launch.get("own_code") or {})}}
+    return {"own_code": {"folder": launch.get("folder"), **launch["own_code"]}}
 
 
 def _fields(

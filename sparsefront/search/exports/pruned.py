@@ -16,7 +16,8 @@ from sparsefront.plugins import see_folder
 from sparsefront.scenes.loader import ImageSpec
 from sparsefront.search.config import strict_yaml
 from sparsefront.search.config.checkpoint_model import checkpoint_metadata
-from sparsefront.search.config.trial_spec import AnyModel, NamedTask, spec_from_dict
+from sparsefront.search.config.named_classes import AnyModel, NamedTask
+from sparsefront.search.config.trial_spec import spec_from_dict
 from sparsefront.search.evaluation.deployed import deployed
 from sparsefront.search.runs.pruned_files import read_pruned_weights, write_pruned_weights
 from sparsefront.search.training.pruned_start import PrunedCheckpoint

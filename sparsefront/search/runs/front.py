@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -211,6 +212,8 @@ def pareto_front(
     """The front of the finished trials of the sweep `name`."""
     known = known_objectives(metrics or {})
     objectives = tuple(known[o] for o in objective_names)
+    if dense is not None and not _measured_by(dense, objectives):
+        dense = None  # written before one of them was measured
     allowed = [t for t in trials if feasible(t.result, constraints)]
     points: list[StoredTrial] = []
     volume = 0.0
@@ -230,6 +233,13 @@ def pareto_front(
         dense=dense,
         metrics=metrics or {},
     )
+
+
+def _measured_by(result: TrialResult, objectives: Sequence[Objective]) -> bool:
+    try:
+        return all(math.isfinite(o.function(result)) for o in objectives)
+    except InputError:
+        return False
 
 
 def load_front(name: str | Path, runs: str | Path = RUNS) -> ParetoFront:

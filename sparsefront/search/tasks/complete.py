@@ -74,7 +74,7 @@ class CompleteTask:
             if empty:
                 raise InputError(f"train: {self._nothing_read(source)}")
             epoch += 1
-            if iter(source) is source:
+            if isinstance(source, Iterator):
                 source = self._training(seed + epoch)
 
     def epoch_length(self, seed: int) -> int:
@@ -167,15 +167,15 @@ class CompleteTask:
         return found
 
     def loss_with_features(
-        self, model: nn.Module, batch: Any
+        self, model: nn.Module, batch: Any, outputs: bool = True
     ) -> tuple[Tensor, Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, the maps and the outputs; by passes of their own where the task knows no way
-        to have them together.
+        """The loss, the maps and, where they are asked for, the outputs; by passes of their own
+        where the task knows no way to have them together.
         """
         if self._has("loss_with_features"):
             found: tuple[Any, Any, Any] = self.own.loss_with_features(model, batch)
             return found
-        return (self.loss(model, batch), *self.features_and_outputs(model, batch, outputs=True))
+        return (self.loss(model, batch), *self.features_and_outputs(model, batch, outputs))
 
     def features_and_outputs(
         self, model: nn.Module, batch: Any, outputs: bool

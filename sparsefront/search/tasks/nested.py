@@ -45,6 +45,8 @@ def moved(value: Any, device: str | torch.device) -> Any:
     """
     if isinstance(value, Tensor):
         return value.to(device)
+    if callable(getattr(value, "to", None)) and not isinstance(value, type):
+        return value.to(device)
     if isinstance(value, Mapping):
         found = {key: moved(item, device) for key, item in value.items()}
         return found if type(value) is dict else _like(value, found)
@@ -52,8 +54,6 @@ def moved(value: Any, device: str | torch.device) -> Any:
         return type(value)(*(moved(item, device) for item in value))
     if isinstance(value, (list, tuple)):
         return type(value)(moved(item, device) for item in value)
-    if callable(getattr(value, "to", None)) and not isinstance(value, type):
-        return value.to(device)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         changed = {
             f.name: moved(getattr(value, f.name), device)

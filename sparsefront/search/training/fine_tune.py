@@ -160,7 +160,7 @@ class FineTuner:
         task, spec = self._task, self._spec
         if self._teacher is None:
             return task.loss(self._model, batch)
-        loss, *student = task.loss_with_features(self._model, batch)
+        loss, *student = task.loss_with_features(self._model, batch, spec.distill_heads > 0)
         with torch.no_grad():
             wanted = task.features_and_outputs(self._teacher, batch, spec.distill_heads > 0)
         weight = spec.distill_features if task.has_features else 0.0

@@ -13,7 +13,7 @@ from sparsefront.plugins import kind_of
 from sparsefront.pruning.mask import PruningMask
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.scenes.loader import ImageSpec
-from sparsefront.search.config.trial_spec import Architecture
+from sparsefront.search.config.named_classes import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)

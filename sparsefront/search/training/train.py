@@ -36,7 +36,7 @@ from sparsefront.search.config.data import DataSpec, open_scenes
 from sparsefront.search.config.device import Device, resolve_device
 from sparsefront.search.config.gradient_steps import GradientStepsSpec
 from sparsefront.search.config.metric_names import measured, require_maps
-from sparsefront.search.config.trial_spec import AnyModel, NamedTask
+from sparsefront.search.config.named_classes import AnyData, AnyModel, NamedTask
 from sparsefront.search.tasks.complete import CompleteTask
 from sparsefront.search.training.dense_task import DenseTask
 from sparsefront.search.training.final_metrics import Log, final_metrics
@@ -82,8 +82,8 @@ class TrainSpec(GradientStepsSpec):
 
     task: NamedTask | None = None
     model: AnyModel | None = None
-    data: DataSpec | None = None
-    val: DataSpec | None = None
+    data: AnyData | None = None
+    val: AnyData | None = None
     image: ImageSpec = field(default_factory=ImageSpec)
     augment: AugmentSpec | None = None
     init: str | dict[str, str] | None = None

@@ -49,6 +49,8 @@ def check_own_task(spec: TrialSpec) -> None:
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             model = task.build().eval()
+            step = "groups"
+            spec.groups(model)
             step = "training_batches"
             batch = task.scoring_batches(spec.seed, 1, "cpu")[0]
             step = "loss"

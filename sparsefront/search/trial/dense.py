@@ -8,6 +8,7 @@ import torch
 
 from sparsefront.pruning.pruned_weights import PrunedWeights
 from sparsefront.pruning.weights import prunable_weights
+from sparsefront.search.config.own_metrics import with_own_metrics
 from sparsefront.search.config.trial_spec import TrialSpec
 from sparsefront.search.trial.latency import latency_metrics
 from sparsefront.search.trial.run_trial import measure, metrics_of, time_again
@@ -33,4 +34,5 @@ def dense_metrics(spec: TrialSpec) -> dict[str, float]:
     )
     scores, cost = measure(own, weights)
     timed = latency_metrics(time_again(own, weights))
-    return {**metrics_of(scores, cost), **timed, "sparsity": 0.0}
+    known = {**metrics_of(scores, cost), **timed, "sparsity": 0.0}
+    return with_own_metrics(own, known, scores.per_class)

@@ -35,7 +35,7 @@ def key_of(spec: TrialSpec) -> str:
     model, _, val = spec.parts
     tracker = spec.tracker is not None
     parts = [asdict(val), asdict(spec.image), spec.on_bad_sample, tracker, model.task]
-    return json.dumps(parts, sort_keys=True)
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def read(spec: TrialSpec, shares: Sequence[float]) -> EvaluationFrames:

@@ -60,7 +60,7 @@ class CurveRequest:
             {name: list(weights) for name, weights in self.groups.items()},
             score_cache.key_of(self.spec),
         ]  # fmt: skip
-        return json.dumps(parts, sort_keys=True)
+        return json.dumps(parts, sort_keys=True, default=str)
 
     def repaired(self) -> bool:
         """Whether the loss is that which the repair leaves: Fisher's alone is known for it."""

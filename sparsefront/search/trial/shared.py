@@ -202,7 +202,8 @@ def state_key(spec: TrialSpec) -> str:
     """Of the dense weights among Shared.state."""
     if spec.checkpoint != NO_CHECKPOINT:
         return spec.checkpoint
-    return json.dumps(score_cache.subject(spec), sort_keys=True, default=str)
+    built = {**score_cache.subject(spec), "seed": spec.seed, "threads": spec.threads}
+    return json.dumps(built, sort_keys=True, default=str)
 
 
 def dense_state(spec: TrialSpec) -> dict[str, Tensor]:
@@ -307,4 +308,4 @@ def cost_key(spec: TrialSpec) -> str:
         return json.dumps(own, sort_keys=True, default=str)
     model, _, val = spec.parts
     parts = [asdict(model), asdict(val), asdict(spec.image), spec.cost_frames]
-    return json.dumps(parts, sort_keys=True)
+    return json.dumps(parts, sort_keys=True, default=str)

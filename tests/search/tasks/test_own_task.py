@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sparsefront.pruning.criteria import Criterion
 from sparsefront.search.cli.main import main
 from sparsefront.search.config.sweep_file import Sweep, read_sweep
 from sparsefront.search.config.trial_spec import TrialSpec, spec_from_dict
+from sparsefront.search.driver.absolute_paths import with_absolute_paths
 from sparsefront.search.driver.checks import check_inputs
 from sparsefront.search.driver.sweep import resume_sweep, run_sweep
 from sparsefront.search.runs.front import load_front
@@ -246,7 +248,7 @@ def test_tensors_of_plain_objects_are_moved_in_a_copy() -> None:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(method: str, answer: Any) -> None:
-        monkeypatch.setattr(own_task.Guess, method, answer)
+        monkeypatch.setattr(own_task.Guess, method, answer, raising=False)
 
     return use
 
@@ -344,4 +346,36 @@ def test_checkpoint_of_another_model(data: dict[str, Any], tmp_path: Path) -> No
         check_inputs(read(data))
     (tmp_path / "x.pt").write_bytes(b"<html>")
     with pytest.raises(InputError, match="weights_only=True"):
+        check_inputs(read(data))
+
+
+def test_searched_paths_become_absolute(data: dict[str, Any]) -> None:
+    data["space"]["task.root"] = {"choices": ["here", "there"]}
+    data["space"]["checkpoint"] = {"choices": ["none", data["trial"]["checkpoint"]]}
+    sweep = with_absolute_paths(read(data))
+    where: Any = sweep.space["task.root"]
+    assert where.choices == [os.path.abspath("here"), os.path.abspath("there")]
+    found: Any = sweep.space["checkpoint"]
+    assert found.choices == ["none", data["trial"]["checkpoint"]]
+
+
+def test_choices_that_build_another_model_are_checked(data: dict[str, Any]) -> None:
+    data["space"]["task.width"] = {"choices": [8, 12]}
+    with pytest.raises(InputError, match="has shape"):
+        check_inputs(read(data))
+
+
+def test_given_objectives_of_our_own_are_refused(data: dict[str, Any]) -> None:
+    data["objectives"] = ["mAP", "NDS", "GFLOPs"]
+    with pytest.raises(InputError, match="objectives: 'mAP'"):
+        read(data)
+    del data["objectives"]
+    data["metrics"] = {"mAP": {"direction": "min", "worst": 1.0, "best": 0.0}}
+    with pytest.raises(InputError, match="metrics: value 'mAP' is of no task"):
+        read(data)
+
+
+def test_groups_that_are_none(data: dict[str, Any], broken: Any) -> None:
+    broken("groups", lambda self, model: {"all": ("sight",)})
+    with pytest.raises(InputError, match="groups returned dict; allowed"):
         check_inputs(read(data))
