@@ -208,7 +208,7 @@ def _import(path: str, name: str) -> type:
     except ImportError as error:
         raise InputError(
             f"name: value {name!r}: {one_line(error)}; allowed: package.module:Class, to be "
-            f"imported from {os.getcwd()}, PYTHONPATH or installed packages"
+            f"imported from {home()}, PYTHONPATH or installed packages"
         ) from error
     except Exception as error:
         raise InputError(
@@ -260,13 +260,16 @@ def _check(own: type, kind: Kind, name: str) -> None:
             )
     try:
         hint = get_type_hints(own).get("name")
-        if hint is not None and get_origin(hint) is not Literal:
-            raise TypeError("a field `name`, which the import path takes")
     except Exception as error:
         raise InputError(
             f"name: value {name!r}: the annotations of {own.__name__} cannot be read: "
             f"{one_line(error)}"
         ) from error
+    if hint is not None and get_origin(hint) is not Literal:
+        raise InputError(
+            f"name: value {name!r}: {own.__name__} has a field `name`, which the import path "
+            "takes; allowed: another name"
+        )
 
 
 def _has(own: type, what: str) -> bool:

@@ -227,7 +227,7 @@ def test_options_of_other_types_are_written_and_read(
     assert strict_yaml.from_data(written, kind, "x") == odd
     for name, said in (
         ("Cached", "field cache of Cached has init=False"),
-        ("Named", "a field `name`, which the import path takes"),
+        ("Named", "Named has a field `name`, which the import path takes"),
         ("Raises", "Raises raised FileNotFoundError: no such list"),
         ("Nothing", "Nothing has no metrics"),
     ):

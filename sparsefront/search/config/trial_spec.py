@@ -177,7 +177,7 @@ class TrialSpec:
                 f"own_metrics: the class name {taken[0]!r} is taken; allowed: names of their own"
             )
         if self.task is not None:
-            return (*self._own_metrics(), *COST, *timed, *own)
+            return (*self._task_metrics(), *COST, *timed, *own)
         found = measured(self.parts.model.task, self.parts.val, self.tracker)
         return (*found, *timed, *skipped, *own)
 
@@ -254,7 +254,7 @@ class TrialSpec:
         named = ("task", "own_metrics", "criterion", "model", "train", "val", "tracker")
         return {n: to_plain(part) if n in named else part for n, part in found.items()}
 
-    def _own_metrics(self) -> tuple[str, ...]:
+    def _task_metrics(self) -> tuple[str, ...]:
         assert self.task is not None
         metrics = self.task.metrics
         wrong = None if isinstance(metrics, Mapping) else metrics

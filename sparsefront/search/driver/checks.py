@@ -34,8 +34,7 @@ def other_models(sweep: Sweep) -> list[TrialSpec]:
     return [
         with_values(first, {name: choice})
         for name, dimension in sweep.space.items()
-        if isinstance(dimension, Choices)
-        and name.partition(".")[0] in ("model", "checkpoint", "task")
+        if isinstance(dimension, Choices) and name.partition(".")[0] in BUILT_BY
         for choice in dimension.choices[1:]
     ]
 

@@ -135,7 +135,7 @@ def _repair(
         mask.apply(model)
     else:
         batches = task.calibration_batches(seed, repair.frames, where)
-        size = max(task.frames_in(batch) for batch in batches)
+        size = task.frames_a_batch(batches)
         moments = second_moments(model, batches, task.forward, batch_size=size)
         report = refit_least_squares(model, mask, moments, repair.damping)
         said += [f"kept weights refitted on {_count_frames(task, batches)} frames", *report.notes]

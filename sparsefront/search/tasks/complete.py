@@ -27,8 +27,9 @@ class CompleteTask:
 
     Errors name the class and the method. Beside the documented methods a task may have those that
     save passes or read frames apart: `scoring_batches(seed, count)`, `calibration_batches(seed,
-    frames, batch_size)`, `cost_batches(count)`, `frames_in(batch)`, `loss_with_features(model,
-    batch)` and `features_and_outputs(model, batch, outputs)`.
+    frames, batch_size)` with `calibration_batch_size`, `cost_batches(count)`, `cost_names(count)`,
+    `frames_in(batch)`, `loss_with_features(model, batch)`, `features_and_outputs(model, batch,
+    outputs)`, and of data that may be skipped `forget_skipped()`, `skipped()`, `skipped_lines()`.
     """
 
     def __init__(self, own: Any, name: str) -> None:
@@ -138,7 +139,8 @@ class CompleteTask:
         if self._has("cost_names"):
             found: list[str] = self.own.cost_names(count)
             return found
-        return [f"evaluation batch {at}" for at in range(len(self.cost_batches(count)))]
+        there = len(self.evaluation_batches())
+        return [f"evaluation batch {at}" for at in range(min(count, there))]
 
     def frames_in(self, batch: Any) -> int:
         """The length of a batch's first tensor, where the task does not say."""
@@ -146,6 +148,11 @@ class CompleteTask:
             return int(self.own.frames_in(batch))
         first = next(tensors_in(batch), None)
         return 1 if first is None or first.ndim == 0 else int(first.shape[0])
+
+    def frames_a_batch(self, batches: Sequence[Any]) -> int:
+        """Of batches for calibration: as many as the task makes them of, else the most found."""
+        asked: int | None = getattr(self.own, "calibration_batch_size", None)
+        return asked or max(map(self.frames_in, batches))
 
     def forward(self, model: nn.Module, batch: Any) -> Any:
         return self.own.forward(model, batch) if self._has("forward") else model(batch)

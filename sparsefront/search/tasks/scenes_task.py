@@ -28,6 +28,8 @@ class ScenesTask:
     it has beyond that reads frames apart, or has a loss and its maps from one pass.
     """
 
+    calibration_batch_size = BATCH_SIZE
+
     def __init__(self, spec: TrialSpec) -> None:
         self._spec = spec
         self._model, _, self._val = spec.parts

@@ -60,7 +60,7 @@ def prune_model(
         batches = task.calibration_batches(spec.seed, spec.repair.frames, device)
         refine(
             model.eval(), before.eval(), mask, batches, task.forward, damping=spec.repair.damping,
-            batch_size=max(task.frames_in(batch) for batch in batches),
+            batch_size=task.frames_a_batch(batches),
         )  # fmt: skip
     return Pruned(mask, log, (*_few_frames(spec), *report.notes))
 

@@ -169,7 +169,7 @@ def _moments(spec: TrialSpec, shared: Shared, device: str) -> dict[str, Tensor]:
     model = dense_model(spec, shared).to(device).eval()
     task = task_of(spec)
     batches = task.calibration_batches(spec.seed, spec.repair.frames, device)
-    size = max(task.frames_in(batch) for batch in batches)
+    size = task.frames_a_batch(batches)
     found = second_moments(model, batches, task.forward, batch_size=size)
     prunable = prunable_weights(model)
     return {name: moment.cpu() for name, moment in found.items() if name in prunable}

@@ -160,5 +160,5 @@ def test_smaller_model_is_measured_stored_and_exported(
     batch = task_of(spec).cost_batches(1)[0]
     with torch.no_grad():
         for name, value in full.eval()(batch).items():
-            assert torch.allclose(small(batch)[name], value, rtol=0, atol=3e-5)
+            assert torch.allclose(small(batch)[name], value, rtol=0, atol=1e-5)
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in full.parameters())
